@@ -1,0 +1,243 @@
+//! The messages. Each request is one packet of the session's socket, answered by one packet, in
+//! order. A request about a socket carries that socket's anchor as SCM_RIGHTS: having the
+//! descriptor is what allows to name it.
+
+use crate::error::Error;
+use serde::{Deserialize, Serialize};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+/// Raised with every change of a message. Both sides must have the same.
+pub const VERSION: u32 = 1;
+
+/// The first message of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    pub version: u32,
+}
+
+/// Its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Welcome {
+    Ready,
+    /// The daemon speaks this version; the session ends.
+    VersionMismatch { daemon: u32 },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// → [`Reply::Done`] with the new anchor attached.
+    Socket { kind: SocketKind },
+    // About the attached anchor:
+    Bind { local: SocketAddr },
+    /// → `Done` when the handshake has begun. The anchor becomes writable when it is done, and
+    /// hangs up when it failed; `TakeError` then tells why.
+    Connect { remote: SocketAddr },
+    /// → `Done`; from now on the anchor carries [`crate::accept::AcceptRecord`]s.
+    Listen { backlog: u32 },
+    /// → [`Reply::Address`].
+    LocalAddress,
+    /// → [`Reply::Address`], or `NotConnected`.
+    PeerAddress,
+    SetOption(SocketOption),
+    /// → [`Reply::Option`].
+    GetOption(OptionName),
+    /// → [`Reply::Failure`]: the pending error, cleared; also after the daemon's end was closed.
+    TakeError,
+
+    // About the daemon; list replies come in pages, `after` is the last row's `id` or 0.
+    /// → [`Reply::Sockets`].
+    Sockets { after: u64 },
+    /// → [`Reply::Statistics`].
+    Statistics,
+    /// → [`Reply::Links`].
+    Links,
+    /// → [`Reply::Routes`].
+    Routes,
+    /// → [`Reply::Neighbors`].
+    Neighbors,
+    /// One ICMP echo → [`Reply::Pong`] when answered, or an error after `timeout`.
+    Ping { destination: Ipv4Addr, sequence: u16, payload_len: u16, timeout: Duration },
+    /// → `Done`; the daemon ends.
+    Stop,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SocketKind {
+    Tcp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    Done,
+    Address(SocketAddr),
+    Option(SocketOption),
+    Failure(Option<Error>),
+    Sockets { rows: Vec<SocketRow>, more: bool },
+    Statistics(Statistics),
+    Links(Vec<LinkRow>),
+    Routes(Vec<RouteRow>),
+    Neighbors(Vec<NeighborRow>),
+    Pong { round_trip: Duration, ttl: u8 },
+}
+
+/// What the daemon sends for each [`Request`].
+pub type Answer = Result<Reply, Error>;
+
+/// Socket options by what they mean; levels and numbers are the shim's business.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SocketOption {
+    ReuseAddress(bool),
+    ReusePort(bool),
+    KeepAlive(bool),
+    KeepAliveIdle(Duration),
+    KeepAliveInterval(Duration),
+    KeepAliveCount(u8),
+    NoDelay(bool),
+    Cork(bool),
+    /// Bytes.
+    SendBuffer(u32),
+    ReceiveBuffer(u32),
+    Linger(Option<Duration>),
+    MaxSegment(u16),
+    UserTimeout(Option<Duration>),
+    Congestion(String),
+    // read-only
+    Listening(bool),
+    TcpInfo(Box<TcpInfo>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OptionName {
+    ReuseAddress,
+    ReusePort,
+    KeepAlive,
+    KeepAliveIdle,
+    KeepAliveInterval,
+    KeepAliveCount,
+    NoDelay,
+    Cork,
+    SendBuffer,
+    ReceiveBuffer,
+    Linger,
+    MaxSegment,
+    UserTimeout,
+    Congestion,
+    Listening,
+    TcpInfo,
+}
+
+/// `struct tcp_info`'s contents, and what ss(8) prints of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TcpInfo {
+    pub state: TcpState,
+    pub congestion: String,
+    pub congestion_window: u32,
+    pub slow_start_threshold: u32,
+    pub send_window: u32,
+    pub receive_window: u32,
+    pub send_mss: u16,
+    pub receive_mss: u16,
+    pub send_window_scale: u8,
+    pub receive_window_scale: u8,
+    pub timestamps: bool,
+    pub sack: bool,
+    pub smoothed_rtt: Duration,
+    pub rtt_variance: Duration,
+    pub min_rtt: Duration,
+    pub retransmission_timeout: Duration,
+    pub bytes_in_flight: u32,
+    pub bytes_sent: u64,
+    pub bytes_acknowledged: u64,
+    pub bytes_received: u64,
+    pub bytes_retransmitted: u64,
+    pub segments_sent: u64,
+    pub segments_received: u64,
+    pub retransmissions: u64,
+    pub backoff: u8,
+}
+
+/// Numbered as in Linux's `tcp_states.h`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TcpState {
+    Established = 1,
+    SynSent,
+    SynReceived,
+    FinWait1,
+    FinWait2,
+    TimeWait,
+    #[default]
+    Closed,
+    CloseWait,
+    LastAck,
+    Listen,
+    Closing,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketRow {
+    pub id: u64,
+    pub protocol: String,
+    pub local: SocketAddr,
+    pub remote: Option<SocketAddr>,
+    pub state: TcpState,
+    pub receive_queue: u64,
+    pub send_queue: u64,
+    /// Who owns it: `None` for what the engine finishes on its own (TIME-WAIT, orphans).
+    pub owner: Option<Owner>,
+    pub tcp: Option<Box<TcpInfo>>,
+}
+
+/// The kernel's word about the process that opened the session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    pub pid: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub executable: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// Name and value, in the order of a report.
+    pub counters: Vec<(String, u64)>,
+    pub drops: Vec<DropRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropRow {
+    pub name: String,
+    pub meaning: String,
+    pub count: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkRow {
+    pub id: u16,
+    pub name: String,
+    pub device: String,
+    pub mac: [u8; 6],
+    pub mtu: u32,
+    /// Address and prefix length.
+    pub addresses: Vec<(IpAddr, u8)>,
+    pub up: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteRow {
+    pub to: (IpAddr, u8),
+    pub via: Option<IpAddr>,
+    pub interface: String,
+    pub source: Option<IpAddr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighborRow {
+    pub address: IpAddr,
+    pub interface: String,
+    pub mac: Option<[u8; 6]>,
+    /// As ip-neighbour(8) names it: REACHABLE, STALE, INCOMPLETE, FAILED, PERMANENT.
+    pub state: String,
+}

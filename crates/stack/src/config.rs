@@ -1,0 +1,78 @@
+//! What the engine can be told at its start. Every limit has a name and a reason here.
+
+use crate::{tcp::Settings, time::Duration};
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub limits: Limits,
+    /// What new TCP sockets start with.
+    pub tcp: Settings,
+    /// Ephemeral ports, both ends included: Linux's range.
+    pub ephemeral_ports: (u16, u16),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            tcp: Settings::default(),
+            ephemeral_ports: (32768, 60999),
+        }
+    }
+}
+
+/// "Full" is a result with a name, never a growth.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Sockets of all kinds.
+    pub sockets: usize,
+    /// Half-open connections per listener: past it SYNs are dropped.
+    pub half_open: usize,
+    /// Connections in TIME-WAIT: past it the oldest ends early.
+    pub time_wait: usize,
+    pub time_wait_duration: Duration,
+    /// The longest accept queue, whatever a program asks for (Linux: somaxconn).
+    pub backlog: usize,
+    /// Neighbor entries per shard.
+    pub neighbors: usize,
+    /// Packets held for one neighbor that is being resolved.
+    pub neighbor_pending: usize,
+    /// Bytes of fragments held, over all datagrams; and of one source.
+    pub reassembly_bytes: usize,
+    pub reassembly_bytes_per_source: usize,
+    /// Datagrams being reassembled; and fragments of one.
+    pub reassembly_datagrams: usize,
+    pub reassembly_fragments: usize,
+    pub reassembly_timeout: Duration,
+    /// Frames other than TCP data waiting for one interface.
+    pub egress_queue: usize,
+    /// Packets in flight between sockets of this machine.
+    pub loopback_queue: usize,
+    /// Datagram bytes waiting in one UDP or ping socket.
+    pub datagram_bytes: usize,
+    /// Free ring buffers kept warm.
+    pub pooled_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sockets: 1 << 20,
+            half_open: 4096,
+            time_wait: 1 << 17,
+            time_wait_duration: Duration::from_secs(60),
+            backlog: 4096,
+            neighbors: 1024,
+            neighbor_pending: 16,
+            reassembly_bytes: 4 << 20,
+            reassembly_bytes_per_source: 1 << 20,
+            reassembly_datagrams: 1024,
+            reassembly_fragments: 256,
+            reassembly_timeout: Duration::from_secs(15),
+            egress_queue: 4096,
+            loopback_queue: 4096,
+            datagram_bytes: 212_992,
+            pooled_bytes: 64 << 20,
+        }
+    }
+}

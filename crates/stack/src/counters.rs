@@ -1,0 +1,216 @@
+//! What the engine counts. Every frame that goes no further has one [`DropReason`], counted once.
+
+/// Why a received or outgoing packet went no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DropReason {
+    // link
+    EthernetTruncated,
+    NotForThisStation,
+    UnknownEtherType,
+    ArpMalformed,
+    ArpUnsolicited,
+    ArpNotForUs,
+    // IPv4
+    Ipv4Truncated,
+    Ipv4Malformed,
+    Ipv4Checksum,
+    Ipv4SourceRoute,
+    Martian,
+    NotLocal,
+    UnknownProtocol,
+    FragmentOverlap,
+    FragmentTooBig,
+    FragmentLimit,
+    ReassemblyTimeout,
+    // ICMP
+    IcmpMalformed,
+    IcmpChecksum,
+    IcmpIgnored,
+    IcmpUnmatched,
+    IcmpRateLimited,
+    // UDP
+    UdpMalformed,
+    UdpChecksum,
+    UdpNoSocket,
+    ReceiveQueueFull,
+    // TCP
+    TcpMalformed,
+    TcpChecksum,
+    TcpNoSocket,
+    TcpListenUnexpected,
+    SynQueueFull,
+    AcceptQueueFull,
+    TcpPaws,
+    TcpOutOfWindow,
+    TcpBadAck,
+    TcpNoAck,
+    TcpBlindReset,
+    TcpBlindSyn,
+    TcpChallengeAckLimited,
+    TcpDataAfterClose,
+    TcpOutOfOrderLimit,
+    // output
+    NoRoute,
+    NeighborUnresolved,
+    NeighborTableFull,
+    EgressQueueFull,
+    LoopbackQueueFull,
+    MessageTooLong,
+}
+
+impl DropReason {
+    /// Every reason, in the order in which a report shows them.
+    pub const ALL: &'static [Self] = &[
+        Self::EthernetTruncated,
+        Self::NotForThisStation,
+        Self::UnknownEtherType,
+        Self::ArpMalformed,
+        Self::ArpUnsolicited,
+        Self::ArpNotForUs,
+        Self::Ipv4Truncated,
+        Self::Ipv4Malformed,
+        Self::Ipv4Checksum,
+        Self::Ipv4SourceRoute,
+        Self::Martian,
+        Self::NotLocal,
+        Self::UnknownProtocol,
+        Self::FragmentOverlap,
+        Self::FragmentTooBig,
+        Self::FragmentLimit,
+        Self::ReassemblyTimeout,
+        Self::IcmpMalformed,
+        Self::IcmpChecksum,
+        Self::IcmpIgnored,
+        Self::IcmpUnmatched,
+        Self::IcmpRateLimited,
+        Self::UdpMalformed,
+        Self::UdpChecksum,
+        Self::UdpNoSocket,
+        Self::ReceiveQueueFull,
+        Self::TcpMalformed,
+        Self::TcpChecksum,
+        Self::TcpNoSocket,
+        Self::TcpListenUnexpected,
+        Self::SynQueueFull,
+        Self::AcceptQueueFull,
+        Self::TcpPaws,
+        Self::TcpOutOfWindow,
+        Self::TcpBadAck,
+        Self::TcpNoAck,
+        Self::TcpBlindReset,
+        Self::TcpBlindSyn,
+        Self::TcpChallengeAckLimited,
+        Self::TcpDataAfterClose,
+        Self::TcpOutOfOrderLimit,
+        Self::NoRoute,
+        Self::NeighborUnresolved,
+        Self::NeighborTableFull,
+        Self::EgressQueueFull,
+        Self::LoopbackQueueFull,
+        Self::MessageTooLong,
+    ];
+
+    /// The name a user sees, and what it means.
+    pub fn describe(self) -> (&'static str, &'static str) {
+        match self {
+            Self::EthernetTruncated => ("ethernet-truncated", "shorter than an Ethernet header"),
+            Self::NotForThisStation => ("not-for-this-station", "another station's MAC address"),
+            Self::UnknownEtherType => ("unknown-ether-type", "neither IPv4 nor ARP"),
+            Self::ArpMalformed => ("arp-malformed", "not ARP for IPv4 over Ethernet"),
+            Self::ArpUnsolicited => ("arp-unsolicited", "an answer nobody asked for"),
+            Self::ArpNotForUs => ("arp-not-for-us", "asks for another machine's address"),
+            Self::Ipv4Truncated => ("ipv4-truncated", "shorter than its header says"),
+            Self::Ipv4Malformed => ("ipv4-malformed", "bad version, length or option"),
+            Self::Ipv4Checksum => ("ipv4-checksum", "header checksum wrong"),
+            Self::Ipv4SourceRoute => ("ipv4-source-route", "source routing is refused"),
+            Self::Martian => ("martian", "an address that can't be on a wire"),
+            Self::NotLocal => ("not-local", "addressed to another host"),
+            Self::UnknownProtocol => ("unknown-protocol", "no such transport protocol here"),
+            Self::FragmentOverlap => ("fragment-overlap", "overlaps another fragment"),
+            Self::FragmentTooBig => ("fragment-too-big", "ends past 65,535 bytes"),
+            Self::FragmentLimit => ("fragment-limit", "too many fragments are being held"),
+            Self::ReassemblyTimeout => ("reassembly-timeout", "the other fragments never came"),
+            Self::IcmpMalformed => ("icmp-malformed", "not a whole ICMP message"),
+            Self::IcmpChecksum => ("icmp-checksum", "ICMP checksum wrong"),
+            Self::IcmpIgnored => ("icmp-ignored", "a type that is not acted on"),
+            Self::IcmpUnmatched => ("icmp-unmatched", "quotes no live flow"),
+            Self::IcmpRateLimited => ("icmp-rate-limited", "answers to this host are limited"),
+            Self::UdpMalformed => ("udp-malformed", "shorter than its header says"),
+            Self::UdpChecksum => ("udp-checksum", "UDP checksum wrong"),
+            Self::UdpNoSocket => ("udp-no-socket", "no program has this UDP port"),
+            Self::ReceiveQueueFull => ("receive-queue-full", "the program reads too slowly"),
+            Self::TcpMalformed => ("tcp-malformed", "bad header length or option"),
+            Self::TcpChecksum => ("tcp-checksum", "TCP checksum wrong"),
+            Self::TcpNoSocket => ("tcp-no-socket", "no connection and no listener"),
+            Self::TcpListenUnexpected => ("tcp-listen-unexpected", "a listener expects a SYN"),
+            Self::SynQueueFull => ("syn-queue-full", "too many half-open connections"),
+            Self::AcceptQueueFull => ("accept-queue-full", "the program accepts too slowly"),
+            Self::TcpPaws => ("tcp-paws", "timestamp older than one seen (RFC 7323)"),
+            Self::TcpOutOfWindow => ("tcp-out-of-window", "sequence number outside the window"),
+            Self::TcpBadAck => ("tcp-bad-ack", "acknowledges what was never sent"),
+            Self::TcpNoAck => ("tcp-no-ack", "a segment without ACK"),
+            Self::TcpBlindReset => ("tcp-blind-reset", "RST without the exact number (RFC 5961)"),
+            Self::TcpBlindSyn => ("tcp-blind-syn", "SYN inside a connection (RFC 5961)"),
+            Self::TcpChallengeAckLimited => ("tcp-challenge-ack-limited", "too many challenges"),
+            Self::TcpDataAfterClose => ("tcp-data-after-close", "nobody is left to read it"),
+            Self::TcpOutOfOrderLimit => ("tcp-out-of-order-limit", "too many holes at once"),
+            Self::NoRoute => ("no-route", "no route to the destination"),
+            Self::NeighborUnresolved => ("neighbor-unresolved", "the next hop answers no ARP"),
+            Self::NeighborTableFull => ("neighbor-table-full", "too many neighbors at once"),
+            Self::EgressQueueFull => ("egress-queue-full", "the device takes frames too slowly"),
+            Self::LoopbackQueueFull => ("loopback-queue-full", "too much local traffic waits"),
+            Self::MessageTooLong => ("message-too-long", "longer than the path takes unfragmented"),
+        }
+    }
+}
+
+/// Totals since the shard began.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    drops: [u64; DropReason::ALL.len()],
+    pub frames_received: u64,
+    pub frames_sent: u64,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    pub tcp_segments_received: u64,
+    pub tcp_segments_sent: u64,
+    pub tcp_retransmissions: u64,
+    pub tcp_connections_opened: u64,
+    pub tcp_connections_accepted: u64,
+    pub tcp_resets_sent: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            drops: [0; DropReason::ALL.len()],
+            frames_received: 0,
+            frames_sent: 0,
+            bytes_received: 0,
+            bytes_sent: 0,
+            tcp_segments_received: 0,
+            tcp_segments_sent: 0,
+            tcp_retransmissions: 0,
+            tcp_connections_opened: 0,
+            tcp_connections_accepted: 0,
+            tcp_resets_sent: 0,
+        }
+    }
+}
+
+impl Counters {
+    pub(crate) fn drop(&mut self, reason: DropReason) {
+        if let Some(count) = self.drops.get_mut(reason as usize) {
+            *count += 1;
+        }
+    }
+
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// The reasons that happened, and how often.
+    pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.iter().map(|r| (*r, self.dropped(*r))).filter(|(_, count)| *count > 0)
+    }
+}

@@ -1,0 +1,29 @@
+//! What the engine tells the outside: that a socket became something.
+
+use crate::request::SocketId;
+
+bitflags::bitflags! {
+    /// What a socket became since it was last told; several may be set at once.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Readiness: u8 {
+        /// Bytes, a datagram, or the end of the stream can be received.
+        const READABLE = 1;
+        /// There is room to send into.
+        const WRITABLE = 2;
+        /// The handshake of an active open is done.
+        const CONNECTED = 4;
+        /// A listener has a connection to accept.
+        const ACCEPTABLE = 8;
+        /// The peer has sent everything: after the readable bytes comes the end.
+        const FINISHED = 16;
+        /// The connection is gone; the reason is the socket's error.
+        const FAILED = 32;
+    }
+}
+
+/// A socket and what became of it. Events of one socket are merged until they are polled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub socket: SocketId,
+    pub readiness: Readiness,
+}

@@ -1,0 +1,24 @@
+//! Code that runs per packet. A layer's receive side is its `input`, its send side its `output`;
+//! each returns why a packet went no further, and `Shard` counts that.
+
+use crate::table::interface::InterfaceId;
+use narrows_wire::{ipv4, offload::RxOffload};
+
+pub(crate) mod arp;
+pub(crate) mod ethernet;
+pub(crate) mod icmpv4;
+pub(crate) mod ipv4_input;
+pub(crate) mod ipv4_output;
+pub(crate) mod tcp;
+pub(crate) mod udp;
+
+/// A whole datagram for this host, on its way to a transport.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'a> {
+    pub interface: InterfaceId,
+    pub header: ipv4::Header,
+    /// The IPv4 header as it came, for an ICMP error to quote.
+    pub header_bytes: &'a [u8],
+    pub payload: &'a [u8],
+    pub offload: RxOffload,
+}

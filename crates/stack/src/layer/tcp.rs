@@ -1,0 +1,1 @@
+//! TCP between tables and connections.

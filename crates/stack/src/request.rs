@@ -1,0 +1,168 @@
+//! Calls of programs (and of the operator) as values, so that they can be recorded and replayed.
+
+use crate::{
+    table::interface::{InterfaceId, InterfaceSettings},
+    tcp::{self, congestion::Algorithm},
+    time::Duration,
+};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use narrows_wire::address::{MacAddr, Prefix};
+
+/// Names a socket for as long as it exists: a slot and the slot's generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+impl SocketId {
+    /// One number for logs and maps.
+    pub fn as_u64(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+}
+
+/// Who asks: a number that the daemon gives to each of its principals. The engine only compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Principal(pub u32);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A new TCP socket → [`Reply::Socket`].
+    OpenTcp,
+    /// A new UDP socket → [`Reply::Socket`].
+    OpenUdp,
+    /// A new socket for ICMP echo; its local port is the identifier → [`Reply::Socket`].
+    OpenPing,
+    /// An unspecified address means any; port 0 means one that is free.
+    Bind { socket: SocketId, local: SocketAddr },
+    /// TCP: begins the handshake; `Readiness::CONNECTED` or `FAILED` follows. UDP: sets the peer.
+    Connect { socket: SocketId, remote: SocketAddr },
+    Listen { socket: SocketId, backlog: u32 },
+    /// → [`Reply::Accepted`], or [`Error::WouldBlock`].
+    Accept { socket: SocketId },
+    SetOption { socket: SocketId, option: SocketOption },
+    /// → [`Reply::Info`].
+    Info { socket: SocketId },
+    /// Takes the pending error → [`Reply::Error`].
+    TakeError { socket: SocketId },
+    /// No more will be sent: FIN after what is queued.
+    ShutdownSend { socket: SocketId },
+    /// The program is gone; the engine finishes the protocol on its own.
+    Close { socket: SocketId },
+    /// RST, at once.
+    Abort { socket: SocketId },
+
+    /// → [`Reply::Interface`].
+    AddInterface { settings: InterfaceSettings },
+    AddAddress { interface: InterfaceId, prefix: Prefix },
+    RemoveAddress { interface: InterfaceId, prefix: Prefix },
+    /// `via` is `None` for a route on the link itself.
+    AddRoute { to: Prefix, interface: InterfaceId, via: Option<Ipv4Addr> },
+    RemoveRoute { to: Prefix },
+    /// A static neighbor entry that no ARP changes.
+    PinNeighbor { interface: InterfaceId, address: IpAddr, mac: MacAddr },
+}
+
+/// Options that programs set with setsockopt(2), by what they mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketOption {
+    ReuseAddress(bool),
+    ReusePort(bool),
+    KeepAlive(bool),
+    KeepAliveIdle(Duration),
+    KeepAliveInterval(Duration),
+    KeepAliveCount(u8),
+    NoDelay(bool),
+    Cork(bool),
+    /// Bytes.
+    SendBuffer(usize),
+    ReceiveBuffer(usize),
+    /// `Some(0)`: close sends RST.
+    Linger(Option<Duration>),
+    MaxSegment(u16),
+    UserTimeout(Option<Duration>),
+    Congestion(Algorithm),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    Done,
+    Socket(SocketId),
+    Accepted { socket: SocketId, local: SocketAddr, remote: SocketAddr },
+    Info(Box<SocketInfo>),
+    Error(Option<Error>),
+    Interface(InterfaceId),
+}
+
+/// What there is to know about a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketInfo {
+    pub id: SocketId,
+    pub principal: Principal,
+    pub kind: SocketKind,
+    pub local: SocketAddr,
+    pub remote: Option<SocketAddr>,
+    /// Set for TCP connections, and for listeners the counts they need.
+    pub tcp: Option<tcp::Info>,
+    /// Bytes (listeners: connections) waiting for the program.
+    pub receive_queue: usize,
+    /// Bytes not yet acknowledged (listeners: the backlog).
+    pub send_queue: usize,
+    /// As set for the socket; sizes in bytes.
+    pub settings: tcp::Settings,
+    pub reuse_address: bool,
+    pub reuse_port: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketKind {
+    Tcp,
+    Udp,
+    Ping,
+}
+
+/// Why a request was refused, or a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Error {
+    #[error("no such socket")]
+    NoSuchSocket,
+    #[error("no such interface")]
+    NoSuchInterface,
+    #[error("not possible for this kind of socket, or in its state")]
+    InvalidState,
+    #[error("an argument has a value that is not allowed")]
+    InvalidArgument,
+    #[error("the address is in use")]
+    AddressInUse,
+    #[error("the address is not one of this host's")]
+    AddressNotAvailable,
+    #[error("the address family is not supported")]
+    FamilyNotSupported,
+    #[error("the socket is connected already")]
+    AlreadyConnected,
+    #[error("a connection attempt is under way already")]
+    AlreadyInProgress,
+    #[error("the socket is not connected")]
+    NotConnected,
+    #[error("nothing there yet")]
+    WouldBlock,
+    #[error("no route to that network")]
+    NetworkUnreachable,
+    #[error("the host does not answer")]
+    HostUnreachable,
+    #[error("the peer refused the connection")]
+    ConnectionRefused,
+    #[error("the peer reset the connection")]
+    ConnectionReset,
+    #[error("the connection was aborted")]
+    ConnectionAborted,
+    #[error("the peer did not answer in time")]
+    TimedOut,
+    #[error("sending was shut down")]
+    BrokenPipe,
+    #[error("the datagram is too long")]
+    MessageTooLong,
+    #[error("a limit of the engine is reached")]
+    LimitReached,
+}

@@ -1,0 +1,12 @@
+//! State with one invariant each. A table calls nobody; layers consult and change it.
+
+pub mod datagram;
+pub mod demux;
+pub mod egress;
+pub mod interface;
+pub mod neighbor;
+pub mod port;
+pub mod reassembly;
+pub mod route;
+pub mod socket;
+pub mod timer;
