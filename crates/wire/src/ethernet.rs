@@ -1,6 +1,7 @@
 //! Ethernet II frames.
 
 use crate::{Error, address::MacAddr};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, network_endian::U16};
 
 pub const HEADER_LEN: usize = 14;
 
@@ -20,15 +21,32 @@ pub struct Header {
     pub ether_type: EtherType,
 }
 
+/// The header's bytes.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Layout {
+    destination: [u8; 6],
+    source: [u8; 6],
+    ether_type: U16,
+}
+
 impl Header {
     /// The header and what follows it (padding included).
     pub fn parse(frame: &[u8]) -> Result<(Self, &[u8]), Error> {
-        let _ = frame;
-        todo!()
+        let (layout, rest) = Layout::ref_from_prefix(frame).map_err(|_| Error::Truncated)?;
+        let header = Self {
+            destination: MacAddr(layout.destination),
+            source: MacAddr(layout.source),
+            ether_type: EtherType(layout.ether_type.get()),
+        };
+        Ok((header, rest))
     }
 
     pub fn emit(&self, out: &mut [u8; HEADER_LEN]) {
-        let _ = out;
-        todo!()
+        *out = zerocopy::transmute!(Layout {
+            destination: self.destination.0,
+            source: self.source.0,
+            ether_type: self.ether_type.0.into(),
+        });
     }
 }

@@ -1,8 +1,20 @@
 //! ICMP for IPv4 (RFC 792, RFC 1191).
 
-use crate::Error;
+use crate::{Error, checksum::Sum};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, network_endian::U16};
 
 pub const HEADER_LEN: usize = 8;
+
+/// Message types (RFC 792).
+mod kind {
+    pub const ECHO_REPLY: u8 = 0;
+    pub const DESTINATION_UNREACHABLE: u8 = 3;
+    pub const SOURCE_QUENCH: u8 = 4;
+    pub const REDIRECT: u8 = 5;
+    pub const ECHO_REQUEST: u8 = 8;
+    pub const TIME_EXCEEDED: u8 = 11;
+    pub const PARAMETER_PROBLEM: u8 = 12;
+}
 
 /// Codes of "destination unreachable".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,32 +32,102 @@ impl Unreachable {
 /// A message's header; what follows it (echo data, or the quoted datagram) is the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
-    EchoRequest { identifier: u16, sequence: u16 },
-    EchoReply { identifier: u16, sequence: u16 },
+    EchoRequest {
+        identifier: u16,
+        sequence: u16,
+    },
+    EchoReply {
+        identifier: u16,
+        sequence: u16,
+    },
     /// `mtu` is set for FRAGMENTATION_NEEDED alone, and 0 from old routers.
-    DestinationUnreachable { code: Unreachable, mtu: u16 },
+    DestinationUnreachable {
+        code: Unreachable,
+        mtu: u16,
+    },
     /// Code 0: TTL exceeded in transit; 1: reassembly time exceeded.
-    TimeExceeded { code: u8 },
-    ParameterProblem { pointer: u8 },
+    TimeExceeded {
+        code: u8,
+    },
+    ParameterProblem {
+        pointer: u8,
+    },
     /// Anything else, as it came.
-    Other { kind: u8, code: u8 },
+    Other {
+        kind: u8,
+        code: u8,
+    },
+}
+
+/// The header's bytes. What `rest` means depends on the type.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Layout {
+    kind: u8,
+    code: u8,
+    checksum: U16,
+    rest: [U16; 2],
 }
 
 impl Header {
     /// Checks the checksum over the whole message.
     pub fn parse(bytes: &[u8]) -> Result<(Self, &[u8]), Error> {
-        let _ = bytes;
-        todo!()
+        let (layout, payload) = Layout::ref_from_prefix(bytes).map_err(|_| Error::Truncated)?;
+        if Sum::of(bytes).finish() != 0 {
+            return Err(Error::Checksum);
+        }
+        let [first, second] = layout.rest.map(U16::get);
+        let header = match (layout.kind, layout.code) {
+            (kind::ECHO_REQUEST, 0) => Self::EchoRequest { identifier: first, sequence: second },
+            (kind::ECHO_REPLY, 0) => Self::EchoReply { identifier: first, sequence: second },
+            (kind::DESTINATION_UNREACHABLE, code) => {
+                let code = Unreachable(code);
+                // RFC 1191 §4: the next hop's MTU is the low half.
+                let mtu = if code == Unreachable::FRAGMENTATION_NEEDED { second } else { 0 };
+                Self::DestinationUnreachable { code, mtu }
+            }
+            (kind::TIME_EXCEEDED, code) => Self::TimeExceeded { code },
+            (kind::PARAMETER_PROBLEM, 0) => {
+                Self::ParameterProblem { pointer: first.to_be_bytes()[0] }
+            }
+            (kind, code) => Self::Other { kind, code },
+        };
+        Ok((header, payload))
     }
 
     /// Writes the header with the checksum over it and `payload`.
     pub fn emit(&self, payload: &[u8], out: &mut [u8; HEADER_LEN]) {
-        let _ = (payload, out);
-        todo!()
+        let (kind, code, rest) = match *self {
+            Self::EchoRequest { identifier, sequence } => {
+                (kind::ECHO_REQUEST, 0, [identifier, sequence])
+            }
+            Self::EchoReply { identifier, sequence } => {
+                (kind::ECHO_REPLY, 0, [identifier, sequence])
+            }
+            Self::DestinationUnreachable { code, mtu } => {
+                (kind::DESTINATION_UNREACHABLE, code.0, [0, mtu])
+            }
+            Self::TimeExceeded { code } => (kind::TIME_EXCEEDED, code, [0, 0]),
+            Self::ParameterProblem { pointer } => {
+                (kind::PARAMETER_PROBLEM, 0, [u16::from_be_bytes([pointer, 0]), 0])
+            }
+            Self::Other { kind, code } => (kind, code, [0, 0]),
+        };
+        let mut layout = Layout { kind, code, checksum: 0.into(), rest: rest.map(U16::new) };
+        layout.checksum = Sum::of(layout.as_bytes()).add(Sum::of(payload)).finish().into();
+        *out = zerocopy::transmute!(layout);
     }
 
     /// Errors are never sent about errors (RFC 1122 §3.2.2).
     pub fn is_error(&self) -> bool {
-        todo!()
+        match self {
+            Self::EchoRequest { .. } | Self::EchoReply { .. } => false,
+            Self::DestinationUnreachable { .. }
+            | Self::TimeExceeded { .. }
+            | Self::ParameterProblem { .. } => true,
+            Self::Other { kind, .. } => {
+                matches!(*kind, kind::SOURCE_QUENCH | kind::REDIRECT | kind::PARAMETER_PROBLEM)
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a device does for the stack, and the virtio-net header that carries it (virtio 1.2 §5.1.6).
 
 use crate::Error;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// What the device says of a received frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -60,15 +61,77 @@ pub struct Capabilities {
 /// Length of the header without `num_buffers`.
 pub const VNET_HEADER_LEN: usize = 10;
 
+/// `struct virtio_net_hdr` as Linux passes it over AF_PACKET and TAP: in the machine's byte order.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Layout {
+    flags: u8,
+    segmentation: u8,
+    header_len: [u8; 2],
+    segment_size: [u8; 2],
+    checksum_start: [u8; 2],
+    checksum_offset: [u8; 2],
+}
+
+/// Values of the header's fields (virtio 1.2 §5.1.6).
+mod vnet {
+    pub const NEEDS_CHECKSUM: u8 = 1;
+    pub const CHECKSUM_VALID: u8 = 2;
+
+    pub const NO_SEGMENTATION: u8 = 0;
+    pub const TCP_IPV4: u8 = 1;
+    pub const UDP_FRAGMENTS: u8 = 3;
+    pub const TCP_IPV6: u8 = 4;
+    pub const UDP_DATAGRAMS: u8 = 5;
+    /// May be set beside a kind of TCP segmentation.
+    pub const WITH_ECN: u8 = 0x80;
+}
+
 impl RxOffload {
+    /// Refuses a kind of segmentation that it does not know, and segments of no size.
     pub fn from_vnet(header: &[u8; VNET_HEADER_LEN]) -> Result<Self, Error> {
-        let _ = header;
-        todo!()
+        let layout: &Layout = zerocopy::transmute_ref!(header);
+        let checksum = if layout.flags & vnet::NEEDS_CHECKSUM != 0 {
+            RxChecksum::Partial
+        } else if layout.flags & vnet::CHECKSUM_VALID != 0 {
+            RxChecksum::Verified
+        } else {
+            RxChecksum::Unverified
+        };
+        let segment_size = match layout.segmentation & !vnet::WITH_ECN {
+            vnet::NO_SEGMENTATION => None,
+            vnet::TCP_IPV4 | vnet::TCP_IPV6 | vnet::UDP_FRAGMENTS | vnet::UDP_DATAGRAMS => {
+                match u16::from_ne_bytes(layout.segment_size) {
+                    0 => return Err(Error::Malformed),
+                    size => Some(size),
+                }
+            }
+            _ => return Err(Error::Malformed),
+        };
+        Ok(Self { checksum, segment_size })
     }
 }
 
 impl TxOffload {
+    /// The header that goes before the frame to the device.
     pub fn to_vnet(&self) -> [u8; VNET_HEADER_LEN] {
-        todo!()
+        let (flags, checksum_start, checksum_offset) = match self.checksum {
+            Some(PartialChecksum { start, offset }) => (vnet::NEEDS_CHECKSUM, start, offset),
+            None => (0, 0, 0),
+        };
+        let (segmentation, segment_size, header_len) = match self.segmentation {
+            Some(Segmentation { segment_size, header_len }) => {
+                (vnet::TCP_IPV4, segment_size, header_len)
+            }
+            None => (vnet::NO_SEGMENTATION, 0, 0),
+        };
+        zerocopy::transmute!(Layout {
+            flags,
+            segmentation,
+            header_len: header_len.to_ne_bytes(),
+            segment_size: segment_size.to_ne_bytes(),
+            checksum_start: checksum_start.to_ne_bytes(),
+            checksum_offset: checksum_offset.to_ne_bytes(),
+        })
     }
 }

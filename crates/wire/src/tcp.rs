@@ -1,9 +1,19 @@
 //! TCP segments (RFC 9293 §3.1).
 
-use crate::{Error, tcp_options::Options};
+use crate::{
+    Error,
+    tcp_options::{self, Options},
+};
+use zerocopy::{
+    FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
+    network_endian::{U16, U32},
+};
 
 pub const HEADER_LEN: usize = 20;
 pub const MAX_HEADER_LEN: usize = 60;
+
+/// Where the checksum field begins in the header.
+pub const CHECKSUM_OFFSET: usize = 16;
 
 /// The control bits.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -68,22 +78,70 @@ pub struct Segment<'a> {
     pub payload: &'a [u8],
 }
 
+/// The fixed header's bytes.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Layout {
+    source_port: U16,
+    destination_port: U16,
+    sequence: U32,
+    acknowledgment: U32,
+    /// The header's length in words of 32 bits in the upper half; the rest is reserved.
+    data_offset: u8,
+    flags: u8,
+    window: U16,
+    checksum: U16,
+    urgent: U16,
+}
+
+/// A header of the greatest length.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Buffer {
+    fixed: Layout,
+    options: [u8; tcp_options::MAX_LEN],
+}
+
 impl<'a> Segment<'a> {
     /// Does not check the checksum: that needs the pseudo-header, and offload may have done it.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
-        let _ = bytes;
-        todo!()
+        let (layout, _) = Layout::ref_from_prefix(bytes).map_err(|_| Error::Truncated)?;
+        let header_len = usize::from(layout.data_offset >> 4) * 4;
+        if header_len < HEADER_LEN {
+            return Err(Error::Malformed);
+        }
+        let (header, payload) = bytes.split_at_checked(header_len).ok_or(Error::Truncated)?;
+        let options = Options::parse(header.get(HEADER_LEN..).unwrap_or(&[]))?;
+        let header = Header {
+            source_port: layout.source_port.get(),
+            destination_port: layout.destination_port.get(),
+            sequence: layout.sequence.get(),
+            acknowledgment: layout.acknowledgment.get(),
+            flags: Flags(layout.flags),
+            window: layout.window.get(),
+            urgent: layout.urgent.get(),
+        };
+        Ok(Self { header, options, payload })
     }
 }
 
 impl Header {
     /// Writes header and options with a checksum field of `checksum`, and returns their length
-    /// (a multiple of 4). Offsets of the field: [`CHECKSUM_OFFSET`].
+    /// (a multiple of 4). Where the field is: [`CHECKSUM_OFFSET`].
     pub fn emit(&self, options: &Options, checksum: u16, out: &mut [u8; MAX_HEADER_LEN]) -> usize {
-        let _ = (options, checksum, out);
-        todo!()
+        let buffer: &mut Buffer = zerocopy::transmute_mut!(out);
+        let header_len = HEADER_LEN + options.emit(&mut buffer.options);
+        buffer.fixed = Layout {
+            source_port: self.source_port.into(),
+            destination_port: self.destination_port.into(),
+            sequence: self.sequence.into(),
+            acknowledgment: self.acknowledgment.into(),
+            data_offset: (header_len as u8 / 4) << 4,
+            flags: self.flags.0,
+            window: self.window.into(),
+            checksum: checksum.into(),
+            urgent: self.urgent.into(),
+        };
+        header_len
     }
 }
-
-/// Where the checksum field begins in the header.
-pub const CHECKSUM_OFFSET: usize = 16;

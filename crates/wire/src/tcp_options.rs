@@ -46,22 +46,139 @@ pub struct Options {
     pub sack: SackBlocks,
 }
 
+/// Option kinds, as IANA assigns them.
+mod kind {
+    pub const END: u8 = 0;
+    pub const NO_OPERATION: u8 = 1;
+    pub const MSS: u8 = 2;
+    pub const WINDOW_SCALE: u8 = 3;
+    pub const SACK_PERMITTED: u8 = 4;
+    pub const SACK: u8 = 5;
+    pub const TIMESTAMPS: u8 = 8;
+}
+
 impl Options {
-    /// Unknown options are skipped; a length of 0 or 1, or one past the end, is an error.
+    /// Unknown options, and known ones of a wrong length, are skipped; a length of 0 or 1, or one
+    /// past the end, is an error. Of an option that comes twice the last counts.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        let _ = bytes;
-        todo!()
+        let mut options = Self::default();
+        let mut rest = bytes;
+        while let Some((&kind, after_kind)) = rest.split_first() {
+            match kind {
+                kind::END => break,
+                kind::NO_OPERATION => rest = after_kind,
+                _ => {
+                    let (&len, after_len) = after_kind.split_first().ok_or(Error::Truncated)?;
+                    let data_len = usize::from(len).checked_sub(2).ok_or(Error::Malformed)?;
+                    let (data, after) =
+                        after_len.split_at_checked(data_len).ok_or(Error::Truncated)?;
+                    options.take(kind, data);
+                    rest = after;
+                }
+            }
+        }
+        Ok(options)
+    }
+
+    /// Takes one option's value.
+    fn take(&mut self, kind: u8, data: &[u8]) {
+        match (kind, data) {
+            (kind::MSS, &[high, low]) => self.mss = Some(u16::from_be_bytes([high, low])),
+            (kind::WINDOW_SCALE, &[shift]) => self.window_scale = Some(shift),
+            (kind::SACK_PERMITTED, []) => self.sack_permitted = true,
+            (kind::TIMESTAMPS, &[a, b, c, d, e, f, g, h]) => {
+                self.timestamps = Some(Timestamps {
+                    value: u32::from_be_bytes([a, b, c, d]),
+                    echo: u32::from_be_bytes([e, f, g, h]),
+                });
+            }
+            (kind::SACK, _) => {
+                let (blocks, excess) = data.as_chunks::<8>();
+                if excess.is_empty() {
+                    blocks.iter().for_each(|&[a, b, c, d, e, f, g, h]| {
+                        self.sack.push(
+                            u32::from_be_bytes([a, b, c, d]),
+                            u32::from_be_bytes([e, f, g, h]),
+                        );
+                    });
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Writes the options padded to a multiple of 4, in Linux's order, and returns their length.
     /// SACK blocks that do not fit in 40 bytes are left out.
     pub fn emit(&self, out: &mut [u8; MAX_LEN]) -> usize {
-        let _ = out;
-        todo!()
+        let mut writer = Writer { out, len: 0 };
+        if let Some(mss) = self.mss {
+            let [high, low] = mss.to_be_bytes();
+            writer.put([kind::MSS, 4, high, low]);
+        }
+        // The two bytes before the timestamps, which need 10, are padding or SACK-permitted.
+        if self.sack_permitted {
+            if self.timestamps.is_none() {
+                writer.put([kind::NO_OPERATION; 2]);
+            }
+            writer.put([kind::SACK_PERMITTED, 2]);
+        } else if self.timestamps.is_some() {
+            writer.put([kind::NO_OPERATION; 2]);
+        }
+        if let Some(Timestamps { value, echo }) = self.timestamps {
+            writer.put([kind::TIMESTAMPS, 10]);
+            writer.put(value.to_be_bytes());
+            writer.put(echo.to_be_bytes());
+        }
+        if let Some(shift) = self.window_scale {
+            writer.put([kind::NO_OPERATION, kind::WINDOW_SCALE, 3, shift]);
+        }
+        let blocks = self.sack_that_fits();
+        if !blocks.is_empty() {
+            let len = 2 + 8 * blocks.len() as u8;
+            writer.put([kind::NO_OPERATION, kind::NO_OPERATION, kind::SACK, len]);
+            for (left, right) in blocks {
+                writer.put(left.to_be_bytes());
+                writer.put(right.to_be_bytes());
+            }
+        }
+        writer.len
     }
 
     /// What `emit` would write, without writing it.
     pub fn emitted_len(&self) -> usize {
-        todo!()
+        let sack = match self.sack_that_fits().len() {
+            0 => 0,
+            blocks => 4 + 8 * blocks,
+        };
+        self.len_without_sack() + sack
+    }
+
+    fn len_without_sack(&self) -> usize {
+        let present = |is: bool, len: usize| if is { len } else { 0 };
+        present(self.mss.is_some(), 4)
+            + present(self.timestamps.is_some(), 12)
+            + present(self.sack_permitted && self.timestamps.is_none(), 4)
+            + present(self.window_scale.is_some(), 4)
+    }
+
+    fn sack_that_fits(&self) -> &[(u32, u32)] {
+        let room = (MAX_LEN - self.len_without_sack()).saturating_sub(4) / 8;
+        let blocks = self.sack.as_slice();
+        blocks.get(..room).unwrap_or(blocks)
+    }
+}
+
+/// Appends to the options' buffer; what does not fit is left out, which [`Options::emit`] rules out.
+struct Writer<'a> {
+    out: &'a mut [u8; MAX_LEN],
+    len: usize,
+}
+
+impl Writer<'_> {
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        if let Some(place) = self.out.get_mut(self.len..).and_then(|rest| rest.first_chunk_mut()) {
+            *place = bytes;
+            self.len += N;
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! UDP datagrams (RFC 768).
 
 use crate::Error;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, network_endian::U16};
 
 pub const HEADER_LEN: usize = 8;
 
@@ -12,16 +13,40 @@ pub struct Header {
     pub checksum: u16,
 }
 
+/// The header's bytes.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Layout {
+    source_port: U16,
+    destination_port: U16,
+    len: U16,
+    checksum: U16,
+}
+
 impl Header {
     /// The header and the payload, cut to the header's length field. Does not check the checksum.
     pub fn parse(bytes: &[u8]) -> Result<(Self, &[u8]), Error> {
-        let _ = bytes;
-        todo!()
+        let (layout, rest) = Layout::ref_from_prefix(bytes).map_err(|_| Error::Truncated)?;
+        let len = usize::from(layout.len.get());
+        let payload_len = len.checked_sub(HEADER_LEN).ok_or(Error::Malformed)?;
+        let payload = rest.get(..payload_len).ok_or(Error::Truncated)?;
+        let header = Self {
+            source_port: layout.source_port.get(),
+            destination_port: layout.destination_port.get(),
+            checksum: layout.checksum.get(),
+        };
+        Ok((header, payload))
     }
 
     /// Writes the header as it stands here, `checksum` included, for `payload_len` bytes.
+    ///
+    /// A payload of more than 65,527 bytes fits no datagram; the length field then saturates.
     pub fn emit(&self, payload_len: u16, out: &mut [u8; HEADER_LEN]) {
-        let _ = (payload_len, out);
-        todo!()
+        *out = zerocopy::transmute!(Layout {
+            source_port: self.source_port.into(),
+            destination_port: self.destination_port.into(),
+            len: payload_len.saturating_add(HEADER_LEN as u16).into(),
+            checksum: self.checksum.into(),
+        });
     }
 }
