@@ -1,1 +1,17 @@
-//! To be written.
+//! Networks to try Narrows on: namespaces joined by a veth pair, programs in them, and peers.
+//!
+//! Nothing here leaves a trace: namespaces have no names, only descriptors, and go with the
+//! process; programs die with the thread that started them.
+
+#![forbid(unsafe_code)]
+
+mod namespace;
+mod network;
+pub mod peer;
+mod ping;
+mod process;
+
+pub use namespace::{Namespace, enter_user_namespace_if_needed};
+pub use network::Network;
+pub use ping::ping;
+pub use process::{Output, Process, wait_for_listener};

@@ -1,0 +1,163 @@
+//! One device of any kind.
+
+use crate::{DeviceSpec, PacketDevice, TapDevice};
+use narrows_wire::{
+    address::MacAddr,
+    offload::{Capabilities, RxOffload, TxOffload},
+};
+use std::{io, os::fd::BorrowedFd};
+
+/// A network device: frames in, frames out.
+pub enum Device {
+    Packet(PacketDevice),
+    Tap(TapDevice),
+}
+
+/// What one [`Device::receive`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Received {
+    /// Frames handed over.
+    pub frames: usize,
+    /// More may be waiting: call again before sleeping on the descriptor.
+    pub more: bool,
+}
+
+/// What a device lost or refused, since it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Statistics {
+    /// Frames that arrived while the receive buffer was full.
+    pub receive_overflow: u64,
+    /// Frames that arrived but were not handed over: longer than a buffer, or with an offload
+    /// that was never asked for.
+    pub receive_unusable: u64,
+    /// Frames the kernel refused to send for good (interface down, header refused).
+    pub send_refused: u64,
+}
+
+/// Why a device could not be opened. The message is what the user reads.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// there is no such interface
+    #[error("no interface {name}; there are: {}", present.join(", "))]
+    NoInterface { name: String, present: Vec<String> },
+    /// the interface is not Ethernet
+    #[error("interface {name} is not Ethernet")]
+    NotEthernet { name: String },
+    /// the process may not do this
+    #[error("{what} needs {capability}: run as root or in a user namespace of your own")]
+    Permission { what: String, capability: &'static str },
+    /// the TAP interface is in use by another process, or is of another kind
+    #[error("interface {name} is in use by another program, or is not a TAP interface")]
+    Busy { name: String },
+    /// the kernel lacks the facility
+    #[error("{what} is missing from this kernel: {hint}")]
+    Unsupported { what: String, hint: &'static str },
+    /// anything else the kernel said
+    #[error("{what}: {source}")]
+    Io { what: String, source: io::Error },
+}
+
+impl Device {
+    /// Opens the device that `spec` names, in the calling thread's network namespace.
+    pub fn open(spec: &DeviceSpec) -> Result<Self, OpenError> {
+        match spec {
+            DeviceSpec::Packet(name) => PacketDevice::open(name).map(Self::Packet),
+            DeviceSpec::Tap(name) => TapDevice::open(name).map(Self::Tap),
+        }
+    }
+
+    /// Readable when frames wait, writable when a device that had no room has some again.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Packet(device) => device.descriptor(),
+            Self::Tap(device) => device.descriptor(),
+        }
+    }
+
+    /// The interface's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Packet(device) => device.name(),
+            Self::Tap(device) => device.name(),
+        }
+    }
+
+    /// The address Narrows sends from and answers to here.
+    pub fn mac(&self) -> MacAddr {
+        match self {
+            Self::Packet(device) => device.mac(),
+            Self::Tap(device) => device.mac(),
+        }
+    }
+
+    /// The longest IP packet, in bytes, that leaves without segmentation.
+    pub fn mtu(&self) -> u32 {
+        match self {
+            Self::Packet(device) => device.mtu(),
+            Self::Tap(device) => device.mtu(),
+        }
+    }
+
+    /// The offloads the stack may ask for.
+    pub fn capabilities(&self) -> Capabilities {
+        match self {
+            Self::Packet(device) => device.capabilities(),
+            Self::Tap(device) => device.capabilities(),
+        }
+    }
+
+    /// Hands at most `max_frames` waiting frames to `input`, without blocking.
+    pub fn receive(
+        &mut self,
+        max_frames: usize,
+        input: impl FnMut(&[u8], RxOffload),
+    ) -> io::Result<Received> {
+        match self {
+            Self::Packet(device) => device.receive(max_frames, input),
+            Self::Tap(device) => device.receive(max_frames, input),
+        }
+    }
+
+    /// Can [`Device::send`] take another frame now? If not, wait for the descriptor to become
+    /// writable and call [`Device::flush`].
+    pub fn has_room(&self) -> bool {
+        match self {
+            Self::Packet(device) => device.has_room(),
+            Self::Tap(device) => device.has_room(),
+        }
+    }
+
+    /// Takes the frame `header ++ payload[0] ++ payload[1]`. Frames leave in the order they were
+    /// taken, the last of them at the latest on [`Device::flush`].
+    pub fn send(&mut self, offload: TxOffload, header: &[u8], payload: [&[u8]; 2]) {
+        match self {
+            Self::Packet(device) => device.send(offload, header, payload),
+            Self::Tap(device) => device.send(offload, header, payload),
+        }
+    }
+
+    /// Sends what [`Device::send`] took. What the kernel has no room for now stays, and
+    /// [`Device::has_room`] stays false until it has left.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Packet(device) => device.flush(),
+            Self::Tap(device) => device.flush(),
+        }
+    }
+
+    /// Do frames wait here for the descriptor to become writable?
+    pub fn is_blocked(&self) -> bool {
+        match self {
+            Self::Packet(device) => device.is_blocked(),
+            Self::Tap(device) => device.is_blocked(),
+        }
+    }
+
+    /// What was lost so far.
+    pub fn statistics(&mut self) -> Statistics {
+        match self {
+            Self::Packet(device) => device.statistics(),
+            Self::Tap(device) => device.statistics(),
+        }
+    }
+}
