@@ -1,0 +1,66 @@
+//! Buffers of powers of two, kept by size. The buffer returned last is handed out first: its
+//! pages are the ones most likely still in the cache.
+
+/// The smallest buffer: one page.
+pub const MIN_BUFFER: usize = 4096;
+
+/// Free buffers by size, so that a ring's growth and release cost no allocation or page fault.
+#[derive(Debug, Default)]
+pub struct Pool {
+    /// The buffers of `MIN_BUFFER << index` bytes.
+    free: Vec<Vec<Box<[u8]>>>,
+    free_bytes: usize,
+    limit: usize,
+    in_use: usize,
+}
+
+impl Pool {
+    /// `limit`: bytes of free buffers kept; past it they go back to the allocator.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// Bytes in buffers that rings hold at the moment.
+    pub fn in_use(&self) -> usize {
+        self.in_use
+    }
+
+    /// Bytes in free buffers, never more than the limit.
+    pub fn free_bytes(&self) -> usize {
+        self.free_bytes
+    }
+
+    /// A buffer of at least `size` bytes: the next power of two. It holds zeros, or what an
+    /// earlier ring left in it.
+    pub(crate) fn take(&mut self, size: usize) -> Box<[u8]> {
+        let size = buffer_size(size);
+        let kept = self.free.get_mut(class(size)).and_then(Vec::pop);
+        self.free_bytes -= kept.as_ref().map_or(0, |buffer| buffer.len());
+        self.in_use += size;
+        kept.unwrap_or_else(|| vec![0; size].into_boxed_slice())
+    }
+
+    /// Takes back a buffer that [`Pool::take`] gave.
+    pub(crate) fn give_back(&mut self, buffer: Box<[u8]>) {
+        let size = buffer.len();
+        self.in_use -= size;
+        if self.free_bytes + size > self.limit {
+            return;
+        }
+        let class = class(size);
+        if self.free.len() <= class {
+            self.free.resize_with(class + 1, Vec::new);
+        }
+        self.free[class].push(buffer);
+        self.free_bytes += size;
+    }
+}
+
+/// The size of the buffer that holds `size` bytes.
+pub(crate) fn buffer_size(size: usize) -> usize {
+    size.next_power_of_two().max(MIN_BUFFER)
+}
+
+fn class(buffer_size: usize) -> usize {
+    (buffer_size / MIN_BUFFER).trailing_zeros() as usize
+}
