@@ -1,7 +1,10 @@
 //! Why a request was refused, and the only place that knows errno.
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+use std::io;
 
+/// Why the daemon refused a request, or what became of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 pub enum Error {
     #[error("the descriptor is not a socket of this daemon")]
@@ -50,4 +53,42 @@ pub enum Error {
     NoBufferSpace,
     #[error("the request could not be understood")]
     BadMessage,
+}
+
+impl Error {
+    /// The number a program finds in `errno`.
+    pub fn errno(self) -> i32 {
+        let errno = match self {
+            Error::NotASocket => Errno::NOTSOCK,
+            Error::InvalidArgument => Errno::INVAL,
+            Error::NotSupported => Errno::OPNOTSUPP,
+            Error::NoSuchOption => Errno::NOPROTOOPT,
+            Error::PermissionDenied => Errno::ACCESS,
+            Error::AddressInUse => Errno::ADDRINUSE,
+            Error::AddressNotAvailable => Errno::ADDRNOTAVAIL,
+            Error::FamilyNotSupported => Errno::AFNOSUPPORT,
+            Error::AlreadyConnected => Errno::ISCONN,
+            Error::AlreadyInProgress => Errno::ALREADY,
+            Error::NotConnected => Errno::NOTCONN,
+            Error::WouldBlock => Errno::AGAIN,
+            Error::NetworkUnreachable => Errno::NETUNREACH,
+            Error::HostUnreachable => Errno::HOSTUNREACH,
+            Error::ConnectionRefused => Errno::CONNREFUSED,
+            Error::ConnectionReset => Errno::CONNRESET,
+            Error::ConnectionAborted => Errno::CONNABORTED,
+            Error::TimedOut => Errno::TIMEDOUT,
+            Error::BrokenPipe => Errno::PIPE,
+            Error::NetworkDown => Errno::NETDOWN,
+            Error::MessageTooLong => Errno::MSGSIZE,
+            Error::NoBufferSpace => Errno::NOBUFS,
+            Error::BadMessage => Errno::BADMSG,
+        };
+        errno.raw_os_error()
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        io::Error::from_raw_os_error(error.errno())
+    }
 }

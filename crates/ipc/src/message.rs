@@ -23,20 +23,30 @@ pub struct Hello {
 pub enum Welcome {
     Ready,
     /// The daemon speaks this version; the session ends.
-    VersionMismatch { daemon: u32 },
+    VersionMismatch {
+        daemon: u32,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// → [`Reply::Done`] with the new anchor attached.
-    Socket { kind: SocketKind },
+    Socket {
+        kind: SocketKind,
+    },
     // About the attached anchor:
-    Bind { local: SocketAddr },
+    Bind {
+        local: SocketAddr,
+    },
     /// → `Done` when the handshake has begun. The anchor becomes writable when it is done, and
     /// hangs up when it failed; `TakeError` then tells why.
-    Connect { remote: SocketAddr },
+    Connect {
+        remote: SocketAddr,
+    },
     /// → `Done`; from now on the anchor carries [`crate::accept::AcceptRecord`]s.
-    Listen { backlog: u32 },
+    Listen {
+        backlog: u32,
+    },
     /// → [`Reply::Address`].
     LocalAddress,
     /// → [`Reply::Address`], or `NotConnected`.
@@ -49,7 +59,9 @@ pub enum Request {
 
     // About the daemon; list replies come in pages, `after` is the last row's `id` or 0.
     /// → [`Reply::Sockets`].
-    Sockets { after: u64 },
+    Sockets {
+        after: u64,
+    },
     /// → [`Reply::Statistics`].
     Statistics,
     /// → [`Reply::Links`].
@@ -59,7 +71,12 @@ pub enum Request {
     /// → [`Reply::Neighbors`].
     Neighbors,
     /// One ICMP echo → [`Reply::Pong`] when answered, or an error after `timeout`.
-    Ping { destination: Ipv4Addr, sequence: u16, payload_len: u16, timeout: Duration },
+    Ping {
+        destination: Ipv4Addr,
+        sequence: u16,
+        payload_len: u16,
+        timeout: Duration,
+    },
     /// → `Done`; the daemon ends.
     Stop,
 }
