@@ -64,3 +64,12 @@ impl core::fmt::Debug for Key {
         f.write_str("Key(secret)")
     }
 }
+
+/// A hash map keyed with a secret: `HashMap::with_hasher(random.key())`.
+impl core::hash::BuildHasher for Key {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.0, self.1)
+    }
+}

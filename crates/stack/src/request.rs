@@ -35,33 +35,75 @@ pub enum Request {
     /// A new socket for ICMP echo; its local port is the identifier → [`Reply::Socket`].
     OpenPing,
     /// An unspecified address means any; port 0 means one that is free.
-    Bind { socket: SocketId, local: SocketAddr },
+    Bind {
+        socket: SocketId,
+        local: SocketAddr,
+    },
     /// TCP: begins the handshake; `Readiness::CONNECTED` or `FAILED` follows. UDP: sets the peer.
-    Connect { socket: SocketId, remote: SocketAddr },
-    Listen { socket: SocketId, backlog: u32 },
+    Connect {
+        socket: SocketId,
+        remote: SocketAddr,
+    },
+    Listen {
+        socket: SocketId,
+        backlog: u32,
+    },
     /// → [`Reply::Accepted`], or [`Error::WouldBlock`].
-    Accept { socket: SocketId },
-    SetOption { socket: SocketId, option: SocketOption },
+    Accept {
+        socket: SocketId,
+    },
+    SetOption {
+        socket: SocketId,
+        option: SocketOption,
+    },
     /// → [`Reply::Info`].
-    Info { socket: SocketId },
+    Info {
+        socket: SocketId,
+    },
     /// Takes the pending error → [`Reply::Error`].
-    TakeError { socket: SocketId },
+    TakeError {
+        socket: SocketId,
+    },
     /// No more will be sent: FIN after what is queued.
-    ShutdownSend { socket: SocketId },
+    ShutdownSend {
+        socket: SocketId,
+    },
     /// The program is gone; the engine finishes the protocol on its own.
-    Close { socket: SocketId },
+    Close {
+        socket: SocketId,
+    },
     /// RST, at once.
-    Abort { socket: SocketId },
+    Abort {
+        socket: SocketId,
+    },
 
     /// → [`Reply::Interface`].
-    AddInterface { settings: InterfaceSettings },
-    AddAddress { interface: InterfaceId, prefix: Prefix },
-    RemoveAddress { interface: InterfaceId, prefix: Prefix },
+    AddInterface {
+        settings: InterfaceSettings,
+    },
+    AddAddress {
+        interface: InterfaceId,
+        prefix: Prefix,
+    },
+    RemoveAddress {
+        interface: InterfaceId,
+        prefix: Prefix,
+    },
     /// `via` is `None` for a route on the link itself.
-    AddRoute { to: Prefix, interface: InterfaceId, via: Option<Ipv4Addr> },
-    RemoveRoute { to: Prefix },
+    AddRoute {
+        to: Prefix,
+        interface: InterfaceId,
+        via: Option<Ipv4Addr>,
+    },
+    RemoveRoute {
+        to: Prefix,
+    },
     /// A static neighbor entry that no ARP changes.
-    PinNeighbor { interface: InterfaceId, address: IpAddr, mac: MacAddr },
+    PinNeighbor {
+        interface: InterfaceId,
+        address: IpAddr,
+        mac: MacAddr,
+    },
 }
 
 /// Options that programs set with setsockopt(2), by what they mean.
@@ -98,24 +140,29 @@ pub enum Reply {
 /// What there is to know about a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketInfo {
-    pub id: SocketId,
+    /// `None` for connections that no program holds: half-open ones and TIME-WAIT.
+    pub id: Option<SocketId>,
     pub principal: Principal,
     pub kind: SocketKind,
+    /// The program has closed it; the engine finishes the protocol.
+    pub orphan: bool,
     pub local: SocketAddr,
     pub remote: Option<SocketAddr>,
-    /// Set for TCP connections, and for listeners the counts they need.
+    /// Of TCP; `Closed` for other kinds.
+    pub state: tcp::State,
+    /// Set for TCP connections.
     pub tcp: Option<tcp::Info>,
     /// Bytes (listeners: connections) waiting for the program.
     pub receive_queue: usize,
     /// Bytes not yet acknowledged (listeners: the backlog).
     pub send_queue: usize,
-    /// As set for the socket; sizes in bytes.
-    pub settings: tcp::Settings,
+    /// As set for the socket; `None` where `id` is.
+    pub settings: Option<tcp::Settings>,
     pub reuse_address: bool,
     pub reuse_port: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SocketKind {
     Tcp,
     Udp,

@@ -1,19 +1,50 @@
 //! The whole public API of the engine; no protocol rules.
+//!
+//! Frames, requests and the time go in; frames, events and the next deadline come out:
+//!
+//! ```text
+//!   receive(now, interface, frame, offload)      one frame from a device
+//!   request(now, principal, Request) -> Reply    one call of a program
+//!   send_with / receive_with                     bytes of a TCP stream, in place
+//!   handle_timeout(now)   next_timeout()         deadlines
+//!   loop_back(now)                               traffic between sockets of this shard
+//!   poll_transmit(now, interface, sink)          frames to send
+//!   poll_event() -> Option<Event>                readable, writable, accepted, failed …
+//! ```
+//!
+//! Any call may add events and frames to send, and may change `next_timeout`: after a batch of
+//! calls, poll events, loop back, transmit, and ask for the next deadline, in that order.
 
-use crate::{config::Config, counters::Counters, random::Random};
+mod report;
+mod requests;
+
 use crate::{
-    Instant,
-    counters::DropReason,
-    layer::ethernet,
-    request::{Error, SocketId},
+    config::Config,
+    counters::{Counters, DropReason},
+    event::{Event, Readiness},
+    layer,
+    random::{Key, Random},
+    request::{Error, SocketId, SocketKind},
     table::{
+        demux::Demux,
+        egress::Egress,
         interface::{InterfaceId, InterfaceTable},
         neighbor::NeighborTable,
+        port::PortTable,
         reassembly::ReassemblyTable,
         route::RouteTable,
+        socket::{Remnants, SocketTable},
+        timer::{TimerKey, TimerWheel},
     },
+    time::Instant,
 };
+use core::net::SocketAddr;
+use narrows_ring::Pool;
 use narrows_wire::offload::{RxOffload, TxOffload};
+use std::{
+    collections::VecDeque,
+    io::{IoSlice, IoSliceMut},
+};
 
 /// Where frames to send go. A frame is `header` followed by both parts of `payload`.
 pub trait Sink {
@@ -23,27 +54,235 @@ pub trait Sink {
     fn send(&mut self, offload: TxOffload, header: &[u8], payload: [&[u8]; 2]);
 }
 
+/// A whole TCP/IP host: see the module's documentation.
 pub struct Shard {
     pub(crate) config: Config,
     pub(crate) random: Random,
+    pub(crate) secrets: Secrets,
     pub(crate) counters: Counters,
     pub(crate) interfaces: InterfaceTable,
     pub(crate) routes: RouteTable,
     pub(crate) neighbors: NeighborTable,
     pub(crate) reassembly: ReassemblyTable,
+    pub(crate) sockets: SocketTable,
+    pub(crate) remnants: Remnants,
+    pub(crate) demux: Demux,
+    pub(crate) ports: PortTable,
+    pub(crate) timers: TimerWheel,
+    pub(crate) egress: Egress,
+    pub(crate) buffers: Pool,
+    /// Sockets with something pending to tell.
+    pub(crate) events: VecDeque<SocketId>,
+    /// Where frames are put together that no device takes in parts.
+    pub(crate) scratch: Vec<u8>,
+}
+
+/// Keys made at the start, never saved.
+#[derive(Debug)]
+pub(crate) struct Secrets {
+    /// Initial sequence numbers (RFC 6528).
+    pub sequence: Key,
+    /// Timestamp offsets (RFC 7323 §7.1).
+    pub timestamp: Key,
 }
 
 impl Shard {
-    pub fn receive(&mut self, now: Instant, interface: InterfaceId, frame: &[u8], offload: RxOffload) {
+    /// `seed`: 128 unpredictable bits; the same seed and inputs give the same outputs.
+    pub fn new(config: Config, seed: [u8; 16]) -> Self {
+        let mut random = Random::new(seed);
+        let secrets = Secrets { sequence: random.key(), timestamp: random.key() };
+        let limits = &config.limits;
+        Self {
+            secrets,
+            counters: Counters::default(),
+            interfaces: InterfaceTable::new(),
+            routes: RouteTable::default(),
+            neighbors: NeighborTable::default(),
+            reassembly: ReassemblyTable::default(),
+            sockets: SocketTable::default(),
+            remnants: Remnants::default(),
+            demux: Demux::new(random.key()),
+            ports: PortTable::new(config.ephemeral_ports, &mut random),
+            timers: TimerWheel::default(),
+            egress: Egress::new(limits.egress_queue, limits.loopback_queue, random.key()),
+            buffers: Pool::new(limits.pooled_bytes),
+            events: VecDeque::new(),
+            scratch: Vec::new(),
+            random,
+            config,
+        }
+    }
+
+    /// One frame from a device.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        frame: &[u8],
+        offload: RxOffload,
+    ) {
         self.counters.frames_received += 1;
         self.counters.bytes_received += frame.len() as u64;
-        if let Err(reason) = ethernet::input(self, now, interface, frame, offload) {
+        if let Err(reason) = layer::ethernet::input(self, now, interface, frame, offload) {
             self.drop(reason);
         }
     }
-    fn drop(&mut self, reason: DropReason) {
+
+    /// Counts a packet that goes no further.
+    pub(crate) fn drop(&mut self, reason: DropReason) {
         self.counters.drop(reason);
     }
-    pub fn new(_: Config, _: [u8; 16]) -> Self { todo!() }
-    pub fn x(&self, _: SocketId) -> Error { todo!() }
+
+    /// When to call `handle_timeout` at the latest; may be earlier than anything is due.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.timers.next_timeout()
+    }
+
+    /// Does whatever is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(key) = self.timers.expire(now) {
+            match key {
+                TimerKey::Socket(slot) => layer::tcp::connection_timeout(self, now, slot),
+                TimerKey::HalfOpen(index) => layer::tcp::half_open_timeout(self, now, index),
+                TimerKey::TimeWait(index) => layer::tcp::time_wait_timeout(self, now, index),
+                TimerKey::Neighbors => layer::arp::handle_timeout(self, now),
+                TimerKey::Reassembly => layer::ipv4_input::handle_timeout(self, now),
+            }
+        }
+    }
+
+    /// Carries packets between sockets of this shard, a bounded number; true: more are waiting.
+    #[must_use]
+    pub fn loop_back(&mut self, now: Instant) -> bool {
+        layer::loopback::run(self, now)
+    }
+
+    /// Gives frames for `interface` to `sink` while it has room, a bounded number; true: more are
+    /// waiting.
+    #[must_use]
+    pub fn poll_transmit(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        sink: &mut impl Sink,
+    ) -> bool {
+        while sink.has_room() {
+            let Some(frame) = self.egress.pop(interface) else { break };
+            self.count_sent(frame.bytes.len());
+            sink.send(frame.offload, &frame.bytes, [&[], &[]]);
+        }
+        layer::tcp::transmit(self, now, interface, sink);
+        !self.egress.is_empty(interface)
+    }
+
+    pub(crate) fn count_sent(&mut self, bytes: usize) {
+        self.counters.frames_sent += 1;
+        self.counters.bytes_sent += bytes as u64;
+    }
+
+    /// What became of which socket; `None` when all is told.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        while let Some(id) = self.events.pop_front() {
+            if let Some(socket) = self.sockets.get_mut(id) {
+                let readiness = core::mem::take(&mut socket.pending);
+                return Some(Event { socket: id, readiness });
+            }
+        }
+        None
+    }
+
+    /// Queues an event; events of one socket merge.
+    pub(crate) fn notify(&mut self, id: SocketId, readiness: Readiness) {
+        let Some(socket) = self.sockets.get_mut(id) else { return };
+        if readiness.is_empty() || socket.orphan || socket.unaccepted {
+            return;
+        }
+        if socket.pending.is_empty() {
+            self.events.push_back(id);
+        }
+        socket.pending |= readiness;
+    }
+
+    /// Offers room in a connection's send ring, at most `max` bytes, to `fill`, which says how many
+    /// bytes it wrote. `Err`: nothing can be sent (any more).
+    pub fn send_with(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        max: usize,
+        fill: impl FnOnce(&mut [IoSliceMut<'_>; 2]) -> usize,
+    ) -> Result<usize, Error> {
+        let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
+        let connection = socket.connection().ok_or(Error::NotConnected)?;
+        let sent = connection.send_with(now, &mut self.buffers, max, fill)?;
+        layer::tcp::settle(self, now, id);
+        Ok(sent)
+    }
+
+    /// Room in the send ring.
+    pub fn send_room(&self, id: SocketId) -> usize {
+        match self.sockets.get(id).map(|socket| &socket.body) {
+            Some(crate::table::socket::SocketBody::Connection(connection)) => {
+                connection.send_room()
+            }
+            _ => 0,
+        }
+    }
+
+    /// Offers received bytes, at most `max`, to `drain`, which says how many it took. `Ok(0)`
+    /// without a call of `drain` is the end of the stream; `Err(WouldBlock)`: nothing yet.
+    pub fn receive_with(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        max: usize,
+        drain: impl FnOnce(&[IoSlice<'_>; 2]) -> usize,
+    ) -> Result<usize, Error> {
+        let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
+        let connection = socket.connection().ok_or(Error::NotConnected)?;
+        let received = connection.receive_with(now, &mut self.buffers, max, drain)?;
+        layer::tcp::settle(self, now, id);
+        Ok(received)
+    }
+
+    /// Sends one datagram to `remote` or to the connected peer. On a ping socket: an echo request,
+    /// whose sequence number the first two bytes of the payload are.
+    pub fn send_to(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        remote: Option<SocketAddr>,
+        payload: &[u8],
+    ) -> Result<(), Error> {
+        let kind = self.sockets.get(id).ok_or(Error::NoSuchSocket)?.kind();
+        match (kind, remote, payload) {
+            (SocketKind::Udp, ..) => layer::udp::output(self, now, id, remote, payload),
+            (SocketKind::Ping, Some(remote), [high, low, ..]) => {
+                let sequence = u16::from_be_bytes([*high, *low]);
+                layer::icmpv4::send_echo(self, now, id, remote.ip(), sequence, payload)
+            }
+            (SocketKind::Ping, ..) => Err(Error::InvalidArgument),
+            (SocketKind::Tcp, ..) => Err(Error::InvalidState),
+        }
+    }
+
+    /// The oldest waiting datagram: copies as much as `buffer` takes, and says how long it was and
+    /// who sent it.
+    pub fn receive_from(
+        &mut self,
+        id: SocketId,
+        buffer: &mut [u8],
+    ) -> Result<(usize, SocketAddr), Error> {
+        let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
+        let datagram = socket.datagram().ok_or(Error::InvalidState)?;
+        let datagram = datagram.queue.pop().ok_or(Error::WouldBlock)?;
+        let copied = datagram.payload.len().min(buffer.len());
+        buffer[..copied].copy_from_slice(&datagram.payload[..copied]);
+        Ok((datagram.payload.len(), datagram.from))
+    }
 }

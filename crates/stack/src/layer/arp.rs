@@ -34,3 +34,21 @@ pub(crate) fn resolve(
     let _ = (shard, now, interface, next_hop);
     todo!()
 }
+
+/// Sets an entry that no ARP changes.
+pub(crate) fn pin(
+    shard: &mut Shard,
+    now: Instant,
+    interface: InterfaceId,
+    address: core::net::IpAddr,
+    mac: MacAddr,
+) -> Result<(), crate::request::Error> {
+    let _ = (shard, now, interface, address, mac);
+    todo!()
+}
+
+/// Retries, ages and gives up what is due; arms the timer again.
+pub(crate) fn handle_timeout(shard: &mut Shard, now: Instant) {
+    let _ = (shard, now);
+    todo!()
+}

@@ -36,7 +36,11 @@ pub(crate) fn path(shard: &Shard, destination: Ipv4Addr) -> Result<Path, Error> 
 }
 
 /// Routes, fragments where needed and allowed, resolves the next hop, queues for the interface.
-pub(crate) fn output(shard: &mut Shard, now: Instant, datagram: &Datagram<'_>) -> Result<(), DropReason> {
+pub(crate) fn output(
+    shard: &mut Shard,
+    now: Instant,
+    datagram: &Datagram<'_>,
+) -> Result<(), DropReason> {
     let _ = (shard, now, datagram);
     todo!()
 }

@@ -9,6 +9,7 @@ pub(crate) mod ethernet;
 pub(crate) mod icmpv4;
 pub(crate) mod ipv4_input;
 pub(crate) mod ipv4_output;
+pub(crate) mod loopback;
 pub(crate) mod tcp;
 pub(crate) mod udp;
 

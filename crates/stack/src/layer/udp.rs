@@ -1,9 +1,18 @@
 //! UDP (RFC 768): finds the socket, or says that there is none.
 
-use crate::{Instant, Shard, counters::DropReason, layer::Arrival, request::{Error, SocketId}};
+use crate::{
+    Instant, Shard,
+    counters::DropReason,
+    layer::Arrival,
+    request::{Error, SocketId},
+};
 use core::net::SocketAddr;
 
-pub(crate) fn input(shard: &mut Shard, now: Instant, arrival: &Arrival<'_>) -> Result<(), DropReason> {
+pub(crate) fn input(
+    shard: &mut Shard,
+    now: Instant,
+    arrival: &Arrival<'_>,
+) -> Result<(), DropReason> {
     let _ = (shard, now, arrival);
     todo!()
 }

@@ -1,1 +1,150 @@
-//! (being written)
+//! Which socket a packet is for. Invariant: a four-tuple names at most one connection, half-open
+//! connection or TIME-WAIT; hashes are keyed, so nobody outside can choose collisions.
+
+use crate::{
+    random::Key,
+    request::{SocketId, SocketKind},
+};
+use core::{
+    hash::{Hash, Hasher},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
+use std::collections::HashMap;
+
+/// The four-tuple of a connection, seen from this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+}
+
+impl Hash for Flow {
+    /// Three words for IPv4: the derived hash would feed tags, scopes and lengths too.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match (self.local.ip(), self.remote.ip()) {
+            (IpAddr::V4(local), IpAddr::V4(remote)) => {
+                state.write_u64(u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits()));
+            }
+            (local, remote) => (local, remote).hash(state),
+        }
+        state.write_u32(u32::from(self.local.port()) << 16 | u32::from(self.remote.port()));
+    }
+}
+
+/// Where a flow's state is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowOwner {
+    Connection(SocketId),
+    HalfOpen(u32),
+    TimeWait(u32),
+}
+
+#[derive(Debug)]
+pub struct Demux {
+    key: Key,
+    flows: HashMap<Flow, FlowOwner, Key>,
+    /// TCP listeners by bound address; several share one with SO_REUSEPORT.
+    listeners: HashMap<SocketAddr, Vec<SocketId>, Key>,
+    connected: HashMap<(SocketKind, Flow), SocketId, Key>,
+    bound: HashMap<(SocketKind, SocketAddr), Vec<SocketId>, Key>,
+}
+
+fn wildcard(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)
+}
+
+fn remove_from<K: Hash + Eq>(map: &mut HashMap<K, Vec<SocketId>, Key>, key: K, id: SocketId) {
+    if let Some(ids) = map.get_mut(&key) {
+        ids.retain(|other| *other != id);
+        if ids.is_empty() {
+            map.remove(&key);
+        }
+    }
+}
+
+impl Demux {
+    pub fn new(key: Key) -> Self {
+        Self {
+            key,
+            flows: HashMap::with_hasher(key),
+            listeners: HashMap::with_hasher(key),
+            connected: HashMap::with_hasher(key),
+            bound: HashMap::with_hasher(key),
+        }
+    }
+
+    pub fn flow(&self, flow: &Flow) -> Option<FlowOwner> {
+        self.flows.get(flow).copied()
+    }
+
+    /// Replaces what the flow meant before.
+    pub fn insert_flow(&mut self, flow: Flow, owner: FlowOwner) {
+        self.flows.insert(flow, owner);
+    }
+
+    /// Forgets the flow if it still means `owner`.
+    pub fn remove_flow(&mut self, flow: &Flow, owner: FlowOwner) {
+        if self.flows.get(flow) == Some(&owner) {
+            self.flows.remove(flow);
+        }
+    }
+
+    pub fn insert_listener(&mut self, local: SocketAddr, id: SocketId) {
+        self.listeners.entry(local).or_default().push(id);
+    }
+
+    pub fn remove_listener(&mut self, local: SocketAddr, id: SocketId) {
+        remove_from(&mut self.listeners, local, id);
+    }
+
+    /// The listener for a new flow: of the exact address before the wildcard; of several that
+    /// share the address, the one that the flow's hash falls on.
+    pub fn listener(&self, flow: &Flow) -> Option<SocketId> {
+        let candidates = self
+            .listeners
+            .get(&flow.local)
+            .or_else(|| self.listeners.get(&wildcard(flow.local.port())))?;
+        self.one_of(candidates, flow)
+    }
+
+    fn one_of(&self, candidates: &[SocketId], flow: &Flow) -> Option<SocketId> {
+        match candidates {
+            [only] => Some(*only),
+            many => many.get((self.key.hash(flow) % many.len().max(1) as u64) as usize).copied(),
+        }
+    }
+
+    pub fn insert_datagram(&mut self, kind: SocketKind, local: SocketAddr, id: SocketId) {
+        self.bound.entry((kind, local)).or_default().push(id);
+    }
+
+    pub fn remove_datagram(&mut self, kind: SocketKind, local: SocketAddr, id: SocketId) {
+        remove_from(&mut self.bound, (kind, local), id);
+    }
+
+    pub fn insert_connected(&mut self, kind: SocketKind, flow: Flow, id: SocketId) {
+        self.connected.insert((kind, flow), id);
+    }
+
+    pub fn remove_connected(&mut self, kind: SocketKind, flow: Flow) {
+        self.connected.remove(&(kind, flow));
+    }
+
+    /// The datagram socket for a packet: connected to its sender, else bound to its address, else
+    /// to its port on any address.
+    pub fn datagram(
+        &self,
+        kind: SocketKind,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Option<SocketId> {
+        let flow = Flow { local, remote };
+        self.connected.get(&(kind, flow)).copied().or_else(|| {
+            let candidates = self
+                .bound
+                .get(&(kind, local))
+                .or_else(|| self.bound.get(&(kind, wildcard(local.port()))))?;
+            self.one_of(candidates, &flow)
+        })
+    }
+}

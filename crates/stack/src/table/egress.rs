@@ -1,1 +1,93 @@
-//! (being written)
+//! What waits to leave. Invariant: a connection is in at most one queue, and no queue is longer
+//! than its limit.
+//!
+//! Small things (ARP, ICMP, UDP, RST, SYN-ACK) wait as whole frames. TCP data does not: a
+//! connection with something to send waits as its name, and its segments are made when the device
+//! has room.
+
+use crate::{counters::DropReason, request::SocketId, table::interface::InterfaceId};
+use core::net::Ipv4Addr;
+use narrows_wire::offload::TxOffload;
+use std::collections::{HashMap, VecDeque};
+
+/// A whole frame; on the loopback interface a whole IPv4 packet, without a link header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub bytes: Vec<u8>,
+    pub offload: TxOffload,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Frame>,
+    connections: VecDeque<SocketId>,
+}
+
+#[derive(Debug)]
+pub struct Egress {
+    queues: Vec<Queue>,
+    limit: usize,
+    loopback_limit: usize,
+    /// Connections whose next hop is being resolved.
+    parked: HashMap<(InterfaceId, Ipv4Addr), Vec<SocketId>, crate::random::Key>,
+}
+
+impl Egress {
+    pub fn new(limit: usize, loopback_limit: usize, key: crate::random::Key) -> Self {
+        Self { queues: Vec::new(), limit, loopback_limit, parked: HashMap::with_hasher(key) }
+    }
+
+    fn queue(&mut self, interface: InterfaceId) -> &mut Queue {
+        let index = usize::from(interface.0);
+        if self.queues.len() <= index {
+            self.queues.resize_with(index + 1, Queue::default);
+        }
+        &mut self.queues[index]
+    }
+
+    pub fn push(&mut self, interface: InterfaceId, frame: Frame) -> Result<(), DropReason> {
+        let (limit, full) = match interface {
+            InterfaceId::LOOPBACK => (self.loopback_limit, DropReason::LoopbackQueueFull),
+            _ => (self.limit, DropReason::EgressQueueFull),
+        };
+        let queue = self.queue(interface);
+        if queue.frames.len() >= limit {
+            return Err(full);
+        }
+        queue.frames.push_back(frame);
+        Ok(())
+    }
+
+    pub fn pop(&mut self, interface: InterfaceId) -> Option<Frame> {
+        self.queue(interface).frames.pop_front()
+    }
+
+    /// Puts a connection in line; the caller keeps it from being in line twice.
+    pub fn schedule(&mut self, interface: InterfaceId, connection: SocketId) {
+        self.queue(interface).connections.push_back(connection);
+    }
+
+    pub fn next_connection(&mut self, interface: InterfaceId) -> Option<SocketId> {
+        self.queue(interface).connections.pop_front()
+    }
+
+    /// How many connections are in line.
+    pub fn connections(&self, interface: InterfaceId) -> usize {
+        self.queues.get(usize::from(interface.0)).map_or(0, |queue| queue.connections.len())
+    }
+
+    pub fn is_empty(&self, interface: InterfaceId) -> bool {
+        self.queues
+            .get(usize::from(interface.0))
+            .is_none_or(|queue| queue.frames.is_empty() && queue.connections.is_empty())
+    }
+
+    /// Takes a connection out of line until its next hop is resolved.
+    pub fn park(&mut self, interface: InterfaceId, next_hop: Ipv4Addr, connection: SocketId) {
+        self.parked.entry((interface, next_hop)).or_default().push(connection);
+    }
+
+    pub fn unpark(&mut self, interface: InterfaceId, next_hop: Ipv4Addr) -> Vec<SocketId> {
+        self.parked.remove(&(interface, next_hop)).unwrap_or_default()
+    }
+}

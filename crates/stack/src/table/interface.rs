@@ -52,7 +52,10 @@ impl InterfaceTable {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (InterfaceId, &Interface)> {
-        self.interfaces.iter().enumerate().map(|(index, interface)| (InterfaceId(index as u16), interface))
+        self.interfaces
+            .iter()
+            .enumerate()
+            .map(|(index, interface)| (InterfaceId(index as u16), interface))
     }
 
     pub fn add_address(&mut self, id: InterfaceId, prefix: Prefix) -> Result<(), Error> {

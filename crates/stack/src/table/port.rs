@@ -1,1 +1,140 @@
-//! (being written)
+//! Which local ports are taken, and which one a program gets that asks for none in particular.
+//! Invariant: two holders share a port only as Linux's bind(2) and connect(2) allow.
+
+use crate::{
+    random::{Key, Random},
+    request::{Principal, SocketKind},
+    table::demux::Flow,
+};
+use core::net::{IpAddr, SocketAddr};
+use std::collections::HashMap;
+
+/// How a socket holds its port. Holders that are alike share an entry and a count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    pub kind: SocketKind,
+    pub local: SocketAddr,
+    pub principal: Principal,
+    pub reuse_address: bool,
+    pub reuse_port: bool,
+    pub role: Role,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// bind(2), not listening.
+    Bound,
+    Listener,
+    /// connect(2) chose the port: others may connect from it to elsewhere.
+    Ephemeral,
+}
+
+#[derive(Debug)]
+pub struct PortTable {
+    ports: HashMap<(SocketKind, u16), Vec<(Binding, u32)>, Key>,
+    range: (u16, u16),
+    /// RFC 6056 §3.3.4: the double-hash port selection algorithm and its table of counters.
+    key: Key,
+    counters: Box<[u16; COUNTERS]>,
+}
+
+/// Large, so that an attacker can't find flows that share a counter (CVE-2022-1012).
+const COUNTERS: usize = 1 << 14;
+
+impl Binding {
+    fn conflicts(&self, other: &Self) -> bool {
+        let same_address = self.local.ip() == other.local.ip()
+            || self.local.ip().is_unspecified()
+            || other.local.ip().is_unspecified();
+        if !same_address || (self.role == Role::Ephemeral && other.role == Role::Ephemeral) {
+            return false;
+        }
+        let both_reuse_address = self.reuse_address && other.reuse_address;
+        let listening = self.role == Role::Listener || other.role == Role::Listener;
+        let both_reuse_port =
+            self.reuse_port && other.reuse_port && self.principal == other.principal;
+        // Linux lets both share before either listens; of datagram sockets the last one wins.
+        !(both_reuse_port || (both_reuse_address && !listening))
+    }
+}
+
+impl PortTable {
+    pub fn new(range: (u16, u16), random: &mut Random) -> Self {
+        let mut counters = Box::new([0; COUNTERS]);
+        counters.fill_with(|| random.next_u32() as u16);
+        Self { ports: HashMap::with_hasher(random.key()), range, key: random.key(), counters }
+    }
+
+    /// May `binding` take its port?
+    pub fn allows(&self, binding: &Binding) -> bool {
+        self.ports
+            .get(&(binding.kind, binding.local.port()))
+            .is_none_or(|holders| holders.iter().all(|(holder, _)| !binding.conflicts(holder)))
+    }
+
+    /// Takes the port; the caller has asked `allows`, or inherits from one who had.
+    pub fn take(&mut self, binding: Binding) {
+        let holders = self.ports.entry((binding.kind, binding.local.port())).or_default();
+        match holders.iter_mut().find(|(holder, _)| *holder == binding) {
+            Some((_, count)) => *count += 1,
+            None => holders.push((binding, 1)),
+        }
+    }
+
+    pub fn release(&mut self, binding: &Binding) {
+        let key = (binding.kind, binding.local.port());
+        let Some(holders) = self.ports.get_mut(&key) else { return };
+        if let Some(at) = holders.iter().position(|(holder, _)| holder == binding) {
+            holders[at].1 -= 1;
+            if holders[at].1 == 0 {
+                holders.swap_remove(at);
+            }
+        }
+        if holders.is_empty() {
+            self.ports.remove(&key);
+        }
+    }
+
+    fn range_len(&self) -> u32 {
+        u32::from(self.range.1.saturating_sub(self.range.0)) + 1
+    }
+
+    fn port(&self, index: u32) -> u16 {
+        self.range.0 + (index % self.range_len()) as u16
+    }
+
+    /// A port for bind(2) with port 0: free for all, tried from a random one on.
+    pub fn choose(&self, random: &mut Random, binding: Binding) -> Option<u16> {
+        let start = random.below(self.range_len());
+        (0..self.range_len())
+            .map(|step| self.port(start + step))
+            .find(|port| !self.ports.contains_key(&(binding.kind, *port)))
+    }
+
+    /// A port for connect(2): one from which `usable` says the flow is free, in the order of RFC
+    /// 6056's algorithm 4.
+    pub fn choose_for(
+        &mut self,
+        binding: Binding,
+        remote: SocketAddr,
+        usable: impl Fn(u16) -> bool,
+    ) -> Option<u16> {
+        let local = binding.local.ip();
+        let offset = self.key.hash(&(local, remote)) as u32;
+        let slot = self.key.hash(&(remote, local)) as usize % COUNTERS;
+        let count = u32::from(self.counters[slot]);
+        let start = (offset % self.range_len()) + count;
+        let step = (0..self.range_len()).find(|step| {
+            let port = self.port(start + step);
+            let candidate = Binding { local: SocketAddr::new(local, port), ..binding };
+            self.allows(&candidate) && usable(port)
+        })?;
+        self.counters[slot] = (count + step + 1) as u16;
+        Some(self.port(start + step))
+    }
+}
+
+/// The flow that a socket at `local` would have from `port`.
+pub fn flow_from(local: IpAddr, port: u16, remote: SocketAddr) -> Flow {
+    Flow { local: SocketAddr::new(local, port), remote }
+}

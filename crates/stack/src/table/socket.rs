@@ -1,1 +1,227 @@
-//! (being written)
+//! The sockets of all programs. Invariant: a [`SocketId`] names one socket for ever; a slot used
+//! again has another generation.
+
+use crate::{
+    event::Readiness,
+    request::{Error, Principal, SocketId, SocketKind},
+    table::{
+        datagram::DatagramQueue,
+        demux::{Flow, FlowOwner},
+        port::Binding,
+    },
+    tcp::{self, Connection, listen::HalfOpen, time_wait::TimeWait},
+    time::Instant,
+};
+use core::net::SocketAddr;
+use slab::Slab;
+use std::collections::VecDeque;
+
+#[derive(Debug)]
+pub struct Socket {
+    pub principal: Principal,
+    /// Port 0: not bound.
+    pub local: SocketAddr,
+    pub remote: Option<SocketAddr>,
+    pub settings: tcp::Settings,
+    pub reuse_address: bool,
+    pub reuse_port: bool,
+    /// The port it holds.
+    pub binding: Option<Binding>,
+    /// A listener has it in its accept queue: nobody to tell anything yet.
+    pub unaccepted: bool,
+    /// The program has let go; what is left is the protocol's.
+    pub orphan: bool,
+    /// An error that the program hasn't seen.
+    pub error: Option<Error>,
+    /// What to tell with the next event; not empty: an event is queued.
+    pub pending: Readiness,
+    /// In an egress queue, or parked for its next hop.
+    pub scheduled: bool,
+    pub body: SocketBody,
+}
+
+#[derive(Debug)]
+pub enum SocketBody {
+    /// A TCP socket that neither listens nor connects.
+    Closed,
+    Listener(Box<Listener>),
+    /// From SYN-SENT on, in every state of a connection.
+    Connection(Box<Connection>),
+    Datagram(Box<DatagramSocket>),
+}
+
+#[derive(Debug)]
+pub struct Listener {
+    /// How many connections may wait to be accepted.
+    pub backlog: usize,
+    pub accept_queue: VecDeque<SocketId>,
+    /// How many handshakes are under way.
+    pub half_open: usize,
+}
+
+#[derive(Debug)]
+pub struct DatagramSocket {
+    pub kind: SocketKind,
+    pub queue: DatagramQueue,
+}
+
+impl Socket {
+    pub fn new(
+        principal: Principal,
+        local: SocketAddr,
+        settings: tcp::Settings,
+        body: SocketBody,
+    ) -> Self {
+        Self {
+            principal,
+            local,
+            remote: None,
+            settings,
+            reuse_address: false,
+            reuse_port: false,
+            binding: None,
+            unaccepted: false,
+            orphan: false,
+            error: None,
+            pending: Readiness::empty(),
+            scheduled: false,
+            body,
+        }
+    }
+
+    pub fn kind(&self) -> SocketKind {
+        match &self.body {
+            SocketBody::Datagram(datagram) => datagram.kind,
+            _ => SocketKind::Tcp,
+        }
+    }
+
+    pub fn flow(&self) -> Option<Flow> {
+        self.remote.map(|remote| Flow { local: self.local, remote })
+    }
+
+    pub fn connection(&mut self) -> Option<&mut Connection> {
+        match &mut self.body {
+            SocketBody::Connection(connection) => Some(connection),
+            _ => None,
+        }
+    }
+
+    pub fn listener(&mut self) -> Option<&mut Listener> {
+        match &mut self.body {
+            SocketBody::Listener(listener) => Some(listener),
+            _ => None,
+        }
+    }
+
+    pub fn datagram(&mut self) -> Option<&mut DatagramSocket> {
+        match &mut self.body {
+            SocketBody::Datagram(datagram) => Some(datagram),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    socket: Option<Socket>,
+}
+
+#[derive(Debug, Default)]
+pub struct SocketTable {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+impl SocketTable {
+    /// `None` when there are `limit` sockets already.
+    pub fn insert(&mut self, socket: Socket, limit: usize) -> Option<SocketId> {
+        if self.len() >= limit {
+            return None;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        let place = self.slots.get_mut(slot as usize)?;
+        place.generation = place.generation.wrapping_add(1);
+        place.socket = Some(socket);
+        Some(SocketId { slot, generation: place.generation })
+    }
+
+    pub fn get(&self, id: SocketId) -> Option<&Socket> {
+        let slot = self.slots.get(id.slot as usize)?;
+        slot.socket.as_ref().filter(|_| slot.generation == id.generation)
+    }
+
+    pub fn get_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        slot.socket.as_mut().filter(|_| slot.generation == id.generation)
+    }
+
+    /// The socket that is in a slot now: for timers, whose keys are slots.
+    pub fn in_slot(&self, slot: u32) -> Option<SocketId> {
+        let place = self.slots.get(slot as usize)?;
+        place.socket.as_ref().map(|_| SocketId { slot, generation: place.generation })
+    }
+
+    pub fn remove(&mut self, id: SocketId) -> Option<Socket> {
+        self.get(id)?;
+        let socket = self.slots.get_mut(id.slot as usize)?.socket.take();
+        self.free.push(id.slot);
+        socket
+    }
+
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (SocketId, &Socket)> {
+        self.slots.iter().zip(0..).filter_map(|(place, slot)| {
+            let id = SocketId { slot, generation: place.generation };
+            place.socket.as_ref().map(|socket| (id, socket))
+        })
+    }
+}
+
+/// A handshake that a listener answers: no socket yet.
+#[derive(Debug)]
+pub struct HalfOpenEntry {
+    pub flow: Flow,
+    pub listener: SocketId,
+    pub state: HalfOpen,
+}
+
+/// A connection whose socket is gone already.
+#[derive(Debug)]
+pub struct TimeWaitEntry {
+    pub flow: Flow,
+    pub binding: Option<Binding>,
+    pub since: Instant,
+    pub expires: Instant,
+    pub state: TimeWait,
+}
+
+/// Connections that are not sockets: before the program has them, and after it let go.
+#[derive(Debug, Default)]
+pub struct Remnants {
+    pub half_open: Slab<HalfOpenEntry>,
+    pub time_wait: Slab<TimeWaitEntry>,
+    /// TIME-WAIT in the order of entry: when the table is full the oldest goes.
+    pub time_wait_order: VecDeque<(u32, Flow)>,
+}
+
+impl Remnants {
+    /// The half-open connection of a flow's owner, if it is one.
+    pub fn half_open_of(&mut self, owner: FlowOwner) -> Option<&mut HalfOpenEntry> {
+        match owner {
+            FlowOwner::HalfOpen(index) => self.half_open.get_mut(index as usize),
+            _ => None,
+        }
+    }
+}

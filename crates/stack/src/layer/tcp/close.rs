@@ -1,0 +1,97 @@
+//! Programs letting go of their sockets.
+
+use super::{conclude, remove, remove_half_open, settle};
+use crate::{
+    Instant, Shard,
+    request::{Error, Reply, SocketId, SocketKind},
+    table::socket::SocketBody,
+    tcp::connection::{Fate, Outcome},
+};
+
+/// shutdown(SHUT_WR).
+pub(crate) fn shutdown_send(shard: &mut Shard, now: Instant, id: SocketId) -> Result<Reply, Error> {
+    let socket = shard.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
+    socket.connection().ok_or(Error::NotConnected)?.shutdown_send(now);
+    settle(shard, now, id);
+    Ok(Reply::Done)
+}
+
+/// close(2) of the last descriptor: the socket's name is gone; a connection goes on as an orphan
+/// until the protocol is done.
+pub(crate) fn close(shard: &mut Shard, now: Instant, id: SocketId) -> Result<Reply, Error> {
+    let socket = shard.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
+    if socket.orphan {
+        return Err(Error::NoSuchSocket);
+    }
+    let flow = socket.flow();
+    match (&mut socket.body, flow) {
+        (SocketBody::Connection(connection), Some(flow)) => {
+            let outcome = connection.close(now, &mut shard.buffers);
+            socket.orphan = true;
+            conclude(shard, now, id, flow, outcome);
+        }
+        (SocketBody::Listener(_), _) => close_listener(shard, now, id),
+        _ => forget(shard, id),
+    }
+    Ok(Reply::Done)
+}
+
+/// RST where there is a peer to tell; the socket is gone.
+pub(crate) fn abort(shard: &mut Shard, now: Instant, id: SocketId) -> Result<Reply, Error> {
+    let socket = shard.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
+    let flow = socket.flow();
+    match (&mut socket.body, flow) {
+        (SocketBody::Connection(connection), Some(flow)) => {
+            let reply = connection.abort(now, &mut shard.buffers);
+            socket.orphan = true;
+            let outcome = Outcome { reply, dropped: None, fate: Fate::Closed };
+            conclude(shard, now, id, flow, outcome);
+            Ok(Reply::Done)
+        }
+        _ => close(shard, now, id),
+    }
+}
+
+/// Connections that nobody accepted are reset, handshakes under way forgotten.
+fn close_listener(shard: &mut Shard, now: Instant, id: SocketId) {
+    let waiting = shard.sockets.get_mut(id).and_then(|socket| socket.listener());
+    let waiting = waiting.map(|listener| core::mem::take(&mut listener.accept_queue));
+    for connection in waiting.into_iter().flatten() {
+        // One that is gone already needs nothing.
+        let _gone = abort(shard, now, connection);
+    }
+    let half_open: Vec<u32> = shard
+        .remnants
+        .half_open
+        .iter()
+        .filter(|(_, entry)| entry.listener == id)
+        .map(|(index, _)| index as u32)
+        .collect();
+    for index in half_open {
+        remove_half_open(shard, index);
+    }
+    if let Some(local) = shard.sockets.get(id).map(|socket| socket.local) {
+        shard.demux.remove_listener(local, id);
+    }
+    forget(shard, id);
+}
+
+/// Takes a socket that is no connection out of every table.
+fn forget(shard: &mut Shard, id: SocketId) {
+    let Some(socket) = shard.sockets.get(id) else { return };
+    let (kind, flow, binding) = (socket.kind(), socket.flow(), socket.binding);
+    if kind != SocketKind::Tcp {
+        match (flow, binding) {
+            (Some(flow), _) => shard.demux.remove_connected(kind, flow),
+            (None, Some(binding)) => shard.demux.remove_datagram(kind, binding.local, id),
+            (None, None) => {}
+        }
+    }
+    if let Some(binding) = binding {
+        shard.ports.release(&binding);
+    }
+    match flow {
+        Some(flow) => drop(remove(shard, id, flow)),
+        None => drop(shard.sockets.remove(id)),
+    }
+}

@@ -1,0 +1,244 @@
+//! A segment's way to whom it is for: RFC 9293 §3.10.7, up to the connection.
+
+use super::{conclude, leave_time_wait, open, output, remove_half_open};
+use crate::{
+    Instant, Shard,
+    counters::DropReason,
+    event::Readiness,
+    layer::{Arrival, ipv4_output},
+    request::SocketId,
+    table::{
+        demux::{Flow, FlowOwner},
+        port::{Binding, Role},
+        socket::{HalfOpenEntry, Socket, SocketBody},
+        timer::TimerKey,
+    },
+    tcp::{
+        Connection,
+        connection::{IcmpError, Outcome, reset_for},
+        listen::{HalfOpen, HalfOpenVerdict},
+        time_wait::TimeWaitVerdict,
+    },
+};
+use core::net::{IpAddr, SocketAddr};
+use narrows_wire::{checksum::Sum, ipv4::Protocol, offload::RxChecksum, tcp::Segment};
+
+pub(crate) fn input(
+    shard: &mut Shard,
+    now: Instant,
+    arrival: &Arrival<'_>,
+) -> Result<(), DropReason> {
+    let segment = Segment::parse(arrival.payload).map_err(|_| DropReason::TcpMalformed)?;
+    verify_checksum(arrival)?;
+    shard.counters.tcp_segments_received += 1;
+    let flow = Flow {
+        local: SocketAddr::new(arrival.header.destination.into(), segment.header.destination_port),
+        remote: SocketAddr::new(arrival.header.source.into(), segment.header.source_port),
+    };
+    match shard.demux.flow(&flow) {
+        Some(FlowOwner::Connection(id)) => connection_input(shard, now, id, flow, &segment),
+        Some(FlowOwner::HalfOpen(index)) => half_open_input(shard, now, index, flow, &segment),
+        Some(FlowOwner::TimeWait(index)) => time_wait_input(shard, now, index, flow, &segment),
+        None => listen_input(shard, now, flow, &segment, None),
+    }
+}
+
+fn verify_checksum(arrival: &Arrival<'_>) -> Result<(), DropReason> {
+    if arrival.offload.checksum != RxChecksum::Unverified {
+        return Ok(());
+    }
+    let (header, segment) = (&arrival.header, arrival.payload);
+    let len = u16::try_from(segment.len()).map_err(|_| DropReason::TcpMalformed)?;
+    let pseudo_header = Sum::pseudo_header(header.source, header.destination, Protocol::TCP.0, len);
+    match pseudo_header.add(Sum::of(segment)).finish() {
+        0 => Ok(()),
+        _ => Err(DropReason::TcpChecksum),
+    }
+}
+
+fn connection_input(
+    shard: &mut Shard,
+    now: Instant,
+    id: SocketId,
+    flow: Flow,
+    segment: &Segment<'_>,
+) -> Result<(), DropReason> {
+    let socket = shard.sockets.get_mut(id).ok_or(DropReason::TcpNoSocket)?;
+    let connection = socket.connection().ok_or(DropReason::TcpNoSocket)?;
+    let outcome = connection.segment_arrives(now, &mut shard.buffers, segment);
+    let dropped = outcome.dropped;
+    conclude(shard, now, id, flow, outcome);
+    dropped.map_or(Ok(()), Err)
+}
+
+/// No connection has this flow: RFC 9293 §3.10.7.2 if somebody listens, else §3.10.7.1.
+/// `sequence` is where to begin when an older connection on this flow was in TIME-WAIT.
+fn listen_input(
+    shard: &mut Shard,
+    now: Instant,
+    flow: Flow,
+    segment: &Segment<'_>,
+    sequence: Option<u32>,
+) -> Result<(), DropReason> {
+    let flags = segment.header.flags;
+    let Some(listener) = shard.demux.listener(&flow) else {
+        refuse(shard, now, flow, segment);
+        return Err(DropReason::TcpNoSocket);
+    };
+    // First RST, then ACK, then SYN.
+    if flags.rst() {
+        return Err(DropReason::TcpListenUnexpected);
+    }
+    if flags.ack() {
+        refuse(shard, now, flow, segment);
+        return Err(DropReason::TcpListenUnexpected);
+    }
+    if !flags.syn() {
+        return Err(DropReason::TcpListenUnexpected);
+    }
+    let IpAddr::V4(remote) = flow.remote.ip() else {
+        return Err(DropReason::TcpMalformed);
+    };
+    let path = ipv4_output::path(shard, remote).map_err(|_| DropReason::NoRoute)?;
+    let half_open_limit = shard.config.limits.half_open;
+    let socket = shard.sockets.get_mut(listener).ok_or(DropReason::TcpNoSocket)?;
+    let state = socket.listener().ok_or(DropReason::TcpNoSocket)?;
+    if state.accept_queue.len() >= state.backlog {
+        return Err(DropReason::AcceptQueueFull);
+    }
+    if state.half_open >= half_open_limit {
+        return Err(DropReason::SynQueueFull);
+    }
+    state.half_open += 1;
+    let settings = socket.settings.clone();
+    let mut opening = open::opening(shard, now, &flow, &path);
+    opening.iss = sequence.unwrap_or(opening.iss);
+    let (state, syn_ack) = HalfOpen::new(now, segment, opening, &settings);
+    let timeout = state.next_timeout();
+    let index = shard.remnants.half_open.insert(HalfOpenEntry { flow, listener, state }) as u32;
+    shard.demux.insert_flow(flow, FlowOwner::HalfOpen(index));
+    shard.timers.arm(TimerKey::HalfOpen(index), timeout);
+    output::reply(shard, now, flow, &syn_ack);
+    Ok(())
+}
+
+/// RFC 9293 §3.10.7.1.
+fn refuse(shard: &mut Shard, now: Instant, flow: Flow, segment: &Segment<'_>) {
+    if let Some(reset) = reset_for(segment) {
+        output::reply(shard, now, flow, &reset);
+    }
+}
+
+fn half_open_input(
+    shard: &mut Shard,
+    now: Instant,
+    index: u32,
+    flow: Flow,
+    segment: &Segment<'_>,
+) -> Result<(), DropReason> {
+    let owner = FlowOwner::HalfOpen(index);
+    let entry = shard.remnants.half_open_of(owner).ok_or(DropReason::TcpNoSocket)?;
+    let listener = entry.listener;
+    match entry.state.segment_arrives(now, segment) {
+        HalfOpenVerdict::Established => establish(shard, now, index, listener, flow, segment),
+        HalfOpenVerdict::Reply(answer) => {
+            output::reply(shard, now, flow, &answer);
+            Ok(())
+        }
+        HalfOpenVerdict::Drop(reason) => Err(reason),
+        HalfOpenVerdict::Reset => {
+            remove_half_open(shard, index);
+            Ok(())
+        }
+    }
+}
+
+/// The handshake is done: a socket for the listener's accept queue.
+fn establish(
+    shard: &mut Shard,
+    now: Instant,
+    index: u32,
+    listener: SocketId,
+    flow: Flow,
+    segment: &Segment<'_>,
+) -> Result<(), DropReason> {
+    let socket = shard.sockets.get_mut(listener).ok_or(DropReason::TcpNoSocket)?;
+    let (principal, settings) = (socket.principal, socket.settings.clone());
+    let inherited = socket.binding;
+    let state = socket.listener().ok_or(DropReason::TcpNoSocket)?;
+    if state.accept_queue.len() >= state.backlog {
+        // It stays half-open: the SYN-ACK is sent again, and its answer may find room.
+        return Err(DropReason::AcceptQueueFull);
+    }
+    let half_open = remove_half_open(shard, index).ok_or(DropReason::TcpNoSocket)?;
+    let connection = Connection::accept(now, half_open, &settings);
+    let body = SocketBody::Connection(Box::new(connection));
+    let mut accepted = Socket::new(principal, flow.local, settings, body);
+    // The port stays taken as long as a connection on it lives, shared with its listener's kind.
+    let binding = inherited.map(|held| Binding { local: flow.local, role: Role::Bound, ..held });
+    accepted.remote = Some(flow.remote);
+    accepted.binding = binding;
+    accepted.unaccepted = true;
+    let limit = shard.config.limits.sockets;
+    let id = shard.sockets.insert(accepted, limit).ok_or(DropReason::AcceptQueueFull)?;
+    if let Some(binding) = binding {
+        shard.ports.take(binding);
+    }
+    shard.demux.insert_flow(flow, FlowOwner::Connection(id));
+    if let Some(state) = shard.sockets.get_mut(listener).and_then(|socket| socket.listener()) {
+        state.accept_queue.push_back(id);
+    }
+    shard.notify(listener, Readiness::ACCEPTABLE);
+    connection_input(shard, now, id, flow, segment)
+}
+
+fn time_wait_input(
+    shard: &mut Shard,
+    now: Instant,
+    index: u32,
+    flow: Flow,
+    segment: &Segment<'_>,
+) -> Result<(), DropReason> {
+    let limit = shard.config.limits.time_wait_duration;
+    let entry = shard.remnants.time_wait.get_mut(index as usize);
+    let entry = entry.ok_or(DropReason::TcpNoSocket)?;
+    match entry.state.segment_arrives(now, segment) {
+        TimeWaitVerdict::Acknowledge { reply, restart } => {
+            if restart {
+                entry.expires = now + limit;
+            }
+            output::reply(shard, now, flow, &reply);
+            Ok(())
+        }
+        TimeWaitVerdict::Drop(reason) => Err(reason),
+        TimeWaitVerdict::Expire => {
+            leave_time_wait(shard, index);
+            Ok(())
+        }
+        TimeWaitVerdict::Reopen => {
+            let sequence = open::sequence_after(entry.state.snd_nxt);
+            if shard.demux.listener(&flow).is_some() {
+                leave_time_wait(shard, index);
+            }
+            listen_input(shard, now, flow, segment, Some(sequence))
+        }
+    }
+}
+
+/// An ICMP error whose quoted header names one of this host's flows, sent with `sequence`.
+pub(crate) fn error_input(
+    shard: &mut Shard,
+    now: Instant,
+    flow: Flow,
+    sequence: u32,
+    error: IcmpError,
+) -> Result<(), DropReason> {
+    let Some(FlowOwner::Connection(id)) = shard.demux.flow(&flow) else {
+        return Err(DropReason::IcmpUnmatched);
+    };
+    let socket = shard.sockets.get_mut(id).ok_or(DropReason::IcmpUnmatched)?;
+    let connection = socket.connection().ok_or(DropReason::IcmpUnmatched)?;
+    let fate = connection.icmp_error(now, sequence, error);
+    conclude(shard, now, id, flow, Outcome { reply: None, dropped: None, fate });
+    Ok(())
+}

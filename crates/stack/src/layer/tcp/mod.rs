@@ -1,0 +1,218 @@
+//! TCP between the tables and the connections: finds whose segment it is, keeps demultiplexer,
+//! ports and timers in step with what became of a connection, and puts headers on what it sends.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | `input` | a segment's way to its connection, half-open connection, TIME-WAIT or listener |
+//! | `open` | active opens: ports and initial sequence numbers |
+//! | `close` | programs letting go, and the ends of connections |
+//! | `output` | segments to frames |
+
+mod close;
+mod input;
+mod open;
+mod output;
+
+pub(crate) use close::{abort, close, shutdown_send};
+pub(crate) use input::{error_input, input};
+pub(crate) use open::{connect, reconnect_error};
+pub(crate) use output::{next_packet, transmit};
+
+use crate::{
+    Instant, InterfaceId, Shard,
+    event::Readiness,
+    layer::ipv4_output,
+    request::SocketId,
+    table::{
+        demux::{Flow, FlowOwner},
+        socket::TimeWaitEntry,
+        timer::TimerKey,
+    },
+    tcp::{Connection, State, connection::Fate, connection::Outcome, time_wait::TimeWait},
+};
+use core::net::{IpAddr, Ipv4Addr};
+
+/// What is true of a connection now, for a program that has just got it.
+pub(crate) fn readiness(connection: &Connection) -> Readiness {
+    let finished = matches!(
+        connection.state(),
+        State::CloseWait | State::LastAck | State::Closing | State::TimeWait
+    );
+    let mut readiness = Readiness::WRITABLE;
+    readiness.set(Readiness::READABLE, connection.receive_queue() > 0);
+    readiness.set(Readiness::FINISHED, finished);
+    readiness.set(Readiness::FAILED, connection.error().is_some());
+    readiness
+}
+
+/// After any call of a connection: tells the program what became true, puts the connection in line
+/// if it has something to send, and arms its timer.
+pub(crate) fn settle(shard: &mut Shard, now: Instant, id: SocketId) {
+    let Some(socket) = shard.sockets.get_mut(id) else { return };
+    let Some(connection) = socket.connection() else { return };
+    let readiness = connection.take_readiness();
+    let (wants_to_send, timeout) = (connection.wants_to_send(now), connection.next_timeout());
+    if readiness.contains(Readiness::FAILED) {
+        let error = connection.error();
+        socket.error = error;
+    }
+    if wants_to_send {
+        schedule(shard, id);
+    }
+    if let Some(at) = timeout {
+        shard.timers.arm(TimerKey::Socket(id.slot), at);
+    }
+    shard.notify(id, readiness);
+}
+
+/// Puts a connection in line at the interface its packets leave by. Without a route that is the
+/// loopback's, where it learns of it.
+fn schedule(shard: &mut Shard, id: SocketId) {
+    let Some(socket) = shard.sockets.get_mut(id) else { return };
+    if core::mem::replace(&mut socket.scheduled, true) {
+        return;
+    }
+    let destination = socket.remote.map(|remote| remote.ip());
+    let path = match destination {
+        Some(IpAddr::V4(destination)) => ipv4_output::path(shard, destination).ok(),
+        _ => None,
+    };
+    let interface = path.map_or(InterfaceId::LOOPBACK, |path| path.interface);
+    shard.egress.schedule(interface, id);
+}
+
+/// The next hop's address became known, or is known not to answer: who waits for it goes on.
+pub(crate) fn neighbor_settled(shard: &mut Shard, interface: InterfaceId, next_hop: Ipv4Addr) {
+    for id in shard.egress.unpark(interface, next_hop) {
+        if shard.sockets.get(id).is_some() {
+            shard.egress.schedule(interface, id);
+        }
+    }
+}
+
+/// After a call that may end the connection.
+fn conclude(shard: &mut Shard, now: Instant, id: SocketId, flow: Flow, outcome: Outcome) {
+    if let Some(reply) = &outcome.reply {
+        output::reply(shard, now, flow, reply);
+    }
+    settle(shard, now, id);
+    match outcome.fate {
+        Fate::Alive => {}
+        Fate::TimeWait(state) => {
+            let binding = remove(shard, id, flow);
+            enter_time_wait(shard, now, flow, binding, state);
+        }
+        Fate::Closed => {
+            let orphan = shard.sockets.get(id).is_none_or(|socket| socket.orphan);
+            if orphan {
+                if let Some(binding) = remove(shard, id, flow) {
+                    shard.ports.release(&binding);
+                }
+            } else {
+                shard.demux.remove_flow(&flow, FlowOwner::Connection(id));
+                shard.timers.cancel(TimerKey::Socket(id.slot));
+            }
+        }
+    }
+}
+
+/// Takes a connection's socket out of every table; its port is the caller's to release.
+fn remove(shard: &mut Shard, id: SocketId, flow: Flow) -> Option<crate::table::port::Binding> {
+    shard.demux.remove_flow(&flow, FlowOwner::Connection(id));
+    shard.timers.cancel(TimerKey::Socket(id.slot));
+    shard.sockets.remove(id).and_then(|socket| socket.binding)
+}
+
+fn enter_time_wait(
+    shard: &mut Shard,
+    now: Instant,
+    flow: Flow,
+    binding: Option<crate::table::port::Binding>,
+    state: TimeWait,
+) {
+    if shard.remnants.time_wait.len() >= shard.config.limits.time_wait {
+        while let Some((index, flow)) = shard.remnants.time_wait_order.pop_front() {
+            if time_wait_is(shard, index, flow) {
+                leave_time_wait(shard, index);
+                break;
+            }
+        }
+    }
+    let expires = now + shard.config.limits.time_wait_duration;
+    let entry = TimeWaitEntry { flow, binding, since: now, expires, state };
+    let index = shard.remnants.time_wait.insert(entry) as u32;
+    shard.remnants.time_wait_order.push_back((index, flow));
+    shard.demux.insert_flow(flow, FlowOwner::TimeWait(index));
+    shard.timers.arm(TimerKey::TimeWait(index), expires);
+}
+
+fn time_wait_is(shard: &Shard, index: u32, flow: Flow) -> bool {
+    shard.remnants.time_wait.get(index as usize).is_some_and(|entry| entry.flow == flow)
+}
+
+/// Ends a TIME-WAIT and releases its port.
+fn leave_time_wait(shard: &mut Shard, index: u32) -> Option<TimeWait> {
+    let entry = shard.remnants.time_wait.try_remove(index as usize)?;
+    shard.timers.cancel(TimerKey::TimeWait(index));
+    shard.demux.remove_flow(&entry.flow, FlowOwner::TimeWait(index));
+    if let Some(binding) = entry.binding {
+        shard.ports.release(&binding);
+    }
+    // The order keeps names of entries that ended early; drop those that lead it.
+    while let Some((index, flow)) = shard.remnants.time_wait_order.front().copied() {
+        if time_wait_is(shard, index, flow) {
+            break;
+        }
+        shard.remnants.time_wait_order.pop_front();
+    }
+    Some(entry.state)
+}
+
+pub(crate) fn time_wait_timeout(shard: &mut Shard, now: Instant, index: u32) {
+    let Some(entry) = shard.remnants.time_wait.get(index as usize) else { return };
+    if entry.expires > now {
+        shard.timers.arm(TimerKey::TimeWait(index), entry.expires);
+    } else {
+        leave_time_wait(shard, index);
+    }
+}
+
+/// Forgets a half-open connection.
+fn remove_half_open(shard: &mut Shard, index: u32) -> Option<crate::tcp::listen::HalfOpen> {
+    let entry = shard.remnants.half_open.try_remove(index as usize)?;
+    shard.timers.cancel(TimerKey::HalfOpen(index));
+    shard.demux.remove_flow(&entry.flow, FlowOwner::HalfOpen(index));
+    if let Some(listener) = shard.sockets.get_mut(entry.listener).and_then(|s| s.listener()) {
+        listener.half_open = listener.half_open.saturating_sub(1);
+    }
+    Some(entry.state)
+}
+
+pub(crate) fn half_open_timeout(shard: &mut Shard, now: Instant, index: u32) {
+    let Some(entry) = shard.remnants.half_open.get_mut(index as usize) else { return };
+    if entry.state.next_timeout() > now {
+        shard.timers.arm(TimerKey::HalfOpen(index), entry.state.next_timeout());
+        return;
+    }
+    let flow = entry.flow;
+    match entry.state.handle_timeout(now) {
+        Some(again) => {
+            let next = entry.state.next_timeout();
+            shard.timers.arm(TimerKey::HalfOpen(index), next);
+            shard.counters.tcp_retransmissions += 1;
+            output::reply(shard, now, flow, &again);
+        }
+        None => {
+            remove_half_open(shard, index);
+        }
+    }
+}
+
+pub(crate) fn connection_timeout(shard: &mut Shard, now: Instant, slot: u32) {
+    let Some(id) = shard.sockets.in_slot(slot) else { return };
+    let Some(socket) = shard.sockets.get_mut(id) else { return };
+    let Some(flow) = socket.flow() else { return };
+    let Some(connection) = socket.connection() else { return };
+    let outcome = connection.handle_timeout(now, &mut shard.buffers);
+    conclude(shard, now, id, flow, outcome);
+}

@@ -1,0 +1,127 @@
+//! Active opens: the local address and port, the initial sequence number, the SYN.
+
+use super::{leave_time_wait, settle};
+use crate::{
+    Instant, Shard,
+    layer::ipv4_output::{self, Path},
+    request::{Error, Reply, SocketId, SocketKind},
+    table::{
+        demux::{Demux, Flow, FlowOwner},
+        port::{Binding, Role, flow_from},
+        socket::{Remnants, SocketBody},
+    },
+    tcp::{Connection, State, listen::Opening},
+    time::Duration,
+};
+use core::net::{IpAddr, SocketAddr};
+
+/// Both headers, without options.
+const HEADERS: u16 = 40;
+
+/// How far past the last number of an old connection a new one on the same flow begins.
+const SEQUENCE_GAP: u32 = 65_537;
+
+/// How long a TIME-WAIT must have lasted before connect(2) may use its flow again: long enough
+/// for the peer's timestamp to have moved on (RFC 6191).
+const TIME_WAIT_REUSE_AFTER: Duration = Duration::from_secs(1);
+
+/// What a new connection on `flow` starts from: numbers nobody else can predict, which for one
+/// flow still grow with time (RFC 6528 §3, RFC 7323 §7.1).
+pub(super) fn opening(shard: &Shard, now: Instant, flow: &Flow, path: &Path) -> Opening {
+    let ticks_of_4_microseconds = (now.as_nanos() / 4_000) as u32;
+    Opening {
+        iss: ticks_of_4_microseconds.wrapping_add(shard.secrets.sequence.hash(flow) as u32),
+        timestamp_offset: shard.secrets.timestamp.hash(flow) as u32,
+        mss: path.mtu.saturating_sub(HEADERS),
+    }
+}
+
+/// An initial sequence number past all that an old connection used.
+pub(super) fn sequence_after(snd_nxt: u32) -> u32 {
+    snd_nxt.wrapping_add(SEQUENCE_GAP)
+}
+
+/// connect(2) on a socket that has a connection.
+pub(crate) fn reconnect_error(connection: &Connection) -> Error {
+    match connection.state() {
+        State::SynSent | State::SynReceived => Error::AlreadyInProgress,
+        State::Closed => connection.error().unwrap_or(Error::AlreadyConnected),
+        _ => Error::AlreadyConnected,
+    }
+}
+
+/// Begins a handshake on a closed socket.
+pub(crate) fn connect(
+    shard: &mut Shard,
+    now: Instant,
+    id: SocketId,
+    remote: SocketAddr,
+) -> Result<Reply, Error> {
+    let IpAddr::V4(destination) = remote.ip() else { return Err(Error::FamilyNotSupported) };
+    if remote.port() == 0 || destination.is_broadcast() || destination.is_multicast() {
+        return Err(Error::NetworkUnreachable);
+    }
+    let path = ipv4_output::path(shard, destination)?;
+    let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
+    let source = match socket.local.ip() {
+        any if any.is_unspecified() => path.source.into(),
+        bound => bound,
+    };
+    let flow = match socket.binding {
+        Some(binding) => {
+            let flow = flow_from(source, binding.local.port(), remote);
+            if !usable(&shard.demux, &shard.remnants, now, &flow) {
+                return Err(Error::AddressNotAvailable);
+            }
+            flow
+        }
+        None => {
+            let binding = Binding {
+                kind: SocketKind::Tcp,
+                local: SocketAddr::new(source, 0),
+                principal: socket.principal,
+                reuse_address: socket.reuse_address,
+                reuse_port: socket.reuse_port,
+                role: Role::Ephemeral,
+            };
+            let (demux, remnants) = (&shard.demux, &shard.remnants);
+            let free = |port| usable(demux, remnants, now, &flow_from(source, port, remote));
+            let port = shard.ports.choose_for(binding, remote, free);
+            let local = SocketAddr::new(source, port.ok_or(Error::AddressNotAvailable)?);
+            let binding = Binding { local, ..binding };
+            shard.ports.take(binding);
+            if let Some(socket) = shard.sockets.get_mut(id) {
+                socket.binding = Some(binding);
+            }
+            Flow { local, remote }
+        }
+    };
+    let mut opening = opening(shard, now, &flow, &path);
+    if let Some(FlowOwner::TimeWait(index)) = shard.demux.flow(&flow)
+        && let Some(old) = leave_time_wait(shard, index)
+    {
+        opening.iss = sequence_after(old.snd_nxt);
+    }
+    let socket = shard.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
+    (socket.local, socket.remote) = (flow.local, Some(flow.remote));
+    let connection = Connection::connect(now, opening, &socket.settings);
+    socket.body = SocketBody::Connection(Box::new(connection));
+    shard.demux.insert_flow(flow, FlowOwner::Connection(id));
+    shard.counters.tcp_connections_opened += 1;
+    settle(shard, now, id);
+    Ok(Reply::Done)
+}
+
+/// Can a new connection have this flow? Nobody has it, or a TIME-WAIT that timestamps make safe
+/// to end (RFC 6191 §2; Linux: tcp_tw_reuse).
+fn usable(demux: &Demux, remnants: &Remnants, now: Instant, flow: &Flow) -> bool {
+    match demux.flow(flow) {
+        None => true,
+        Some(FlowOwner::TimeWait(index)) => {
+            remnants.time_wait.get(index as usize).is_some_and(|entry| {
+                entry.state.timestamps.is_some() && now >= entry.since + TIME_WAIT_REUSE_AFTER
+            })
+        }
+        Some(_) => false,
+    }
+}

@@ -1,0 +1,295 @@
+//! Segments to frames. Small ones that answer something are pushed as datagrams; those of
+//! connections are pulled when the device has room, and their payload goes from the send ring to
+//! the device without a copy in between.
+
+use super::{conclude, settle};
+use crate::{
+    Instant, InterfaceId, Shard,
+    counters::DropReason,
+    layer::{arp, ipv4_output, ipv4_output::Path},
+    request::{Error, SocketId},
+    shard::Sink,
+    table::{demux::Flow, socket::SocketBody},
+    tcp::connection::{IcmpError, Outcome, Outgoing},
+};
+use core::net::{IpAddr, Ipv4Addr};
+use narrows_wire::{
+    checksum::Sum,
+    ethernet::{self, EtherType},
+    ipv4::{self, Protocol},
+    offload::{PartialChecksum, Segmentation, TxOffload},
+    tcp,
+};
+
+/// Bytes one connection may send before the next in line gets its turn.
+const QUANTUM: usize = 256 << 10;
+
+/// Segments given to the device in one call, so that what arrives meanwhile gets its turn.
+const BUDGET: usize = 64;
+
+const TTL: u8 = 64;
+
+/// Link, IPv4 and TCP header, at their longest.
+const MAX_HEADERS: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN + tcp::MAX_HEADER_LEN;
+
+/// The longest IPv4 packet less its longest headers: what segmentation offload may be given.
+const MAX_PAYLOAD: usize = u16::MAX as usize - ipv4::HEADER_LEN - tcp::MAX_HEADER_LEN;
+
+fn header(flow: &Flow, outgoing: &Outgoing) -> tcp::Header {
+    tcp::Header {
+        source_port: flow.local.port(),
+        destination_port: flow.remote.port(),
+        sequence: outgoing.sequence,
+        acknowledgment: outgoing.acknowledgment,
+        flags: outgoing.flags,
+        window: outgoing.window,
+        urgent: outgoing.urgent,
+    }
+}
+
+fn addresses(flow: &Flow) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    match (flow.local.ip(), flow.remote.ip()) {
+        (IpAddr::V4(local), IpAddr::V4(remote)) => Some((local, remote)),
+        _ => None,
+    }
+}
+
+/// Sends a segment without payload: RST, SYN-ACK, an ACK of TIME-WAIT.
+pub(super) fn reply(shard: &mut Shard, now: Instant, flow: Flow, outgoing: &Outgoing) {
+    let Some((source, destination)) = addresses(&flow) else { return };
+    let mut bytes = [0; tcp::MAX_HEADER_LEN];
+    let len = header(&flow, outgoing).emit(&outgoing.options, 0, &mut bytes);
+    let sum = Sum::pseudo_header(source, destination, Protocol::TCP.0, len as u16);
+    let checksum = sum.add(Sum::of(&bytes[..len])).finish();
+    bytes[tcp::CHECKSUM_OFFSET..tcp::CHECKSUM_OFFSET + 2].copy_from_slice(&checksum.to_be_bytes());
+    shard.counters.tcp_segments_sent += 1;
+    shard.counters.tcp_resets_sent += u64::from(outgoing.flags.rst());
+    let datagram = ipv4_output::Datagram {
+        source,
+        destination,
+        protocol: Protocol::TCP,
+        ttl: TTL,
+        tos: 0,
+        dont_fragment: true,
+        payload: &bytes[..len],
+    };
+    if let Err(reason) = ipv4_output::output(shard, now, &datagram) {
+        shard.drop(reason);
+    }
+}
+
+/// The headers of a segment, and what the device has to do about it.
+struct Headers {
+    bytes: [u8; MAX_HEADERS],
+    len: usize,
+    offload: TxOffload,
+}
+
+/// `link`: the Ethernet header, none on the loopback. The checksum field is left partial.
+fn headers(link: Option<&ethernet::Header>, flow: &Flow, outgoing: &Outgoing) -> Option<Headers> {
+    let (source, destination) = addresses(flow)?;
+    let mut segment = [0; tcp::MAX_HEADER_LEN];
+    let tcp_header = header(flow, outgoing);
+    let tcp_len = tcp::HEADER_LEN + outgoing.options.emitted_len();
+    let len = u16::try_from(tcp_len + outgoing.payload_len).ok()?;
+    let sum = Sum::pseudo_header(source, destination, Protocol::TCP.0, len);
+    tcp_header.emit(&outgoing.options, sum.fold(), &mut segment);
+    let mut packet = [0; ipv4::HEADER_LEN];
+    let ip_header = ipv4::Header {
+        tos: 0,
+        identification: 0,
+        dont_fragment: true,
+        more_fragments: false,
+        fragment_offset: 0,
+        ttl: TTL,
+        protocol: Protocol::TCP,
+        source,
+        destination,
+    };
+    ip_header.emit(usize::from(len), &mut packet)?;
+    let mut frame = [0; ethernet::HEADER_LEN];
+    let link_len = link.map_or(0, |link| {
+        link.emit(&mut frame);
+        ethernet::HEADER_LEN
+    });
+    let mut bytes = [0; MAX_HEADERS];
+    let start = link_len + ipv4::HEADER_LEN;
+    let end = start + tcp_len;
+    bytes[..link_len].copy_from_slice(&frame[..link_len]);
+    bytes[link_len..start].copy_from_slice(&packet);
+    bytes[start..end].copy_from_slice(&segment[..tcp_len]);
+    let checksum = PartialChecksum { start: start as u16, offset: tcp::CHECKSUM_OFFSET as u16 };
+    let several = outgoing.payload_len > usize::from(outgoing.segment_size);
+    let segmentation = several
+        .then_some(Segmentation { segment_size: outgoing.segment_size, header_len: end as u16 });
+    let offload = TxOffload { checksum: Some(checksum), segmentation };
+    Some(Headers { bytes, len: end, offload })
+}
+
+/// Sends segments of the connections in line at `interface`.
+pub(crate) fn transmit(
+    shard: &mut Shard,
+    now: Instant,
+    interface: InterfaceId,
+    sink: &mut impl Sink,
+) {
+    let mut budget = BUDGET;
+    for _ in 0..shard.egress.connections(interface) {
+        if budget == 0 || !sink.has_room() {
+            return;
+        }
+        if let Some(id) = shard.egress.next_connection(interface) {
+            transmit_connection(shard, now, interface, id, sink, &mut budget);
+        }
+    }
+}
+
+fn transmit_connection(
+    shard: &mut Shard,
+    now: Instant,
+    interface: InterfaceId,
+    id: SocketId,
+    sink: &mut impl Sink,
+    budget: &mut usize,
+) {
+    let Some((flow, next)) = next_step(shard, now, interface, id) else { return };
+    let (path, link) = match next {
+        Next::Send { path, link } => (path, link),
+        Next::Discard(reason) => return discard(shard, now, id, flow, reason),
+    };
+    let Some(settings) = shard.interfaces.get(path.interface).map(|found| &found.settings) else {
+        return;
+    };
+    let capabilities = settings.capabilities;
+    let max_payload = capabilities.tx_segmentation.map_or(0, |max| {
+        (max as usize).saturating_sub(ipv4::HEADER_LEN + tcp::MAX_HEADER_LEN).min(MAX_PAYLOAD)
+    });
+    let mut sent = 0;
+    while sent < QUANTUM && *budget > 0 && sink.has_room() {
+        let Some(socket) = shard.sockets.get_mut(id) else { return };
+        let SocketBody::Connection(connection) = &mut socket.body else { return };
+        let Some(outgoing) = connection.poll_segment(now, max_payload) else { break };
+        let Some(mut headers) = headers(Some(&link), &flow, &outgoing) else { break };
+        let payload = connection.payload(&outgoing);
+        let frame_len = headers.len + outgoing.payload_len;
+        shard.counters.tcp_segments_sent += 1;
+        if capabilities.tx_checksum {
+            sink.send(headers.offload, &headers.bytes[..headers.len], payload);
+        } else {
+            // In one piece, so that the sum runs over it once.
+            shard.scratch.clear();
+            shard.scratch.extend_from_slice(payload[0]);
+            shard.scratch.extend_from_slice(payload[1]);
+            complete_checksum(&mut headers, &shard.scratch);
+            let offload = TxOffload { checksum: None, ..headers.offload };
+            sink.send(offload, &headers.bytes[..headers.len], [&shard.scratch, &[]]);
+        }
+        shard.count_sent(frame_len);
+        sent += outgoing.payload_len.max(1);
+        *budget -= 1;
+    }
+    settle(shard, now, id);
+}
+
+/// Turns the partial checksum into the whole one.
+fn complete_checksum(headers: &mut Headers, payload: &[u8]) {
+    let Some(partial) = headers.offload.checksum else { return };
+    let start = usize::from(partial.start);
+    let field = start + usize::from(partial.offset);
+    let checksum = Sum::of(&headers.bytes[start..headers.len]).add(Sum::of(payload)).finish();
+    headers.bytes[field..field + 2].copy_from_slice(&checksum.to_be_bytes());
+}
+
+enum Next {
+    Send { path: Path, link: ethernet::Header },
+    Discard(DropReason),
+}
+
+/// Where the segments of a connection that is in line go. `None`: it waits, or is in another line.
+fn next_step(
+    shard: &mut Shard,
+    now: Instant,
+    interface: InterfaceId,
+    id: SocketId,
+) -> Option<(Flow, Next)> {
+    let socket = shard.sockets.get_mut(id)?;
+    socket.scheduled = false;
+    let flow = socket.flow()?;
+    let (_, destination) = addresses(&flow)?;
+    let path = match ipv4_output::path(shard, destination) {
+        Ok(path) => path,
+        Err(_) => return Some((flow, Next::Discard(DropReason::NoRoute))),
+    };
+    if path.interface != interface {
+        super::schedule(shard, id);
+        return None;
+    }
+    let mac = shard.interfaces.get(interface)?.settings.mac;
+    if interface == InterfaceId::LOOPBACK {
+        let link = ethernet::Header { destination: mac, source: mac, ether_type: EtherType::IPV4 };
+        return Some((flow, Next::Send { path, link }));
+    }
+    match arp::resolve(shard, now, interface, path.next_hop) {
+        arp::Resolution::Known(destination) => {
+            let link = ethernet::Header { destination, source: mac, ether_type: EtherType::IPV4 };
+            Some((flow, Next::Send { path, link }))
+        }
+        arp::Resolution::Pending => {
+            shard.sockets.get_mut(id)?.scheduled = true;
+            shard.egress.park(interface, path.next_hop, id);
+            None
+        }
+        arp::Resolution::Failed => Some((flow, Next::Discard(DropReason::NeighborUnresolved))),
+    }
+}
+
+/// What has nowhere to go is sent into the void, so that the retransmission timer paces the next
+/// try; a handshake learns at once that it is in vain.
+fn discard(shard: &mut Shard, now: Instant, id: SocketId, flow: Flow, reason: DropReason) {
+    let error = match reason {
+        DropReason::NoRoute => Error::NetworkUnreachable,
+        _ => Error::HostUnreachable,
+    };
+    for _ in 0..BUDGET {
+        let Some(socket) = shard.sockets.get_mut(id) else { return };
+        let Some(connection) = socket.connection() else { return };
+        let Some(outgoing) = connection.poll_segment(now, 0) else { break };
+        let error = IcmpError::Unreachable(error);
+        let fate = connection.icmp_error(now, outgoing.sequence, error);
+        shard.drop(reason);
+        conclude(shard, now, id, flow, Outcome { reply: None, dropped: None, fate });
+    }
+    settle(shard, now, id);
+}
+
+/// The next IPv4 packet of the connections in line at the loopback, put together in `packet`.
+pub(crate) fn next_packet(
+    shard: &mut Shard,
+    now: Instant,
+    packet: &mut Vec<u8>,
+) -> Option<TxOffload> {
+    for _ in 0..shard.egress.connections(InterfaceId::LOOPBACK) {
+        let id = shard.egress.next_connection(InterfaceId::LOOPBACK)?;
+        let (flow, next) = match next_step(shard, now, InterfaceId::LOOPBACK, id) {
+            Some(step) => step,
+            None => continue,
+        };
+        if let Next::Discard(reason) = next {
+            discard(shard, now, id, flow, reason);
+            continue;
+        }
+        let socket = shard.sockets.get_mut(id)?;
+        let SocketBody::Connection(connection) = &mut socket.body else { continue };
+        let Some(outgoing) = connection.poll_segment(now, MAX_PAYLOAD) else { continue };
+        let headers = headers(None, &flow, &outgoing)?;
+        packet.clear();
+        packet.extend_from_slice(&headers.bytes[..headers.len]);
+        for part in connection.payload(&outgoing) {
+            packet.extend_from_slice(part);
+        }
+        shard.counters.tcp_segments_sent += 1;
+        settle(shard, now, id);
+        return Some(headers.offload);
+    }
+    None
+}

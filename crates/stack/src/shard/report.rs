@@ -1,0 +1,107 @@
+//! What there is to know of a shard: for `ss`, `stat`, `addr`, `route` and `neigh`.
+
+use super::Shard;
+use crate::{
+    counters::Counters,
+    request::{Principal, SocketId, SocketInfo, SocketKind},
+    table::{
+        demux::Flow,
+        interface::{Interface, InterfaceId},
+        neighbor::Neighbor,
+        route::Route,
+        socket::{Socket, SocketBody},
+    },
+    tcp::{Info, State},
+    time::Instant,
+};
+
+impl Shard {
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub fn interfaces(&self) -> impl Iterator<Item = (InterfaceId, &Interface)> {
+        self.interfaces.iter()
+    }
+
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter()
+    }
+
+    pub fn neighbors(&self) -> impl Iterator<Item = Neighbor> {
+        self.neighbors.iter()
+    }
+
+    /// Bytes in the ring buffers of all connections.
+    pub fn buffered_bytes(&self) -> usize {
+        self.buffers.in_use()
+    }
+
+    /// All sockets, then half-open connections, then those in TIME-WAIT.
+    pub fn sockets(&self, now: Instant) -> impl Iterator<Item = SocketInfo> {
+        let sockets = self.sockets.iter().map(move |(id, socket)| describe(now, id, socket));
+        let half_open = self.remnants.half_open.iter().map(|(_, entry)| {
+            let owner = self.sockets.get(entry.listener);
+            let principal = owner.map_or(Principal::default(), |socket| socket.principal);
+            remnant(entry.flow, principal, State::SynReceived)
+        });
+        let time_wait = self.remnants.time_wait.iter().map(|(_, entry)| {
+            let principal = entry.binding.map_or(Principal::default(), |held| held.principal);
+            remnant(entry.flow, principal, State::TimeWait)
+        });
+        sockets.chain(half_open).chain(time_wait)
+    }
+
+    pub(crate) fn socket_info(&self, now: Instant, id: SocketId) -> Option<SocketInfo> {
+        self.sockets.get(id).map(|socket| describe(now, id, socket))
+    }
+}
+
+fn describe(now: Instant, id: SocketId, socket: &Socket) -> SocketInfo {
+    let (state, tcp, receive_queue, send_queue) = match &socket.body {
+        SocketBody::Closed => (State::Closed, None, 0, 0),
+        SocketBody::Listener(listener) => {
+            (State::Listen, None, listener.accept_queue.len(), listener.backlog)
+        }
+        SocketBody::Connection(connection) => {
+            let info = connection.info(now);
+            let queues = (connection.receive_queue(), connection.send_queue());
+            (info.state, Some(info), queues.0, queues.1)
+        }
+        SocketBody::Datagram(datagram) => (State::Closed, None, datagram.queue.payload_bytes(), 0),
+    };
+    SocketInfo {
+        id: Some(id),
+        principal: socket.principal,
+        kind: socket.kind(),
+        orphan: socket.orphan,
+        local: socket.local,
+        remote: socket.remote,
+        state,
+        tcp,
+        receive_queue,
+        send_queue,
+        settings: Some(socket.settings.clone()),
+        reuse_address: socket.reuse_address,
+        reuse_port: socket.reuse_port,
+    }
+}
+
+/// A connection without a socket.
+fn remnant(flow: Flow, principal: Principal, state: State) -> SocketInfo {
+    SocketInfo {
+        id: None,
+        principal,
+        kind: SocketKind::Tcp,
+        orphan: true,
+        local: flow.local,
+        remote: Some(flow.remote),
+        state,
+        tcp: None::<Info>,
+        receive_queue: 0,
+        send_queue: 0,
+        settings: None,
+        reuse_address: false,
+        reuse_port: false,
+    }
+}

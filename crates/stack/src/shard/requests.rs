@@ -1,0 +1,273 @@
+//! The calls of programs and of the operator, one by one.
+
+use super::Shard;
+use crate::{
+    event::Readiness,
+    layer::{self, ipv4_output},
+    request::{Error, Principal, Reply, Request, SocketId, SocketKind, SocketOption},
+    table::{
+        datagram::DatagramQueue,
+        interface::InterfaceId,
+        port::{Binding, Role},
+        route::Route,
+        socket::{DatagramSocket, Listener, Socket, SocketBody},
+    },
+    time::Instant,
+};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use narrows_wire::address::Prefix;
+use std::collections::VecDeque;
+
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// The smallest and largest buffers a program can ask for, in bytes: as on Linux, a floor that
+/// still works and a ceiling that one socket can't hurt with.
+const BUFFER_LIMITS: core::ops::RangeInclusive<usize> = 4 << 10..=16 << 20;
+
+impl Shard {
+    /// One call of a program.
+    pub fn request(
+        &mut self,
+        now: Instant,
+        principal: Principal,
+        request: Request,
+    ) -> Result<Reply, Error> {
+        match request {
+            Request::OpenTcp => self.open(principal, SocketBody::Closed),
+            Request::OpenUdp => self.open_datagram(principal, SocketKind::Udp),
+            Request::OpenPing => self.open_datagram(principal, SocketKind::Ping),
+            Request::Bind { socket, local } => self.bind(socket, local),
+            Request::Connect { socket, remote } => self.connect(now, socket, remote),
+            Request::Listen { socket, backlog } => self.listen(socket, backlog),
+            Request::Accept { socket } => self.accept(socket),
+            Request::SetOption { socket, option } => self.set_option(now, socket, option),
+            Request::Info { socket } => {
+                let info = self.socket_info(now, socket).ok_or(Error::NoSuchSocket)?;
+                Ok(Reply::Info(Box::new(info)))
+            }
+            Request::TakeError { socket } => {
+                let socket = self.sockets.get_mut(socket).ok_or(Error::NoSuchSocket)?;
+                Ok(Reply::Error(socket.error.take()))
+            }
+            Request::ShutdownSend { socket } => layer::tcp::shutdown_send(self, now, socket),
+            Request::Close { socket } => layer::tcp::close(self, now, socket),
+            Request::Abort { socket } => layer::tcp::abort(self, now, socket),
+            Request::AddInterface { settings } => {
+                self.interfaces.add(settings).map(Reply::Interface)
+            }
+            Request::AddAddress { interface, prefix } => self.add_address(interface, prefix),
+            Request::RemoveAddress { interface, prefix } => {
+                self.interfaces.remove_address(interface, prefix)?;
+                self.routes.remove(prefix.network());
+                Ok(Reply::Done)
+            }
+            Request::AddRoute { to, interface, via } => {
+                self.interfaces.get(interface).ok_or(Error::NoSuchInterface)?;
+                self.routes.add(Route { to: to.network(), interface, via });
+                Ok(Reply::Done)
+            }
+            Request::RemoveRoute { to } => {
+                self.routes.remove(to.network()).map(|_| Reply::Done).ok_or(Error::InvalidArgument)
+            }
+            Request::PinNeighbor { interface, address, mac } => {
+                self.interfaces.get(interface).ok_or(Error::NoSuchInterface)?;
+                layer::arp::pin(self, now, interface, address, mac)?;
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    fn open(&mut self, principal: Principal, body: SocketBody) -> Result<Reply, Error> {
+        let socket = Socket::new(principal, ANY, self.config.tcp.clone(), body);
+        let id = self.sockets.insert(socket, self.config.limits.sockets);
+        id.map(Reply::Socket).ok_or(Error::LimitReached)
+    }
+
+    fn open_datagram(&mut self, principal: Principal, kind: SocketKind) -> Result<Reply, Error> {
+        let queue = DatagramQueue::new(self.config.limits.datagram_bytes);
+        self.open(principal, SocketBody::Datagram(Box::new(DatagramSocket { kind, queue })))
+    }
+
+    fn bind(&mut self, id: SocketId, local: SocketAddr) -> Result<Reply, Error> {
+        let socket = self.sockets.get(id).ok_or(Error::NoSuchSocket)?;
+        if socket.binding.is_some()
+            || matches!(socket.body, SocketBody::Listener(_) | SocketBody::Connection(_))
+        {
+            return Err(Error::InvalidArgument);
+        }
+        if !local.is_ipv4() {
+            return Err(Error::FamilyNotSupported);
+        }
+        if !local.ip().is_unspecified() && self.interfaces.owner(local.ip()).is_none() {
+            return Err(Error::AddressNotAvailable);
+        }
+        let mut binding = Binding {
+            kind: socket.kind(),
+            local,
+            principal: socket.principal,
+            reuse_address: socket.reuse_address,
+            reuse_port: socket.reuse_port,
+            role: Role::Bound,
+        };
+        if local.port() == 0 {
+            let port = self.ports.choose(&mut self.random, binding);
+            binding.local.set_port(port.ok_or(Error::AddressInUse)?);
+        } else if !self.ports.allows(&binding) {
+            return Err(Error::AddressInUse);
+        }
+        self.take_port(id, binding);
+        if binding.kind != SocketKind::Tcp {
+            self.demux.insert_datagram(binding.kind, binding.local, id);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Gives the socket its port; the caller has asked if it may have it.
+    fn take_port(&mut self, id: SocketId, binding: Binding) {
+        self.ports.take(binding);
+        if let Some(socket) = self.sockets.get_mut(id) {
+            socket.local = binding.local;
+            socket.binding = Some(binding);
+        }
+    }
+
+    fn connect(&mut self, now: Instant, id: SocketId, remote: SocketAddr) -> Result<Reply, Error> {
+        let IpAddr::V4(mut destination) = remote.ip() else {
+            return Err(Error::FamilyNotSupported);
+        };
+        // As on Linux, "any" is this host.
+        if destination.is_unspecified() {
+            destination = Ipv4Addr::LOCALHOST;
+        }
+        let remote = SocketAddr::new(destination.into(), remote.port());
+        let socket = self.sockets.get(id).ok_or(Error::NoSuchSocket)?;
+        match &socket.body {
+            SocketBody::Closed => layer::tcp::connect(self, now, id, remote),
+            SocketBody::Connection(connection) => Err(layer::tcp::reconnect_error(connection)),
+            SocketBody::Listener(_) => Err(Error::AlreadyConnected),
+            SocketBody::Datagram(_) => self.connect_datagram(id, remote, destination),
+        }
+    }
+
+    fn connect_datagram(
+        &mut self,
+        id: SocketId,
+        remote: SocketAddr,
+        destination: Ipv4Addr,
+    ) -> Result<Reply, Error> {
+        let path = ipv4_output::path(self, destination)?;
+        if self.sockets.get(id).is_some_and(|socket| socket.binding.is_none()) {
+            self.bind(id, ANY)?;
+        }
+        let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
+        let (kind, old, bound) = (socket.kind(), socket.flow(), socket.local);
+        if bound.ip().is_unspecified() {
+            socket.local.set_ip(path.source.into());
+        }
+        socket.remote = Some(remote);
+        let new = socket.flow();
+        if let Some(old) = old {
+            self.demux.remove_connected(kind, old);
+        } else if let Some(binding) = self.sockets.get(id).and_then(|socket| socket.binding) {
+            self.demux.remove_datagram(kind, binding.local, id);
+        }
+        if let Some(new) = new {
+            self.demux.insert_connected(kind, new, id);
+        }
+        Ok(Reply::Done)
+    }
+
+    fn listen(&mut self, id: SocketId, backlog: u32) -> Result<Reply, Error> {
+        // A queue for one more than asked, as on Linux.
+        let backlog = (backlog as usize).min(self.config.limits.backlog) + 1;
+        let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
+        match &mut socket.body {
+            SocketBody::Listener(listener) => {
+                listener.backlog = backlog;
+                return Ok(Reply::Done);
+            }
+            SocketBody::Closed => {}
+            _ => return Err(Error::InvalidState),
+        }
+        if socket.binding.is_none() {
+            self.bind(id, ANY)?;
+        }
+        let socket = self.sockets.get(id).ok_or(Error::NoSuchSocket)?;
+        let bound = socket.binding.ok_or(Error::InvalidState)?;
+        let binding = Binding {
+            role: Role::Listener,
+            reuse_address: socket.reuse_address,
+            reuse_port: socket.reuse_port,
+            ..bound
+        };
+        self.ports.release(&bound);
+        if !self.ports.allows(&binding) {
+            self.ports.take(bound);
+            return Err(Error::AddressInUse);
+        }
+        self.take_port(id, binding);
+        let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
+        let listener = Listener { backlog, accept_queue: VecDeque::new(), half_open: 0 };
+        socket.body = SocketBody::Listener(Box::new(listener));
+        self.demux.insert_listener(binding.local, id);
+        Ok(Reply::Done)
+    }
+
+    fn accept(&mut self, id: SocketId) -> Result<Reply, Error> {
+        let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
+        let listener = socket.listener().ok_or(Error::InvalidArgument)?;
+        let accepted = listener.accept_queue.pop_front().ok_or(Error::WouldBlock)?;
+        if !listener.accept_queue.is_empty() {
+            self.notify(id, Readiness::ACCEPTABLE);
+        }
+        let socket = self.sockets.get_mut(accepted).ok_or(Error::ConnectionAborted)?;
+        let (local, remote) = (socket.local, socket.remote.ok_or(Error::ConnectionAborted)?);
+        socket.unaccepted = false;
+        let ready = socket.connection().map(|connection| layer::tcp::readiness(connection));
+        self.notify(accepted, ready.unwrap_or_default());
+        self.counters.tcp_connections_accepted += 1;
+        Ok(Reply::Accepted { socket: accepted, local, remote })
+    }
+
+    fn set_option(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        option: SocketOption,
+    ) -> Result<Reply, Error> {
+        let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
+        let settings = &mut socket.settings;
+        match option {
+            SocketOption::ReuseAddress(on) => socket.reuse_address = on,
+            SocketOption::ReusePort(on) => socket.reuse_port = on,
+            SocketOption::KeepAlive(on) => settings.keep_alive = on,
+            SocketOption::KeepAliveIdle(idle) => settings.keep_alive_idle = idle,
+            SocketOption::KeepAliveInterval(interval) => settings.keep_alive_interval = interval,
+            SocketOption::KeepAliveCount(count) => settings.keep_alive_count = count,
+            SocketOption::NoDelay(on) => settings.no_delay = on,
+            SocketOption::Cork(on) => settings.cork = on,
+            SocketOption::SendBuffer(bytes) => {
+                settings.send_limit = bytes.clamp(*BUFFER_LIMITS.start(), *BUFFER_LIMITS.end());
+            }
+            SocketOption::ReceiveBuffer(bytes) => {
+                settings.receive_limit = bytes.clamp(*BUFFER_LIMITS.start(), *BUFFER_LIMITS.end());
+            }
+            SocketOption::Linger(linger) => settings.linger = linger,
+            SocketOption::MaxSegment(mss) => settings.max_segment = Some(mss),
+            SocketOption::UserTimeout(timeout) => settings.user_timeout = timeout,
+            SocketOption::Congestion(algorithm) => settings.congestion = algorithm,
+        }
+        if let SocketBody::Connection(connection) = &mut socket.body {
+            connection.set(now, &socket.settings);
+            layer::tcp::settle(self, now, id);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// An address brings the route to its subnet.
+    fn add_address(&mut self, interface: InterfaceId, prefix: Prefix) -> Result<Reply, Error> {
+        self.interfaces.add_address(interface, prefix)?;
+        self.routes.add(Route { to: prefix.network(), interface, via: None });
+        Ok(Reply::Done)
+    }
+}
