@@ -148,3 +148,83 @@ impl Demux {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+    use std::collections::BTreeSet;
+
+    fn id(slot: u32) -> SocketId {
+        SocketId { slot, generation: 1 }
+    }
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("address")
+    }
+
+    fn flow(local: &str, remote: &str) -> Flow {
+        Flow { local: address(local), remote: address(remote) }
+    }
+
+    fn demux() -> Demux {
+        Demux::new(Random::new([5; 16]).key())
+    }
+
+    #[test]
+    fn a_listener_of_the_exact_address_goes_before_the_wildcard() {
+        let mut demux = demux();
+        demux.insert_listener(address("0.0.0.0:80"), id(1));
+        demux.insert_listener(address("10.0.0.1:80"), id(2));
+        assert_eq!(demux.listener(&flow("10.0.0.1:80", "10.0.0.9:5000")), Some(id(2)));
+        assert_eq!(demux.listener(&flow("10.0.0.2:80", "10.0.0.9:5000")), Some(id(1)));
+        assert_eq!(demux.listener(&flow("10.0.0.1:81", "10.0.0.9:5000")), None);
+        demux.remove_listener(address("10.0.0.1:80"), id(2));
+        assert_eq!(demux.listener(&flow("10.0.0.1:80", "10.0.0.9:5000")), Some(id(1)));
+    }
+
+    #[test]
+    fn listeners_that_share_a_port_share_the_flows_and_each_flow_stays() {
+        let mut demux = demux();
+        for slot in 0..4 {
+            demux.insert_listener(address("0.0.0.0:80"), id(slot));
+        }
+        let chosen: Vec<_> = (1..200)
+            .map(|port| {
+                let flow = Flow {
+                    local: address("10.0.0.1:80"),
+                    remote: SocketAddr::new([10, 0, 0, 9].into(), port),
+                };
+                assert_eq!(demux.listener(&flow), demux.listener(&flow));
+                demux.listener(&flow)
+            })
+            .collect();
+        let used: BTreeSet<_> = chosen.iter().copied().collect();
+        assert_eq!(used.len(), 4);
+    }
+
+    #[test]
+    fn a_flow_is_removed_only_by_its_owner() {
+        let mut demux = demux();
+        let flow = flow("10.0.0.1:80", "10.0.0.9:5000");
+        demux.insert_flow(flow, FlowOwner::HalfOpen(3));
+        demux.insert_flow(flow, FlowOwner::Connection(id(8)));
+        demux.remove_flow(&flow, FlowOwner::HalfOpen(3));
+        assert_eq!(demux.flow(&flow), Some(FlowOwner::Connection(id(8))));
+        demux.remove_flow(&flow, FlowOwner::Connection(id(8)));
+        assert_eq!(demux.flow(&flow), None);
+    }
+
+    #[test]
+    fn datagrams_go_to_the_most_specific_socket() {
+        let mut demux = demux();
+        let (local, peer) = (address("10.0.0.1:53"), address("10.0.0.9:999"));
+        demux.insert_datagram(SocketKind::Udp, address("0.0.0.0:53"), id(1));
+        assert_eq!(demux.datagram(SocketKind::Udp, local, peer), Some(id(1)));
+        demux.insert_datagram(SocketKind::Udp, local, id(2));
+        assert_eq!(demux.datagram(SocketKind::Udp, local, peer), Some(id(2)));
+        demux.insert_connected(SocketKind::Udp, Flow { local, remote: peer }, id(3));
+        assert_eq!(demux.datagram(SocketKind::Udp, local, peer), Some(id(3)));
+        assert_eq!(demux.datagram(SocketKind::Ping, local, peer), None);
+    }
+}

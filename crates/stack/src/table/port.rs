@@ -138,3 +138,105 @@ impl PortTable {
 pub fn flow_from(local: IpAddr, port: u16, remote: SocketAddr) -> Flow {
     Flow { local: SocketAddr::new(local, port), remote }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn binding(local: &str, role: Role) -> Binding {
+        Binding {
+            kind: SocketKind::Tcp,
+            local: local.parse().expect("address"),
+            principal: Principal(1),
+            reuse_address: false,
+            reuse_port: false,
+            role,
+        }
+    }
+
+    fn table() -> (PortTable, Random) {
+        let mut random = Random::new([3; 16]);
+        (PortTable::new((40_000, 40_099), &mut random), random)
+    }
+
+    /// As bind(2) and listen(2) decide on Linux.
+    #[test]
+    fn who_may_share_a_port() {
+        let plain = |local| binding(local, Role::Bound);
+        let reuse = |local| Binding { reuse_address: true, ..plain(local) };
+        let listener = |local| Binding { reuse_address: true, ..binding(local, Role::Listener) };
+        let group = |user| Binding {
+            reuse_port: true,
+            principal: Principal(user),
+            ..binding("0.0.0.0:80", Role::Listener)
+        };
+        let ephemeral = |local| binding(local, Role::Ephemeral);
+        let cases = [
+            ("same address", plain("10.0.0.1:80"), plain("10.0.0.1:80"), false),
+            ("other address", plain("10.0.0.1:80"), plain("10.0.0.2:80"), true),
+            ("other port", plain("10.0.0.1:80"), plain("10.0.0.1:81"), true),
+            ("wildcard", plain("0.0.0.0:80"), plain("10.0.0.2:80"), false),
+            ("both reuse", reuse("0.0.0.0:80"), reuse("10.0.0.2:80"), true),
+            ("one reuses", reuse("0.0.0.0:80"), plain("10.0.0.2:80"), false),
+            ("reuse, one listens", listener("0.0.0.0:80"), reuse("0.0.0.0:80"), false),
+            ("two listeners", listener("0.0.0.0:80"), listener("0.0.0.0:80"), false),
+            ("a group of one user", group(1), group(1), true),
+            ("a group of two users", group(1), group(2), false),
+            ("connected from one port", ephemeral("10.0.0.1:80"), ephemeral("10.0.0.1:80"), true),
+            ("bound over connected", ephemeral("10.0.0.1:80"), plain("0.0.0.0:80"), false),
+        ];
+        for (what, first, second, allowed) in cases {
+            let (mut table, _) = table();
+            table.take(first);
+            assert_eq!(table.allows(&second), allowed, "{what}");
+            table.release(&first);
+            assert!(table.allows(&second), "{what}, released");
+        }
+    }
+
+    #[test]
+    fn a_port_is_free_when_its_last_holder_lets_go() {
+        let (mut table, _) = table();
+        let held = binding("10.0.0.1:80", Role::Bound);
+        table.take(held);
+        table.take(held);
+        table.release(&held);
+        assert!(!table.allows(&held));
+        table.release(&held);
+        assert!(table.allows(&held));
+    }
+
+    #[test]
+    fn bind_to_port_0_finds_each_free_port_once() {
+        let (mut table, mut random) = table();
+        let any = binding("0.0.0.0:0", Role::Bound);
+        let mut ports = BTreeSet::new();
+        while let Some(port) = table.choose(&mut random, any) {
+            assert!(ports.insert(port), "{port} twice");
+            table.take(binding(&format!("0.0.0.0:{port}"), Role::Bound));
+        }
+        assert_eq!(ports, (40_000..=40_099).collect());
+    }
+
+    #[test]
+    fn connections_to_one_destination_take_different_ports_in_no_fixed_order() {
+        let (mut table, _) = table();
+        let from = binding("10.0.0.1:0", Role::Ephemeral);
+        let remote = "10.0.0.9:80".parse().expect("address");
+        let mut taken = BTreeSet::new();
+        for _ in 0..100 {
+            let port = table.choose_for(from, remote, |port| !taken.contains(&port));
+            assert!(taken.insert(port.expect("a free port")));
+        }
+        assert_eq!(table.choose_for(from, remote, |port| !taken.contains(&port)), None);
+        // Elsewhere the sequence begins elsewhere (RFC 6056 §3.3.4).
+        let starts: BTreeSet<_> = (1..=20)
+            .filter_map(|host| {
+                let remote = SocketAddr::new([10, 0, 1, host].into(), 80);
+                table.choose_for(from, remote, |_| true)
+            })
+            .collect();
+        assert!(starts.len() > 10, "{starts:?}");
+    }
+}

@@ -225,3 +225,32 @@ impl Remnants {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket() -> Socket {
+        let local = "0.0.0.0:0".parse().expect("address");
+        Socket::new(Principal(0), local, tcp::Settings::default(), SocketBody::Closed)
+    }
+
+    #[test]
+    fn a_name_outlives_its_socket_and_names_nothing_else() {
+        let mut table = SocketTable::default();
+        let first = table.insert(socket(), 10).expect("room");
+        assert!(table.remove(first).is_some());
+        let second = table.insert(socket(), 10).expect("room");
+        assert_eq!(first.slot, second.slot);
+        assert!(table.get(first).is_none());
+        assert!(table.remove(first).is_none());
+        assert_eq!(table.in_slot(second.slot), Some(second));
+    }
+
+    #[test]
+    fn the_limit_is_a_result() {
+        let mut table = SocketTable::default();
+        let ids: Vec<_> = (0..3).map_while(|_| table.insert(socket(), 2)).collect();
+        assert_eq!((ids.len(), table.len()), (2, 2));
+    }
+}

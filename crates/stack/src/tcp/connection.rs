@@ -127,7 +127,12 @@ impl Connection {
     }
 
     /// RFC 9293 §3.10.7.3 and .4, in their order. Payload goes to its place in the receive ring.
-    pub fn segment_arrives(&mut self, now: Instant, buffers: &mut Pool, segment: &Segment<'_>) -> Outcome {
+    pub fn segment_arrives(
+        &mut self,
+        now: Instant,
+        buffers: &mut Pool,
+        segment: &Segment<'_>,
+    ) -> Outcome {
         let _ = (now, buffers, segment);
         todo!()
     }

@@ -38,7 +38,12 @@ pub enum HalfOpenVerdict {
 
 impl HalfOpen {
     /// A SYN came to a listener: the state to keep, and the SYN-ACK to send.
-    pub fn new(now: Instant, syn: &Segment<'_>, opening: Opening, settings: &Settings) -> (Self, Outgoing) {
+    pub fn new(
+        now: Instant,
+        syn: &Segment<'_>,
+        opening: Opening,
+        settings: &Settings,
+    ) -> (Self, Outgoing) {
         let _ = (now, syn, opening, settings);
         todo!()
     }

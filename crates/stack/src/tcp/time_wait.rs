@@ -24,7 +24,10 @@ pub struct TimeWaitTimestamps {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TimeWaitVerdict {
     /// Answer with this ACK; restart the 2 MSL timer if told so.
-    Acknowledge { reply: Outgoing, restart: bool },
+    Acknowledge {
+        reply: Outgoing,
+        restart: bool,
+    },
     /// A SYN that may open the connection anew (RFC 6191, RFC 1122 §4.2.2.13).
     Reopen,
     Drop(DropReason),
