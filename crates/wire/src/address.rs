@@ -105,3 +105,76 @@ impl Prefix {
         u128::MAX.checked_shl(128 - u32::from(self.length)).unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    fn prefix(text: &str) -> Prefix {
+        let (address, length) = text.split_once('/').unwrap();
+        Prefix::new(address.parse().unwrap(), length.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn kinds_of_mac_addresses() {
+        let cases = [
+            ([0xff; 6], (true, true, false)),
+            ([0x01, 0x00, 0x5e, 0, 0, 1], (false, true, false)),
+            ([0x02, 0, 0, 0, 0, 1], (false, false, true)),
+            ([0; 6], (false, false, false)),
+        ];
+        for (octets, expected) in cases {
+            let mac = MacAddr(octets);
+            assert_eq!(
+                (mac.is_broadcast(), mac.is_multicast(), mac.is_unicast()),
+                expected,
+                "{mac}"
+            );
+        }
+    }
+
+    #[test]
+    fn prefixes_are_no_longer_than_their_address() {
+        assert!(Prefix::new(Ipv4Addr::LOCALHOST.into(), 32).is_some());
+        assert_eq!(Prefix::new(Ipv4Addr::LOCALHOST.into(), 33), None);
+        assert!(Prefix::new(Ipv6Addr::LOCALHOST.into(), 128).is_some());
+        assert_eq!(Prefix::new(Ipv6Addr::LOCALHOST.into(), 129), None);
+    }
+
+    #[test]
+    fn prefixes_contain_their_addresses() {
+        let cases = [
+            ("10.0.0.2/24", "10.0.0.255", true),
+            ("10.0.0.2/24", "10.0.1.0", false),
+            ("10.0.0.2/32", "10.0.0.2", true),
+            ("10.0.0.2/32", "10.0.0.3", false),
+            ("10.0.0.2/31", "10.0.0.3", true),
+            ("0.0.0.0/0", "255.255.255.255", true),
+            ("0.0.0.0/0", "::", false),
+            ("fd00::1/64", "fd00::ffff", true),
+            ("fd00::1/64", "fd00:0:0:1::1", false),
+            ("::/0", "fd00::1", true),
+            ("::/0", "10.0.0.1", false),
+        ];
+        for (own, address, inside) in cases {
+            assert_eq!(prefix(own).contains(address.parse().unwrap()), inside, "{own} {address}");
+        }
+    }
+
+    #[test]
+    fn networks_and_broadcast_addresses() {
+        let cases = [
+            ("10.1.2.3/24", "10.1.2.0/24", Some("10.1.2.255")),
+            ("10.1.2.3/30", "10.1.2.0/30", Some("10.1.2.3")),
+            ("10.1.2.3/31", "10.1.2.2/31", None),
+            ("10.1.2.3/32", "10.1.2.3/32", None),
+            ("10.1.2.3/0", "0.0.0.0/0", Some("255.255.255.255")),
+            ("fd00::1:2/112", "fd00::1:0/112", None),
+            ("fd00::1/0", "::/0", None),
+        ];
+        for (own, network, broadcast) in cases {
+            assert_eq!(prefix(own).network(), prefix(network));
+            assert_eq!(prefix(own).broadcast(), broadcast.map(|b| b.parse().unwrap()));
+        }
+        assert_eq!(prefix("10.1.2.3/24").to_string(), "10.1.2.3/24");
+    }
+}

@@ -84,3 +84,31 @@ impl Packet {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn other_protocols_are_refused() {
+        let packet = Packet {
+            operation: Operation::Request,
+            sender_mac: MacAddr([2, 0, 0, 0, 0, 1]),
+            sender_ip: Ipv4Addr::new(10, 0, 0, 1),
+            target_mac: MacAddr::ZERO,
+            target_ip: Ipv4Addr::new(10, 0, 0, 2),
+        };
+        let mut bytes = [0; LEN];
+        packet.emit(&mut bytes);
+        assert_eq!(Packet::parse(&bytes), Ok(packet));
+        assert_eq!(Packet::parse(&[&bytes[..], &[0; 18]].concat()), Ok(packet));
+        assert_eq!(Packet::parse(&bytes[..27]), Err(Error::Truncated));
+        let cases =
+            [("hardware", 1, 6), ("protocol", 2, 0x86), ("lengths", 4, 8), ("lengths", 5, 16)];
+        for (name, at, value) in cases.into_iter().chain([("operation", 7, 3), ("operation", 7, 0)])
+        {
+            let mut bytes = bytes;
+            bytes[at] = value;
+            assert_eq!(Packet::parse(&bytes), Err(Error::Malformed), "{name}");
+        }
+    }
+}

@@ -58,3 +58,34 @@ impl Sum {
         !self.fold()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn example_of_rfc_1071() {
+        let sum = Sum::of(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
+        assert_eq!(sum.fold(), 0xddf2);
+        assert_eq!(sum.finish(), !0xddf2);
+    }
+
+    #[test]
+    fn extremes() {
+        assert_eq!(Sum::default().fold(), 0);
+        assert_eq!(Sum::of(&[0; 1500]).finish(), 0xffff);
+        assert_eq!(Sum::of(&[0xff; 65536]).fold(), 0xffff);
+        assert_eq!(Sum(u64::MAX).fold(), 0xffff);
+        assert_eq!(Sum(u64::MAX).add(Sum(1)), Sum(1));
+        assert_eq!(Sum(u64::MAX).add(Sum(u64::MAX)), Sum(u64::MAX));
+    }
+
+    #[test]
+    fn an_odd_tail_is_padded_with_zero() {
+        for len in 0..32 {
+            let bytes: Vec<u8> = (0..len).map(|n: u8| n.wrapping_mul(37) ^ 0x5a).collect();
+            let mut padded = bytes.clone();
+            padded.resize(bytes.len().next_multiple_of(2), 0);
+            assert_eq!(Sum::of(&bytes).fold(), Sum::of(&padded).fold());
+        }
+    }
+}

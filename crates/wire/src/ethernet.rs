@@ -50,3 +50,19 @@ impl Header {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn header_and_rest() {
+        let frame: Vec<u8> = (0..20).collect();
+        let (header, rest) = Header::parse(&frame).unwrap();
+        assert_eq!(header.destination, MacAddr([0, 1, 2, 3, 4, 5]));
+        assert_eq!(header.source, MacAddr([6, 7, 8, 9, 10, 11]));
+        assert_eq!(header.ether_type, EtherType(0x0c0d));
+        assert_eq!(rest, [14, 15, 16, 17, 18, 19]);
+        assert_eq!(Header::parse(&frame[..13]), Err(Error::Truncated));
+        assert_eq!(Header::parse(&frame[..14]).unwrap().1, []);
+    }
+}

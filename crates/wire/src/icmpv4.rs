@@ -131,3 +131,47 @@ impl Header {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    fn message(kind: u8, code: u8, rest: [u8; 4]) -> Vec<u8> {
+        let mut bytes = [&[kind, code, 0, 0][..], &rest, b"payload"].concat();
+        let checksum = Sum::of(&bytes).finish().to_be_bytes();
+        bytes[2..4].copy_from_slice(&checksum);
+        bytes
+    }
+
+    #[test]
+    fn kinds() {
+        use Header::*;
+        let unreachable = |code, mtu| DestinationUnreachable { code: Unreachable(code), mtu };
+        let cases = [
+            (8, 0, EchoRequest { identifier: 0x0102, sequence: 0x0304 }, false),
+            (0, 0, EchoReply { identifier: 0x0102, sequence: 0x0304 }, false),
+            (8, 1, Other { kind: 8, code: 1 }, false),
+            (3, 3, unreachable(3, 0), true),
+            (3, 4, unreachable(4, 0x0304), true),
+            (3, 250, unreachable(250, 0), true),
+            (4, 0, Other { kind: 4, code: 0 }, true),
+            (5, 1, Other { kind: 5, code: 1 }, true),
+            (11, 0, TimeExceeded { code: 0 }, true),
+            (11, 1, TimeExceeded { code: 1 }, true),
+            (12, 0, ParameterProblem { pointer: 1 }, true),
+            (12, 1, Other { kind: 12, code: 1 }, true),
+            (13, 0, Other { kind: 13, code: 0 }, false),
+        ];
+        for (kind, code, expected, is_error) in cases {
+            let bytes = message(kind, code, [1, 2, 3, 4]);
+            assert_eq!(Header::parse(&bytes), Ok((expected, &b"payload"[..])));
+            assert_eq!(expected.is_error(), is_error, "{expected:?}");
+        }
+    }
+
+    #[test]
+    fn damage_is_refused() {
+        let bytes = message(8, 0, [0; 4]);
+        assert_eq!(Header::parse(&bytes[..7]), Err(Error::Truncated));
+        assert_eq!(Header::parse(&bytes[..14]), Err(Error::Checksum));
+    }
+}

@@ -172,3 +172,86 @@ fn split_option(kind: u8, after_kind: &[u8]) -> Result<(RawOption<'_>, &[u8]), E
     let (data, after) = rest.split_at_checked(data_len).ok_or(Error::Truncated)?;
     Ok((RawOption { kind, data }, after))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    fn packet(edit: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let header = Header {
+            tos: 0,
+            identification: 7,
+            dont_fragment: true,
+            more_fragments: false,
+            fragment_offset: 0,
+            ttl: 64,
+            protocol: Protocol::UDP,
+            source: Ipv4Addr::new(10, 0, 0, 1),
+            destination: Ipv4Addr::new(10, 0, 0, 2),
+        };
+        let mut bytes = [0; HEADER_LEN];
+        header.emit(8, &mut bytes).unwrap();
+        let mut packet = [&bytes[..], &[0; 8]].concat();
+        edit(&mut packet);
+        packet
+    }
+
+    #[test]
+    fn lies_are_refused() {
+        let set = |at: usize, value: u8| packet(|bytes| bytes[at] = value);
+        let cases = [
+            ("nothing", Vec::new(), Error::Truncated),
+            ("19 bytes", packet(|bytes| bytes.truncate(19)), Error::Truncated),
+            ("version 6", set(0, 0x65), Error::Malformed),
+            ("header of 16 bytes", set(0, 0x44), Error::Malformed),
+            ("header longer than the packet", set(0, 0x4f), Error::Malformed),
+            ("total length below the header's", set(3, 19), Error::Malformed),
+            ("total length past the end", set(3, 29), Error::Truncated),
+            ("payload cut", packet(|bytes| bytes.truncate(27)), Error::Truncated),
+            ("checksum", set(10, 0xee), Error::Checksum),
+        ];
+        for (name, bytes, error) in cases {
+            assert_eq!(Packet::parse(&bytes), Err(error), "{name}");
+        }
+        assert!(Packet::parse(&packet(|_| {})).is_ok());
+    }
+
+    #[test]
+    fn padding_is_no_payload() {
+        let padded = packet(|bytes| bytes.extend([0xee; 18]));
+        assert_eq!(Packet::parse(&padded).unwrap().payload, [0; 8]);
+    }
+
+    #[test]
+    fn too_long_a_packet_is_not_written() {
+        let header = Packet::parse(&packet(|_| {})).unwrap().header;
+        let mut out = [0; HEADER_LEN];
+        assert_eq!(header.emit(65_535 - HEADER_LEN, &mut out), Some(()));
+        for payload_len in [65_536 - HEADER_LEN, usize::MAX] {
+            let before = out;
+            assert_eq!(header.emit(payload_len, &mut out), None);
+            assert_eq!(out, before);
+        }
+    }
+
+    #[test]
+    fn options_in_turn() {
+        type Parsed<'a> = Vec<Result<(u8, &'a [u8]), Error>>;
+        let cases: &[(&[u8], Parsed<'_>)] = &[
+            (&[], vec![]),
+            (&[1, 1, 0, 0], vec![]),
+            (&[148, 4, 0, 0], vec![Ok((148, &[0, 0]))]),
+            (&[1, 131, 3, 4, 7, 2, 0], vec![Ok((131, &[4])), Ok((7, &[]))]),
+            (&[0, 131, 3, 4], vec![]),
+            (&[131, 0, 7, 2], vec![Err(Error::Malformed)]),
+            (&[131, 1, 7, 2], vec![Err(Error::Malformed)]),
+            (&[7, 2, 131, 4, 0], vec![Ok((7, &[])), Err(Error::Truncated)]),
+            (&[131], vec![Err(Error::Truncated)]),
+        ];
+        for (bytes, expected) in cases {
+            let found: Parsed<'_> = options(bytes)
+                .map(|option| option.map(|option| (option.kind, option.data)))
+                .collect();
+            assert_eq!(&found, expected, "{bytes:?}");
+        }
+    }
+}

@@ -135,3 +135,53 @@ impl TxOffload {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    fn vnet(flags: u8, segmentation: u8, segment_size: u16) -> [u8; VNET_HEADER_LEN] {
+        let [low, high] = segment_size.to_ne_bytes();
+        [flags, segmentation, 0, 0, low, high, 0, 0, 0, 0]
+    }
+
+    #[test]
+    fn received_headers() {
+        use RxChecksum::*;
+        let cases = [
+            (vnet(0, 0, 0), Ok((Unverified, None))),
+            (vnet(2, 0, 0), Ok((Verified, None))),
+            (vnet(1, 0, 0), Ok((Partial, None))),
+            (vnet(3, 0, 9), Ok((Partial, None))),
+            (vnet(1, 1, 1448), Ok((Partial, Some(1448)))),
+            (vnet(1, 0x81, 1448), Ok((Partial, Some(1448)))),
+            (vnet(1, 4, 1428), Ok((Partial, Some(1428)))),
+            (vnet(1, 5, 1000), Ok((Partial, Some(1000)))),
+            (vnet(1, 1, 0), Err(Error::Malformed)),
+            (vnet(1, 2, 1448), Err(Error::Malformed)),
+            (vnet(1, 0x7f, 1448), Err(Error::Malformed)),
+        ];
+        for (header, expected) in cases {
+            let expected =
+                expected.map(|(checksum, segment_size)| RxOffload { checksum, segment_size });
+            assert_eq!(RxOffload::from_vnet(&header), expected, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn sent_headers() {
+        let checksum = Some(PartialChecksum { start: 34, offset: 16 });
+        let segmentation = Some(Segmentation { segment_size: 1448, header_len: 66 });
+        let fields = |header: [u8; VNET_HEADER_LEN]| {
+            let word = |at: usize| u16::from_ne_bytes([header[at], header[at + 1]]);
+            (header[0], header[1], [word(2), word(4), word(6), word(8)])
+        };
+        let cases = [
+            (TxOffload::default(), (0, 0, [0; 4])),
+            (TxOffload { checksum, segmentation: None }, (1, 0, [0, 0, 34, 16])),
+            (TxOffload { checksum, segmentation }, (1, 1, [66, 1448, 34, 16])),
+        ];
+        for (offload, expected) in cases {
+            assert_eq!(fields(offload.to_vnet()), expected);
+        }
+    }
+}

@@ -145,3 +145,36 @@ impl Header {
         header_len
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn lengths() {
+        let cases = [
+            (20, 5, Ok(0)),
+            (25, 5, Ok(5)),
+            (24, 6, Ok(0)),
+            (60, 15, Ok(0)),
+            (19, 5, Err(Error::Truncated)),
+            (20, 0, Err(Error::Malformed)),
+            (20, 4, Err(Error::Malformed)),
+            (20, 6, Err(Error::Truncated)),
+            (59, 15, Err(Error::Truncated)),
+        ];
+        for (len, words, expected) in cases {
+            let mut bytes = [0; 60];
+            bytes[12] = words << 4;
+            let found = Segment::parse(&bytes[..len]).map(|segment| segment.payload.len());
+            assert_eq!(found, expected, "{words} words in {len} bytes");
+        }
+    }
+
+    #[test]
+    fn a_bad_option_spoils_the_segment() {
+        let mut bytes = [0; 24];
+        bytes[12] = 6 << 4;
+        bytes[20] = 2;
+        assert_eq!(Segment::parse(&bytes), Err(Error::Malformed));
+    }
+}

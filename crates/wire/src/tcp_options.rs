@@ -182,3 +182,93 @@ impl Writer<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn options_are_read() {
+        let options = Options::default();
+        let mut one_block = SackBlocks::default();
+        one_block.push(0x01020304, 0x05060708);
+        let cases: &[(&str, &[u8], Result<Options, Error>)] = &[
+            ("none", &[], Ok(options)),
+            ("padding", &[1, 1, 0, 9], Ok(options)),
+            ("mss", &[2, 4, 5, 0xb4], Ok(Options { mss: Some(1460), ..options })),
+            ("mss twice", &[2, 4, 5, 0xb4, 2, 4, 2, 0], Ok(Options { mss: Some(512), ..options })),
+            ("mss after the end", &[0, 2, 4, 5, 0xb4], Ok(options)),
+            ("mss of another length", &[2, 3, 5, 1, 1], Ok(options)),
+            ("scale", &[3, 3, 255], Ok(Options { window_scale: Some(255), ..options })),
+            ("sack permitted", &[4, 2], Ok(Options { sack_permitted: true, ..options })),
+            ("sack", &[5, 10, 1, 2, 3, 4, 5, 6, 7, 8], Ok(Options { sack: one_block, ..options })),
+            ("half a block", &[5, 6, 1, 2, 3, 4], Ok(options)),
+            (
+                "unknown, then known",
+                &[254, 4, 0, 0, 4, 2],
+                Ok(Options { sack_permitted: true, ..options }),
+            ),
+            (
+                "timestamps",
+                &[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2],
+                Ok(Options { timestamps: Some(Timestamps { value: 1, echo: 2 }), ..options }),
+            ),
+            ("length 0", &[254, 0, 1, 1], Err(Error::Malformed)),
+            ("length 1", &[2, 1, 1, 1], Err(Error::Malformed)),
+            ("past the end", &[8, 10, 0, 0], Err(Error::Truncated)),
+            ("kind alone", &[1, 1, 1, 2], Err(Error::Truncated)),
+        ];
+        for (name, bytes, expected) in cases {
+            assert_eq!(&Options::parse(bytes), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_fifth_block_is_left_out() {
+        let mut bytes = vec![5, 42];
+        bytes.extend((0..40).map(|n| n as u8));
+        let sack = Options::parse(&bytes).unwrap().sack;
+        assert_eq!(sack.as_slice().len(), 4);
+        assert_eq!(sack.as_slice()[3], (0x18191a1b, 0x1c1d1e1f));
+    }
+
+    /// Linux's order: "mss 1460,sackOK,TS val 1 ecr 0,nop,wscale 7".
+    #[test]
+    fn a_syn_looks_like_linuxs() {
+        let options = Options {
+            mss: Some(1460),
+            window_scale: Some(7),
+            sack_permitted: true,
+            timestamps: Some(Timestamps { value: 1, echo: 0 }),
+            sack: SackBlocks::default(),
+        };
+        let mut out = [0; MAX_LEN];
+        assert_eq!(options.emit(&mut out), 20);
+        assert_eq!(out[..20], [2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7]);
+    }
+
+    #[test]
+    fn as_many_blocks_as_fit() {
+        let mut sack = SackBlocks::default();
+        (0..5).for_each(|n| sack.push(n, n + 1));
+        let timestamps = Some(Timestamps::default());
+        let cases = [
+            (Options { sack, ..Options::default() }, 36),
+            (Options { sack, timestamps, ..Options::default() }, 40),
+            (
+                Options {
+                    sack,
+                    timestamps,
+                    mss: Some(536),
+                    window_scale: Some(1),
+                    ..Options::default()
+                },
+                40,
+            ),
+            (Options { sack, timestamps, mss: Some(536), ..Options::default() }, 36),
+        ];
+        for (options, len) in cases {
+            assert_eq!(options.emitted_len(), len);
+            assert_eq!(options.emit(&mut [0; MAX_LEN]), len);
+        }
+    }
+}

@@ -50,3 +50,26 @@ impl Header {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn lengths() {
+        let cases: &[([u8; 2], usize, Result<usize, Error>)] = &[
+            ([0, 8], 8, Ok(0)),
+            ([0, 11], 11, Ok(3)),
+            ([0, 9], 20, Ok(1)),
+            ([0, 8], 7, Err(Error::Truncated)),
+            ([0, 7], 20, Err(Error::Malformed)),
+            ([0, 0], 20, Err(Error::Malformed)),
+            ([0, 21], 20, Err(Error::Truncated)),
+        ];
+        for (field, len, expected) in cases {
+            let mut bytes = [0; 20];
+            bytes[4..6].copy_from_slice(field);
+            let found = Header::parse(&bytes[..*len]).map(|(_, payload)| payload.len());
+            assert_eq!(&found, expected, "{field:?} in {len} bytes");
+        }
+    }
+}
