@@ -5,6 +5,9 @@
 
 use core::net::Ipv4Addr;
 
+/// Bytes summed at a time: enough lanes to keep vector units busy without spilling.
+const BLOCK: usize = 32;
+
 /// A running one's-complement sum. Parts may be added in any order, but each part but the last
 /// must have an even length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,14 +16,20 @@ pub struct Sum(u64);
 impl Sum {
     /// The sum over `bytes`: u32 lanes added into u64, which compilers vectorise.
     pub fn of(bytes: &[u8]) -> Self {
-        let (lanes, tail) = bytes.as_chunks::<4>();
-        // A u64 holds 2³² lanes, 16 GiB, before it wraps.
-        let sum = lanes
-            .iter()
-            .fold(0u64, |sum, lane| sum.wrapping_add(u64::from(u32::from_ne_bytes(*lane))));
+        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+        let mut sums = [0u64; BLOCK / 4];
+        for block in blocks {
+            let (lanes, _) = block.as_chunks::<4>();
+            for (sum, lane) in sums.iter_mut().zip(lanes) {
+                *sum = sum.wrapping_add(lane_value(lane));
+            }
+        }
+        let (lanes, tail) = rest.as_chunks::<4>();
         let mut last = [0; 4];
         last.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
-        Self(sum).add(Self(u64::from(u32::from_ne_bytes(last))))
+        let rest = lanes.iter().chain([&last]).map(lane_value);
+        // A u64 holds 2³² lanes, 16 GiB, before it wraps.
+        Self(sums.into_iter().chain(rest).fold(0, u64::wrapping_add))
     }
 
     /// The IPv4 pseudo-header of TCP and UDP (RFC 9293 §3.1).
@@ -32,7 +41,7 @@ impl Sum {
     ) -> Self {
         let [high, low] = length.to_be_bytes();
         let lanes = [source.octets(), destination.octets(), [0, protocol, high, low]];
-        Self(lanes.iter().map(|lane| u64::from(u32::from_ne_bytes(*lane))).sum())
+        Self(lanes.iter().map(lane_value).sum())
     }
 
     /// The sum over both parts.
@@ -57,6 +66,10 @@ impl Sum {
     pub fn finish(self) -> u16 {
         !self.fold()
     }
+}
+
+fn lane_value(lane: &[u8; 4]) -> u64 {
+    u32::from_ne_bytes(*lane).into()
 }
 
 #[cfg(test)]
