@@ -3,7 +3,7 @@
 //! Two things say how large. What must fit (a write of known length, bytes placed) makes the
 //! buffer grow at once. What might come (a read from a descriptor, of which nobody knows how much
 //! it gives) gets `expected` bytes, which doubles each time it was used up and, when the ring runs
-//! empty, falls towards what was really held: so a stream moves large pieces with few calls and a
+//! empty and held much less, is halved: so a stream moves large pieces with few calls and a
 //! connection of small messages keeps a small buffer.
 
 use crate::pool::{MIN_BUFFER, Pool, buffer_size};
@@ -221,9 +221,15 @@ impl ByteRing {
         }
         pool.give_back(std::mem::take(&mut self.buffer));
         self.head = 0;
-        if self.peak > 0 {
-            self.expected = buffer_size(self.peak).max(self.expected / 2);
-            self.peak = 0;
+        match std::mem::take(&mut self.peak) {
+            0 => {}
+            peak if peak < self.expected / 4 => {
+                self.expected = MIN_BUFFER.max(self.expected / 2);
+            }
+            peak => self.expected = self.expected.max(buffer_size(peak)),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

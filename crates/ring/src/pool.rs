@@ -64,3 +64,43 @@ pub(crate) fn buffer_size(size: usize) -> usize {
 fn class(buffer_size: usize) -> usize {
     (buffer_size / MIN_BUFFER).trailing_zeros() as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_two() {
+        let mut pool = Pool::new(0);
+        for (asked, given) in [(0, 4096), (1, 4096), (4096, 4096), (4097, 8192), (100_000, 131_072)]
+        {
+            assert_eq!(pool.take(asked).len(), given, "{asked}");
+        }
+    }
+
+    #[test]
+    fn the_last_buffer_returned_is_the_first_taken() {
+        let mut pool = Pool::new(1 << 20);
+        let [mut first, mut second] = [pool.take(4096), pool.take(4096)];
+        (first[0], second[0]) = (1, 2);
+        pool.give_back(first);
+        pool.give_back(second);
+        assert_eq!([pool.take(100)[0], pool.take(100)[0], pool.take(100)[0]], [2, 1, 0]);
+    }
+
+    #[test]
+    fn free_bytes_stay_within_the_limit() {
+        let mut pool = Pool::new(20_000);
+        let buffers = [4096, 16_384, 4096, 8192].map(|size| pool.take(size));
+        assert_eq!((pool.in_use(), pool.free_bytes()), (32_768, 0));
+        let mut kept = Vec::new();
+        for buffer in buffers {
+            pool.give_back(buffer);
+            kept.push(pool.free_bytes());
+        }
+        assert_eq!(kept, [4096, 4096, 8192, 16_384]);
+        assert_eq!(pool.in_use(), 0);
+        pool.take(8192);
+        assert_eq!((pool.in_use(), pool.free_bytes()), (8192, 8192));
+    }
+}
