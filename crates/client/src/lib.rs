@@ -1,1 +1,41 @@
-//! To be written.
+//! Sockets of a Narrows daemon, for Rust programs, and the questions one can ask the daemon.
+//!
+//! ```no_run
+//! use narrows_client::{Stack, TcpStream};
+//! use std::io::{Read, Write};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let stack = Stack::connect(None)?;
+//! let mut stream = TcpStream::connect(&stack, "10.77.0.1:80".parse().unwrap())?;
+//! stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+//! let mut page = Vec::new();
+//! stream.read_to_end(&mut page)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A socket is an *anchor*: one end of a Unix socket pair whose other end the daemon holds. Data
+//! goes through it as through any stream socket, `poll` and `epoll` work on it, and the socket
+//! lives until the last copy of the descriptor is closed. What a stream socket can't carry
+//! (addresses, options, errors) goes over the [`Session`], with the anchor attached to say
+//! which socket is meant.
+
+#![forbid(unsafe_code)]
+
+mod admin;
+pub mod anchor;
+mod error;
+mod session;
+mod socket;
+mod stack;
+mod tcp_listener;
+mod tcp_stream;
+
+pub use admin::Pong;
+pub use error::{Error, OpenError};
+pub use narrows_ipc as ipc;
+pub use narrows_ipc::message::{OptionName, SocketOption, TcpInfo, TcpState};
+pub use session::Session;
+pub use stack::Stack;
+pub use tcp_listener::{Incoming, TcpListener};
+pub use tcp_stream::TcpStream;

@@ -1,0 +1,92 @@
+//! Questions about the daemon itself.
+
+use crate::{error::Error, stack::Stack};
+use narrows_ipc::{
+    Reply, Request,
+    message::{LinkRow, NeighborRow, RouteRow, SocketRow, Statistics},
+};
+use std::{net::Ipv4Addr, time::Duration};
+
+/// An answered echo request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pong {
+    pub round_trip: Duration,
+    pub ttl: u8,
+}
+
+impl Stack {
+    /// Every socket, asked for page by page.
+    pub fn sockets(&self) -> Result<Vec<SocketRow>, Error> {
+        let mut all = Vec::new();
+        let mut after = 0;
+        loop {
+            match self.ask(Request::Sockets { after })? {
+                Reply::Sockets { rows, more } => {
+                    let last = rows.last().map(|row| row.id);
+                    all.extend(rows);
+                    match last {
+                        Some(last) if more && last > after => after = last,
+                        _ => return Ok(all),
+                    }
+                }
+                _ => return Err(Error::UnexpectedAnswer),
+            }
+        }
+    }
+
+    /// Counters, and drops by name.
+    pub fn statistics(&self) -> Result<Statistics, Error> {
+        match self.ask(Request::Statistics)? {
+            Reply::Statistics(statistics) => Ok(statistics),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    pub fn links(&self) -> Result<Vec<LinkRow>, Error> {
+        match self.ask(Request::Links)? {
+            Reply::Links(rows) => Ok(rows),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    pub fn routes(&self) -> Result<Vec<RouteRow>, Error> {
+        match self.ask(Request::Routes)? {
+            Reply::Routes(rows) => Ok(rows),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    pub fn neighbors(&self) -> Result<Vec<NeighborRow>, Error> {
+        match self.ask(Request::Neighbors)? {
+            Reply::Neighbors(rows) => Ok(rows),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    /// One ICMP echo request with `payload_len` bytes of data. `TimedOut` when no answer came
+    /// in time.
+    pub fn ping(
+        &self,
+        destination: Ipv4Addr,
+        sequence: u16,
+        payload_len: u16,
+        timeout: Duration,
+    ) -> Result<Pong, Error> {
+        match self.ask(Request::Ping { destination, sequence, payload_len, timeout })? {
+            Reply::Pong { round_trip, ttl } => Ok(Pong { round_trip, ttl }),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    /// Ends the daemon.
+    pub fn stop(&self) -> Result<(), Error> {
+        match self.ask(Request::Stop)? {
+            Reply::Done => Ok(()),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    fn ask(&self, request: Request) -> Result<Reply, Error> {
+        self.with(|session| session.ask(&request, None))
+    }
+}

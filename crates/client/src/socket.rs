@@ -1,0 +1,103 @@
+//! The calls on sockets, each as one request about an anchor.
+
+use crate::{error::Error, session::Session};
+use narrows_ipc::{
+    Reply, Request,
+    message::{OptionName, SocketKind, SocketOption},
+};
+use std::{
+    net::SocketAddr,
+    os::fd::{BorrowedFd, OwnedFd},
+};
+
+impl Session {
+    /// A new TCP socket: its anchor, blocking and close-on-exec.
+    pub fn socket(&mut self) -> Result<OwnedFd, Error> {
+        match self.exchange(&Request::Socket { kind: SocketKind::Tcp }, None)? {
+            (Reply::Done, Some(anchor)) => Ok(anchor),
+            (Reply::Done, None) => Err(Error::TooManyOpenFiles),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    pub fn bind(&mut self, anchor: BorrowedFd<'_>, local: SocketAddr) -> Result<(), Error> {
+        self.done(&Request::Bind { local }, anchor)
+    }
+
+    /// Begins to connect. [`crate::anchor::wait_connected`] waits for the end of it.
+    pub fn start_connect(
+        &mut self,
+        anchor: BorrowedFd<'_>,
+        remote: SocketAddr,
+    ) -> Result<(), Error> {
+        self.done(&Request::Connect { remote }, anchor)
+    }
+
+    /// From now on [`crate::anchor::accept`] gives connections.
+    pub fn listen(&mut self, anchor: BorrowedFd<'_>, backlog: u32) -> Result<(), Error> {
+        self.done(&Request::Listen { backlog }, anchor)
+    }
+
+    pub fn local_address(&mut self, anchor: BorrowedFd<'_>) -> Result<SocketAddr, Error> {
+        self.address(&Request::LocalAddress, anchor)
+    }
+
+    pub fn peer_address(&mut self, anchor: BorrowedFd<'_>) -> Result<SocketAddr, Error> {
+        self.address(&Request::PeerAddress, anchor)
+    }
+
+    pub fn set_option(
+        &mut self,
+        anchor: BorrowedFd<'_>,
+        option: SocketOption,
+    ) -> Result<(), Error> {
+        self.done(&Request::SetOption(option), anchor)
+    }
+
+    pub fn option(
+        &mut self,
+        anchor: BorrowedFd<'_>,
+        name: OptionName,
+    ) -> Result<SocketOption, Error> {
+        match self.ask(&Request::GetOption(name), Some(anchor))? {
+            Reply::Option(option) => Ok(option),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    /// What became of a socket that hung up; the error is given once.
+    pub fn take_error(
+        &mut self,
+        anchor: BorrowedFd<'_>,
+    ) -> Result<Option<narrows_ipc::Error>, Error> {
+        match self.ask(&Request::TakeError, Some(anchor))? {
+            Reply::Failure(failure) => Ok(failure),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    /// What a read of nothing from an anchor that has hung up stands for: `None` for the end of
+    /// the stream. A reset, or a daemon that died, must never look like a finished transfer.
+    pub fn ending(&mut self, anchor: BorrowedFd<'_>) -> Option<narrows_ipc::Error> {
+        match self.take_error(anchor) {
+            Ok(failure) => failure,
+            // Ended in order and forgotten since.
+            Err(Error::Refused(narrows_ipc::Error::NotASocket)) => None,
+            Err(_) => Some(narrows_ipc::Error::ConnectionReset),
+        }
+    }
+
+    fn done(&mut self, request: &Request, anchor: BorrowedFd<'_>) -> Result<(), Error> {
+        match self.ask(request, Some(anchor))? {
+            Reply::Done => Ok(()),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    fn address(&mut self, request: &Request, anchor: BorrowedFd<'_>) -> Result<SocketAddr, Error> {
+        match self.ask(request, Some(anchor))? {
+            Reply::Address(address) => Ok(address),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+}
