@@ -5,12 +5,15 @@
 
 #![forbid(unsafe_code)]
 
+mod as_root;
 mod namespace;
+mod netlink;
 mod network;
 pub mod peer;
 mod ping;
 mod process;
 
+pub use as_root::as_root;
 pub use namespace::{Namespace, enter_user_namespace_if_needed};
 pub use network::Network;
 pub use ping::ping;

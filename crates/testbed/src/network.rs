@@ -1,7 +1,7 @@
-//! (being written)
+//! A wire with Narrows at one end and the kernel at the other.
 
-use crate::Namespace;
-use anyhow::Result;
+use crate::{Namespace, netlink};
+use anyhow::{Context, Result};
 use std::net::Ipv4Addr;
 
 /// Two namespaces joined by a veth pair: one end for Narrows, one for the kernel.
@@ -25,12 +25,35 @@ impl Network {
     pub const PREFIX_LENGTH: u8 = 24;
 
     pub fn new() -> Result<Self> {
-        todo!()
+        let narrows = Namespace::new()?;
+        let kernel = Namespace::new()?;
+        kernel
+            .run(|| {
+                netlink::run(async |links| {
+                    links.add_veth(Self::KERNEL_INTERFACE, Self::NARROWS_INTERFACE).await?;
+                    links.move_to(Self::NARROWS_INTERFACE, narrows.descriptor()).await?;
+                    let address = Self::KERNEL_ADDRESS;
+                    links.add_address(Self::KERNEL_INTERFACE, address, Self::PREFIX_LENGTH).await?;
+                    links.set_up(Self::KERNEL_INTERFACE).await
+                })
+            })?
+            .context("making a veth pair")?;
+        narrows
+            .run(|| netlink::run(async |links| links.set_up(Self::NARROWS_INTERFACE).await))?
+            .context("setting the veth pair up")?;
+        Ok(Self { narrows, kernel })
     }
 
     /// Gives the kernel [`Network::KERNEL_ADDRESS_AT_NARROWS`] at Narrows' end too, so that kernel
     /// and kernel can talk over the same wire.
     pub fn address_narrows_end(&self) -> Result<()> {
-        todo!()
+        let address = Self::KERNEL_ADDRESS_AT_NARROWS;
+        self.narrows
+            .run(|| {
+                netlink::run(async |links| {
+                    links.add_address(Self::NARROWS_INTERFACE, address, Self::PREFIX_LENGTH).await
+                })
+            })?
+            .with_context(|| format!("giving the kernel {address} at Narrows' end"))
     }
 }

@@ -1,0 +1,131 @@
+//! AF_PACKET sockets (packet(7)): whole frames, with a vnet header before each.
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use std::{
+    ffi::c_int,
+    io,
+    mem::size_of,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+};
+
+// linux/if_packet.h; libc has them for some targets only.
+const PACKET_STATISTICS: c_int = 6;
+const PACKET_VNET_HDR: c_int = 15;
+const PACKET_QDISC_BYPASS: c_int = 20;
+const PACKET_IGNORE_OUTGOING: c_int = 23;
+
+/// A raw packet socket, non-blocking, that receives nothing before it is bound.
+pub fn open() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?)
+}
+
+/// Every frame, either way, is led by a `struct virtio_net_hdr` of 10 bytes.
+pub fn enable_vnet_header(socket: impl AsFd) -> io::Result<()> {
+    set_packet_option(socket, PACKET_VNET_HDR, &1)
+}
+
+/// Frames that this machine sends are not received.
+pub fn ignore_outgoing(socket: impl AsFd) -> io::Result<()> {
+    set_packet_option(socket, PACKET_IGNORE_OUTGOING, &1)
+}
+
+/// Frames are given to the driver at once; what it has no room for is dropped.
+pub fn bypass_queue(socket: impl AsFd) -> io::Result<()> {
+    set_packet_option(socket, PACKET_QDISC_BYPASS, &1)
+}
+
+/// Frames that came with a VLAN tag are not received. (The kernel takes the tag off before packet
+/// sockets see the frame, so they would pass for untagged ones.)
+pub fn refuse_tagged(socket: impl AsFd) -> io::Result<()> {
+    let instruction =
+        |code: u32, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf, k };
+    let tag_present = (libc::SKF_AD_OFF + libc::SKF_AD_VLAN_TAG_PRESENT) as u32;
+    let mut program = [
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, tag_present),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, 0),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0),
+    ];
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: the kernel copies the program that `filter` points to during the call; it outlives it.
+    unsafe { set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter) }
+}
+
+/// From now on frames of every protocol on that interface are received, and sent there.
+pub fn bind(socket: impl AsFd, interface: u32) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+        sll_ifindex: interface
+            .try_into()
+            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    // SAFETY: `address` is a valid sockaddr_ll of the length given.
+    let result = unsafe {
+        libc::bind(
+            socket.as_fd().as_raw_fd(),
+            (&raw const address).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    };
+    check(result)
+}
+
+/// Frames lost for want of receive buffer since the last call.
+pub fn take_drops(socket: impl AsFd) -> io::Result<u32> {
+    /// `struct tpacket_stats`.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Statistics {
+        packets: u32,
+        drops: u32,
+    }
+    let mut statistics = Statistics::default();
+    let mut length = size_of::<Statistics>() as libc::socklen_t;
+    // SAFETY: `statistics` and `length` are valid for writes, and `length` is the former's size.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_PACKET,
+            PACKET_STATISTICS,
+            (&raw mut statistics).cast(),
+            &mut length,
+        )
+    };
+    check(result).map(|()| statistics.drops)
+}
+
+fn set_packet_option(socket: impl AsFd, option: c_int, value: &c_int) -> io::Result<()> {
+    // SAFETY: an int holds no pointers.
+    unsafe { set_option(socket, libc::SOL_PACKET, option, value) }
+}
+
+/// # Safety
+/// Pointers inside `value` must be valid for what the option makes of them.
+unsafe fn set_option<T>(
+    socket: impl AsFd,
+    level: c_int,
+    option: c_int,
+    value: &T,
+) -> io::Result<()> {
+    // SAFETY: `value` is readable for its own size; what it points to is the caller's promise.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            option,
+            (&raw const *value).cast(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    };
+    check(result)
+}
+
+fn check(result: c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
