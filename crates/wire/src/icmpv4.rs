@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, network_
 pub const HEADER_LEN: usize = 8;
 
 /// Message types (RFC 792).
-mod kind {
+pub(crate) mod kind {
     pub const ECHO_REPLY: u8 = 0;
     pub const DESTINATION_UNREACHABLE: u8 = 3;
     pub const SOURCE_QUENCH: u8 = 4;

@@ -51,10 +51,10 @@ pub struct Packet<'a> {
 /// The fixed header's bytes.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct Layout {
-    version_and_len: u8,
+pub(crate) struct Layout {
+    pub(crate) version_and_len: u8,
     tos: u8,
-    total_len: U16,
+    pub(crate) total_len: U16,
     identification: U16,
     fragment: U16,
     ttl: u8,
@@ -85,7 +85,7 @@ impl<'a> Packet<'a> {
 }
 
 impl Header {
-    fn from_layout(layout: &Layout) -> Self {
+    pub(crate) fn from_layout(layout: &Layout) -> Self {
         let fragment = layout.fragment.get();
         Self {
             tos: layout.tos,

@@ -14,6 +14,7 @@ pub mod ethernet;
 pub mod icmpv4;
 pub mod ipv4;
 pub mod offload;
+pub mod quote;
 pub mod tcp;
 pub mod tcp_options;
 pub mod udp;

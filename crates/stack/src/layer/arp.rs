@@ -1,18 +1,43 @@
 //! ARP (RFC 826): who has an address on the link.
+//!
+//! What to believe of others, and what to ask, is the neighbor table's decision; here packets are
+//! read and made. We answer for the addresses of the interface a question came in by and for no
+//! other (strong host), and let nobody else speak for them.
 
-use crate::{Instant, InterfaceId, Shard, counters::DropReason};
-use core::net::Ipv4Addr;
-use narrows_wire::address::MacAddr;
+use crate::{
+    Instant, InterfaceId, Shard,
+    counters::DropReason,
+    layer::{icmpv4, ipv4_input::may_be_source, tcp},
+    request::Error,
+    table::{
+        egress::Frame,
+        neighbor::{Claim, Due, Learned, Lookup, NeighborKey, PendingDatagram},
+        timer::TimerKey,
+    },
+    time::Duration,
+};
+use core::net::{IpAddr, Ipv4Addr};
+use narrows_wire::{
+    address::MacAddr,
+    arp::{self, Operation, Packet},
+    ethernet::{self, EtherType},
+    offload::TxOffload,
+};
 
 /// What is known of a next hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resolution {
     Known(MacAddr),
-    /// Asked; `layer::tcp::neighbor_resolved` and the queued packets follow when it answers.
+    /// Asked; `layer::tcp::neighbor_settled` follows when it answers, or when it does not.
     Pending,
     /// Asked in vain a moment ago.
     Failed,
 }
+
+/// RFC 4861 §6.3.2, which Linux follows for ARP too: reachable for 30 s, spread by half so that
+/// neighbors that were met together are not asked together.
+const REACHABLE_MIN: Duration = Duration::from_secs(15);
+const REACHABLE_SPREAD_MILLIS: u32 = 30_000;
 
 pub(crate) fn input(
     shard: &mut Shard,
@@ -20,8 +45,43 @@ pub(crate) fn input(
     interface: InterfaceId,
     packet: &[u8],
 ) -> Result<(), DropReason> {
-    let _ = (shard, now, interface, packet);
-    todo!()
+    let packet = Packet::parse(packet).map_err(|_| DropReason::ArpMalformed)?;
+    let station = shard.interfaces.get(interface).ok_or(DropReason::ArpNotForUs)?;
+    let own_mac = station.settings.mac;
+    let for_us = station.has(packet.target_ip);
+    // RFC 5227 §1.1: a probe asks on behalf of nobody, before its sender takes the address.
+    let probe = packet.operation == Operation::Request && packet.sender_ip.is_unspecified();
+    let believable = packet.sender_mac.is_unicast() && packet.sender_mac != own_mac;
+    if !believable || !(probe || may_be_source(shard, interface, packet.sender_ip)) {
+        return Err(DropReason::Martian);
+    }
+    match packet.operation {
+        Operation::Request => {
+            if !probe {
+                let claim = if for_us { Claim::RequestForUs } else { Claim::Announcement };
+                learn(shard, now, interface, &packet, claim);
+            }
+            if !for_us {
+                return Err(DropReason::ArpNotForUs);
+            }
+            let reply = Packet {
+                operation: Operation::Reply,
+                sender_mac: own_mac,
+                sender_ip: packet.target_ip,
+                target_mac: packet.sender_mac,
+                target_ip: packet.sender_ip,
+            };
+            send(shard, interface, packet.sender_mac, &reply)
+        }
+        Operation::Reply => {
+            let solicited = for_us && packet.target_mac == own_mac;
+            let claim = if solicited { Claim::Reply } else { Claim::Announcement };
+            match learn(shard, now, interface, &packet, claim) {
+                Learned::Resolved(_) | Learned::Noted => Ok(()),
+                Learned::Contested(_) | Learned::Ignored => Err(DropReason::ArpUnsolicited),
+            }
+        }
+    }
 }
 
 /// The next hop's link address; begins to ask for it if it isn't known.
@@ -31,8 +91,35 @@ pub(crate) fn resolve(
     interface: InterfaceId,
     next_hop: Ipv4Addr,
 ) -> Resolution {
-    let _ = (shard, now, interface, next_hop);
-    todo!()
+    match look_up(shard, now, interface, next_hop) {
+        Lookup::Known(mac) | Lookup::Probe(mac) => Resolution::Known(mac),
+        Lookup::Ask | Lookup::Pending => Resolution::Pending,
+        Lookup::Failed | Lookup::Full => Resolution::Failed,
+    }
+}
+
+/// Sends a datagram's frames, whole but for the destination's link address, to the next hop: at
+/// once, or when it answers.
+pub(crate) fn output(
+    shard: &mut Shard,
+    now: Instant,
+    interface: InterfaceId,
+    next_hop: Ipv4Addr,
+    frames: PendingDatagram,
+) -> Result<(), DropReason> {
+    match look_up(shard, now, interface, next_hop) {
+        Lookup::Known(mac) | Lookup::Probe(mac) => transmit(shard, interface, mac, frames),
+        Lookup::Ask | Lookup::Pending => {
+            let limit = shard.config.limits.neighbor_pending;
+            let dropped = shard.neighbors.hold((interface, next_hop.into()), limit, frames)?;
+            for _ in 0..dropped {
+                shard.drop(DropReason::NeighborUnresolved);
+            }
+            Ok(())
+        }
+        Lookup::Failed => Err(DropReason::NeighborUnresolved),
+        Lookup::Full => Err(DropReason::NeighborTableFull),
+    }
 }
 
 /// Sets an entry that no ARP changes.
@@ -40,15 +127,182 @@ pub(crate) fn pin(
     shard: &mut Shard,
     now: Instant,
     interface: InterfaceId,
-    address: core::net::IpAddr,
+    address: IpAddr,
     mac: MacAddr,
-) -> Result<(), crate::request::Error> {
-    let _ = (shard, now, interface, address, mac);
-    todo!()
+) -> Result<(), Error> {
+    let IpAddr::V4(next_hop) = address else { return Err(Error::FamilyNotSupported) };
+    if !mac.is_unicast()
+        || interface == InterfaceId::LOOPBACK
+        || !may_be_source(shard, interface, next_hop)
+    {
+        return Err(Error::InvalidArgument);
+    }
+    let limit = shard.config.limits.neighbors;
+    let waiting = shard
+        .neighbors
+        .pin(now, limit, (interface, address), mac)
+        .map_err(|_| Error::LimitReached)?;
+    resolved(shard, (interface, address), mac, waiting);
+    Ok(())
 }
 
 /// Retries, ages and gives up what is due; arms the timer again.
 pub(crate) fn handle_timeout(shard: &mut Shard, now: Instant) {
-    let _ = (shard, now);
-    todo!()
+    while let Some(due) = shard.neighbors.expire(now) {
+        match due {
+            Due::Ask((interface, address)) => ask(shard, now, interface, address, None),
+            Due::Probe((interface, address), mac) => {
+                ask(shard, now, interface, address, Some(mac));
+            }
+            Due::Failed((interface, address), waiting) => {
+                for datagram in waiting {
+                    shard.drop(DropReason::NeighborUnresolved);
+                    icmpv4::undeliverable(shard, &datagram);
+                }
+                settle_connections(shard, (interface, address));
+            }
+            Due::Aged => {}
+        }
+    }
+    arm(shard);
+}
+
+fn look_up(shard: &mut Shard, now: Instant, interface: InterfaceId, next_hop: Ipv4Addr) -> Lookup {
+    let address = IpAddr::V4(next_hop);
+    let limit = shard.config.limits.neighbors;
+    let lookup = shard.neighbors.lookup(now, limit, (interface, address));
+    match lookup {
+        Lookup::Probe(mac) => ask(shard, now, interface, address, Some(mac)),
+        Lookup::Ask => ask(shard, now, interface, address, None),
+        Lookup::Known(_) | Lookup::Pending | Lookup::Failed | Lookup::Full => return lookup,
+    }
+    arm(shard);
+    lookup
+}
+
+/// Notes what a packet says of its sender. What waited for it is sent.
+fn learn(
+    shard: &mut Shard,
+    now: Instant,
+    interface: InterfaceId,
+    packet: &Packet,
+    claim: Claim,
+) -> Learned {
+    // Only hosts of the link are next hops.
+    let on_link = |station: &crate::table::interface::Interface| station.on_link(packet.sender_ip);
+    let claim = match claim {
+        Claim::RequestForUs if !shard.interfaces.get(interface).is_some_and(on_link) => {
+            Claim::Announcement
+        }
+        claim => claim,
+    };
+    let key = (interface, IpAddr::V4(packet.sender_ip));
+    let spread = Duration::from_millis(shard.random.below(REACHABLE_SPREAD_MILLIS).into());
+    let limit = shard.config.limits.neighbors;
+    let reachable = REACHABLE_MIN + spread;
+    let learned = shard.neighbors.learn(now, limit, key, packet.sender_mac, claim, reachable);
+    let outcome = match learned {
+        Learned::Resolved(waiting) => {
+            resolved(shard, key, packet.sender_mac, waiting);
+            Learned::Resolved(Default::default())
+        }
+        Learned::Contested(holder) => {
+            ask(shard, now, interface, key.1, Some(holder));
+            Learned::Contested(holder)
+        }
+        Learned::Noted => Learned::Noted,
+        Learned::Ignored => return Learned::Ignored,
+    };
+    arm(shard);
+    outcome
+}
+
+/// A next hop answered: sends what waited for that, and tells connections.
+fn resolved(
+    shard: &mut Shard,
+    (interface, address): NeighborKey,
+    mac: MacAddr,
+    waiting: impl IntoIterator<Item = PendingDatagram>,
+) {
+    for datagram in waiting {
+        if let Err(reason) = transmit(shard, interface, mac, datagram) {
+            shard.drop(reason);
+        }
+    }
+    settle_connections(shard, (interface, address));
+}
+
+/// Connections that wait for a next hop look again.
+fn settle_connections(shard: &mut Shard, (interface, address): NeighborKey) {
+    if let IpAddr::V4(next_hop) = address {
+        tcp::neighbor_settled(shard, interface, next_hop);
+    }
+}
+
+/// Asks everybody who has `address`, or its last known holder alone.
+fn ask(
+    shard: &mut Shard,
+    now: Instant,
+    interface: InterfaceId,
+    address: IpAddr,
+    holder: Option<MacAddr>,
+) {
+    let IpAddr::V4(target_ip) = address else { return };
+    let Some(station) = shard.interfaces.get(interface) else { return };
+    let own_mac = station.settings.mac;
+    // Without an address of our own nobody could answer us.
+    let Some(sender_ip) = shard.interfaces.source_for(interface, target_ip) else { return };
+    if holder.is_none() && !shard.neighbors.may_ask(now) {
+        return; // the next try is a second away
+    }
+    let request = Packet {
+        operation: Operation::Request,
+        sender_mac: own_mac,
+        sender_ip,
+        target_mac: MacAddr::ZERO,
+        target_ip,
+    };
+    let destination = holder.unwrap_or(MacAddr::BROADCAST);
+    if let Err(reason) = send(shard, interface, destination, &request) {
+        shard.drop(reason);
+    }
+}
+
+fn send(
+    shard: &mut Shard,
+    interface: InterfaceId,
+    destination: MacAddr,
+    packet: &Packet,
+) -> Result<(), DropReason> {
+    let header =
+        ethernet::Header { destination, source: packet.sender_mac, ether_type: EtherType::ARP };
+    let mut link = [0; ethernet::HEADER_LEN];
+    header.emit(&mut link);
+    let mut body = [0; arp::LEN];
+    packet.emit(&mut body);
+    let bytes = [&link[..], &body[..]].concat();
+    shard.egress.push(interface, Frame { bytes, offload: TxOffload::default() })
+}
+
+/// Puts the destination's address on a datagram's frames and queues them. A fragment that finds no
+/// room takes the rest with it: without it they are of no use.
+fn transmit(
+    shard: &mut Shard,
+    interface: InterfaceId,
+    destination: MacAddr,
+    frames: PendingDatagram,
+) -> Result<(), DropReason> {
+    frames.into_iter().try_for_each(|mut bytes| {
+        if let Some(field) = bytes.first_chunk_mut() {
+            *field = destination.0;
+        }
+        shard.egress.push(interface, Frame { bytes, offload: TxOffload::default() })
+    })
+}
+
+fn arm(shard: &mut Shard) {
+    match shard.neighbors.next_timeout() {
+        Some(at) => shard.timers.arm(TimerKey::Neighbors, at),
+        None => shard.timers.cancel(TimerKey::Neighbors),
+    }
 }

@@ -1,7 +1,17 @@
 //! Ethernet: is the frame for this station, and for which protocol?
 
-use crate::{Instant, InterfaceId, Shard, counters::DropReason};
-use narrows_wire::offload::RxOffload;
+use crate::{
+    Instant, InterfaceId, Shard,
+    counters::DropReason,
+    layer::{
+        arp,
+        ipv4_input::{self, LinkDestination},
+    },
+};
+use narrows_wire::{
+    ethernet::{EtherType, Header},
+    offload::RxOffload,
+};
 
 pub(crate) fn input(
     shard: &mut Shard,
@@ -10,6 +20,21 @@ pub(crate) fn input(
     frame: &[u8],
     offload: RxOffload,
 ) -> Result<(), DropReason> {
-    let _ = (shard, now, interface, frame, offload);
-    todo!()
+    let (header, payload) = Header::parse(frame).map_err(|_| DropReason::EthernetTruncated)?;
+    let station = shard.interfaces.get(interface).ok_or(DropReason::NotForThisStation)?;
+    let destination = if header.destination == station.settings.mac {
+        LinkDestination::Station
+    } else if header.destination.is_broadcast() {
+        LinkDestination::Broadcast
+    } else {
+        // Another station's, which a promiscuous device shows us, or a group we have not joined.
+        return Err(DropReason::NotForThisStation);
+    };
+    match header.ether_type {
+        EtherType::IPV4 => {
+            ipv4_input::input_from_link(shard, now, interface, payload, offload, destination)
+        }
+        EtherType::ARP => arp::input(shard, now, interface, payload),
+        _ => Err(DropReason::UnknownEtherType),
+    }
 }

@@ -88,7 +88,7 @@ impl Shard {
         self.open(principal, SocketBody::Datagram(Box::new(DatagramSocket { kind, queue })))
     }
 
-    fn bind(&mut self, id: SocketId, local: SocketAddr) -> Result<Reply, Error> {
+    pub(crate) fn bind(&mut self, id: SocketId, local: SocketAddr) -> Result<Reply, Error> {
         let socket = self.sockets.get(id).ok_or(Error::NoSuchSocket)?;
         if socket.binding.is_some()
             || matches!(socket.body, SocketBody::Listener(_) | SocketBody::Connection(_))

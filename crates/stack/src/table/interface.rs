@@ -1,4 +1,8 @@
 //! The interfaces of the shard and their addresses. Invariant: an address belongs to one interface.
+//!
+//! Interfaces are only ever added, so an [`InterfaceId`] stays an index for the life of the shard.
+//! Addresses are kept twice: in order at their interface, because the first one is the source of
+//! choice, and in a map from address to owner, because every packet asks for that.
 
 use crate::request::Error;
 use core::net::{IpAddr, Ipv4Addr};
@@ -6,6 +10,7 @@ use narrows_wire::{
     address::{MacAddr, Prefix},
     offload::Capabilities,
 };
+use std::collections::BTreeMap;
 
 /// Index of an interface; never reused while the shard lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,20 +36,91 @@ pub struct Interface {
     pub addresses: Vec<Prefix>,
 }
 
+impl Interface {
+    /// Is `address` one that this interface answers for?
+    pub fn has(&self, address: Ipv4Addr) -> bool {
+        self.addresses.iter().any(|prefix| prefix.address() == address)
+    }
+
+    /// Is `address` inside a subnet of this interface?
+    pub fn on_link(&self, address: Ipv4Addr) -> bool {
+        self.addresses.iter().any(|prefix| prefix.contains(address.into()))
+    }
+
+    /// The limited broadcast address, or the directed one of a subnet of this interface.
+    pub fn is_broadcast(&self, address: Ipv4Addr) -> bool {
+        address.is_broadcast()
+            || self.addresses.iter().any(|prefix| prefix.broadcast() == Some(address.into()))
+    }
+
+    /// The number of a subnet of this interface, which hosts of old took for its broadcast address
+    /// (RFC 1122 §3.3.6): no host has it.
+    pub fn is_subnet_number(&self, address: Ipv4Addr) -> bool {
+        self.addresses.iter().any(|prefix| {
+            prefix.broadcast().is_some() && prefix.network().address() == IpAddr::V4(address)
+        })
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct InterfaceTable {
     interfaces: Vec<Interface>,
+    owners: BTreeMap<IpAddr, InterfaceId>,
+}
+
+/// The smallest MTU that every IPv4 link must have (RFC 791 §3.2).
+pub const MIN_MTU: u16 = 68;
+/// Interfaces of one shard: enough for every VLAN of a link, few enough to list.
+pub const MAX_INTERFACES: usize = 4096;
+/// Addresses of one interface: enough for a /22 of virtual hosts; a longer list says that
+/// something is adding addresses without end.
+pub const MAX_ADDRESSES: usize = 1024;
+
+/// The loopback interface's MTU: the longest IPv4 packet there is.
+const LOOPBACK_MTU: u16 = u16::MAX;
+
+impl Default for InterfaceTable {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl InterfaceTable {
     /// The loopback interface alone.
     pub fn new() -> Self {
-        todo!()
+        let loopback = Interface {
+            settings: InterfaceSettings {
+                name: "lo".to_owned(),
+                mac: MacAddr::ZERO,
+                mtu: LOOPBACK_MTU,
+                capabilities: Capabilities {
+                    tx_checksum: true,
+                    tx_segmentation: Some(u32::from(LOOPBACK_MTU)),
+                },
+            },
+            addresses: Prefix::new(Ipv4Addr::LOCALHOST.into(), 8).into_iter().collect(),
+        };
+        let owners = [(Ipv4Addr::LOCALHOST.into(), InterfaceId::LOOPBACK)].into();
+        Self { interfaces: vec![loopback], owners }
     }
 
+    /// [`Error::InvalidArgument`]: the name is empty or taken, the MAC address is not one a station
+    /// can own, or the MTU is under [`MIN_MTU`]. [`Error::LimitReached`]: [`MAX_INTERFACES`].
     pub fn add(&mut self, settings: InterfaceSettings) -> Result<InterfaceId, Error> {
-        let _ = settings;
-        todo!()
+        let name_taken = self.interfaces.iter().any(|i| i.settings.name == settings.name);
+        if settings.name.is_empty()
+            || name_taken
+            || !settings.mac.is_unicast()
+            || settings.mtu < MIN_MTU
+        {
+            return Err(Error::InvalidArgument);
+        }
+        if self.interfaces.len() >= MAX_INTERFACES {
+            return Err(Error::LimitReached);
+        }
+        let index = u16::try_from(self.interfaces.len()).map_err(|_| Error::LimitReached)?;
+        self.interfaces.push(Interface { settings, addresses: Vec::new() });
+        Ok(InterfaceId(index))
     }
 
     pub fn get(&self, id: InterfaceId) -> Option<&Interface> {
@@ -52,31 +128,209 @@ impl InterfaceTable {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (InterfaceId, &Interface)> {
-        self.interfaces
-            .iter()
-            .enumerate()
-            .map(|(index, interface)| (InterfaceId(index as u16), interface))
+        self.interfaces.iter().zip(0u16..).map(|(interface, index)| (InterfaceId(index), interface))
     }
 
+    /// [`Error::InvalidArgument`]: no host can have that address in that prefix.
+    /// [`Error::AddressInUse`]: an interface has it already.
     pub fn add_address(&mut self, id: InterfaceId, prefix: Prefix) -> Result<(), Error> {
-        let _ = (id, prefix);
-        todo!()
+        let interface = self.interfaces.get_mut(usize::from(id.0)).ok_or(Error::NoSuchInterface)?;
+        let IpAddr::V4(address) = prefix.address() else {
+            return Err(Error::FamilyNotSupported);
+        };
+        // 127.0.0.0/8 is the loopback's as a whole, and it has nothing else.
+        if !is_host(address, prefix) || address.is_loopback() != (id == InterfaceId::LOOPBACK) {
+            return Err(Error::InvalidArgument);
+        }
+        if self.owners.contains_key(&prefix.address()) {
+            return Err(Error::AddressInUse);
+        }
+        if interface.addresses.len() >= MAX_ADDRESSES {
+            return Err(Error::LimitReached);
+        }
+        interface.addresses.push(prefix);
+        self.owners.insert(prefix.address(), id);
+        Ok(())
     }
 
+    /// [`Error::AddressNotAvailable`]: the interface does not have it.
     pub fn remove_address(&mut self, id: InterfaceId, prefix: Prefix) -> Result<(), Error> {
-        let _ = (id, prefix);
-        todo!()
+        let interface = self.interfaces.get_mut(usize::from(id.0)).ok_or(Error::NoSuchInterface)?;
+        let index = interface.addresses.iter().position(|held| *held == prefix);
+        interface.addresses.remove(index.ok_or(Error::AddressNotAvailable)?);
+        self.owners.remove(&prefix.address());
+        Ok(())
     }
 
     /// The interface that owns `address`; 127.0.0.0/8 is the loopback's.
     pub fn owner(&self, address: IpAddr) -> Option<InterfaceId> {
-        let _ = address;
-        todo!()
+        if address.is_loopback() {
+            return Some(InterfaceId::LOOPBACK);
+        }
+        self.owners.get(&address).copied()
     }
 
     /// The interface's first address in the subnet of `destination`, or its first address.
     pub fn source_for(&self, id: InterfaceId, destination: Ipv4Addr) -> Option<Ipv4Addr> {
-        let _ = (id, destination);
-        todo!()
+        let addresses = &self.get(id)?.addresses;
+        let on_link = addresses.iter().find(|prefix| prefix.contains(destination.into()));
+        match on_link.or_else(|| addresses.first())?.address() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    }
+}
+
+/// Can a host have `address` in this prefix? Not the subnet's number and not its broadcast address.
+fn is_host(address: Ipv4Addr, prefix: Prefix) -> bool {
+    let [first, ..] = address.octets();
+    let class_e = first >= 240;
+    let edge = prefix.broadcast().is_some_and(|broadcast| {
+        broadcast == prefix.address() || prefix.network().address() == prefix.address()
+    });
+    first != 0 && !address.is_multicast() && !class_e && !edge && prefix.length() > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(text: &str) -> Prefix {
+        let (address, length) = text.split_once('/').expect("a prefix");
+        Prefix::new(address.parse().expect("an address"), length.parse().expect("a length"))
+            .expect("a valid prefix")
+    }
+
+    fn settings(name: &str) -> InterfaceSettings {
+        InterfaceSettings {
+            name: name.to_owned(),
+            mac: MacAddr([2, 0, 0, 0, 0, 1]),
+            mtu: 1500,
+            capabilities: Capabilities::default(),
+        }
+    }
+
+    fn table() -> (InterfaceTable, InterfaceId) {
+        let mut table = InterfaceTable::new();
+        let id = table.add(settings("eth0")).expect("a new interface");
+        table.add_address(id, prefix("10.0.0.2/24")).expect("a new address");
+        (table, id)
+    }
+
+    #[test]
+    fn loopback_is_always_there() {
+        let table = InterfaceTable::new();
+        let loopback = table.get(InterfaceId::LOOPBACK).expect("loopback");
+        assert_eq!(loopback.settings.name, "lo");
+        assert_eq!(table.owner("127.9.9.9".parse().unwrap()), Some(InterfaceId::LOOPBACK));
+        assert_eq!(
+            table.source_for(InterfaceId::LOOPBACK, Ipv4Addr::new(127, 0, 0, 5)),
+            Some(Ipv4Addr::LOCALHOST)
+        );
+    }
+
+    #[test]
+    fn an_address_belongs_to_one_interface() {
+        let (mut table, first) = table();
+        let second = table.add(settings("eth1")).expect("a new interface");
+        for id in [first, second] {
+            assert_eq!(table.add_address(id, prefix("10.0.0.2/16")), Err(Error::AddressInUse));
+        }
+        assert_eq!(table.owner("10.0.0.2".parse().unwrap()), Some(first));
+        table.remove_address(first, prefix("10.0.0.2/24")).expect("it is there");
+        assert_eq!(table.owner("10.0.0.2".parse().unwrap()), None);
+        assert_eq!(
+            table.remove_address(first, prefix("10.0.0.2/24")),
+            Err(Error::AddressNotAvailable)
+        );
+        table.add_address(second, prefix("10.0.0.2/16")).expect("free again");
+        assert_eq!(table.owner("10.0.0.2".parse().unwrap()), Some(second));
+    }
+
+    #[test]
+    fn addresses_that_no_host_can_have_are_refused() {
+        let (mut table, id) = table();
+        for text in [
+            "0.1.2.3/8",
+            "127.0.0.1/8",
+            "224.0.0.1/24",
+            "240.0.0.1/24",
+            "255.255.255.255/32",
+            "10.1.0.0/24",
+            "10.1.0.255/24",
+            "10.1.0.1/0",
+        ] {
+            assert_eq!(table.add_address(id, prefix(text)), Err(Error::InvalidArgument), "{text}");
+        }
+        assert_eq!(table.add_address(id, prefix("fe80::1/64")), Err(Error::FamilyNotSupported));
+        assert_eq!(
+            table.add_address(InterfaceId::LOOPBACK, prefix("10.1.0.1/24")),
+            Err(Error::InvalidArgument)
+        );
+        assert_eq!(
+            table.add_address(InterfaceId(9), prefix("10.1.0.1/24")),
+            Err(Error::NoSuchInterface)
+        );
+        // RFC 3021: both addresses of a /31 are hosts.
+        table.add_address(id, prefix("10.1.0.0/31")).expect("a host");
+        table.add_address(id, prefix("10.1.0.2/32")).expect("a host");
+    }
+
+    #[test]
+    fn settings_that_no_link_can_have_are_refused() {
+        let (mut table, _) = table();
+        for bad in [
+            settings("eth0"),
+            settings(""),
+            InterfaceSettings { mac: MacAddr::BROADCAST, ..settings("eth1") },
+            InterfaceSettings { mac: MacAddr::ZERO, ..settings("eth1") },
+            InterfaceSettings { mtu: 67, ..settings("eth1") },
+        ] {
+            assert_eq!(table.add(bad.clone()), Err(Error::InvalidArgument), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn tables_have_limits() {
+        let (mut table, id) = table();
+        for count in 2..MAX_INTERFACES {
+            table.add(settings(&format!("vlan{count}"))).expect("room");
+        }
+        assert_eq!(table.add(settings("one-more")), Err(Error::LimitReached));
+        for count in 1..MAX_ADDRESSES as u32 {
+            let address = Ipv4Addr::from(0x0a10_0000 + count);
+            table.add_address(id, Prefix::new(address.into(), 32).unwrap()).expect("room");
+        }
+        assert_eq!(table.add_address(id, prefix("10.9.0.1/32")), Err(Error::LimitReached));
+    }
+
+    #[test]
+    fn the_source_is_in_the_subnet_of_the_destination() {
+        let (mut table, id) = table();
+        table.add_address(id, prefix("192.168.7.1/24")).expect("a new address");
+        for (destination, source) in
+            [("192.168.7.9", "192.168.7.1"), ("10.0.0.9", "10.0.0.2"), ("8.8.8.8", "10.0.0.2")]
+        {
+            assert_eq!(
+                table.source_for(id, destination.parse().unwrap()),
+                Some(source.parse().unwrap()),
+                "{destination}"
+            );
+        }
+        assert_eq!(table.source_for(InterfaceId(7), Ipv4Addr::LOCALHOST), None);
+    }
+
+    #[test]
+    fn subnets_say_what_is_on_the_link() {
+        let (table, id) = table();
+        let interface = table.get(id).expect("there");
+        let address = |text: &str| text.parse::<Ipv4Addr>().unwrap();
+        assert!(interface.has(address("10.0.0.2")) && !interface.has(address("10.0.0.3")));
+        assert!(interface.on_link(address("10.0.0.3")) && !interface.on_link(address("10.0.1.3")));
+        assert!(interface.is_broadcast(address("10.0.0.255")));
+        assert!(interface.is_broadcast(Ipv4Addr::BROADCAST));
+        assert!(!interface.is_broadcast(address("10.0.1.255")));
+        assert!(interface.is_subnet_number(address("10.0.0.0")));
+        assert!(!interface.is_subnet_number(address("10.0.1.0")));
     }
 }

@@ -6,6 +6,7 @@ pub mod egress;
 pub mod interface;
 pub mod neighbor;
 pub mod port;
+pub mod rate_limit;
 pub mod reassembly;
 pub mod route;
 pub mod socket;

@@ -1,8 +1,31 @@
 //! Link addresses of neighbors. Invariant: at most the limit's entries; a pinned one never changes.
+//!
+//! The table decides and the ARP layer acts: each method says what is to be sent or told.
+//!
+//! ```text
+//!                 answer, or a request from it            time
+//!   Incomplete ──────────────────────────────▶ Reachable ─────▶ Stale
+//!       │ no answer                                ▲  │ another claims   │ used
+//!       ▼                                          │  │ the address      ▼
+//!     Failed                          its answer   └──┴─────────────▶ Probing ──▶ (forgotten)
+//! ```
+//!
+//! A link address is believed when the neighbor answers a question of ours. What anybody says
+//! without being asked makes no entry and moves no traffic: if it contradicts an entry, the holder
+//! of the old address is asked whether it is still there, and only if it is silent is everybody
+//! asked anew. While it is asked the old address stays in use.
 
-use crate::{table::interface::InterfaceId, time::Instant};
+use crate::{
+    counters::DropReason,
+    table::{
+        interface::InterfaceId,
+        rate_limit::{Pace, Rate},
+    },
+    time::{Duration, Instant},
+};
 use core::net::IpAddr;
 use narrows_wire::address::MacAddr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NeighborState {
@@ -23,11 +46,400 @@ pub struct Neighbor {
     pub updated: Instant,
 }
 
+/// Names an entry.
+pub(crate) type NeighborKey = (InterfaceId, IpAddr);
+
+/// A datagram's frames, whole but for the destination's link address.
+pub(crate) type PendingDatagram = Vec<Vec<u8>>;
+
+/// What a next hop's entry says, and what is to be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    Known(MacAddr),
+    /// Usable, but it was long ago: ask the neighbor itself.
+    Probe(MacAddr),
+    /// Not known: ask everybody.
+    Ask,
+    /// Asked already.
+    Pending,
+    /// Asked in vain a moment ago.
+    Failed,
+    /// No room for another entry.
+    Full,
+}
+
+/// On what occasion a neighbor named its link address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// It answered, to us alone.
+    Reply,
+    /// It asked for an address of ours, so it is about to talk to us.
+    RequestForUs,
+    /// It said so to everybody, or answered nobody's question.
+    Announcement,
+}
+
+/// What became of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Learned {
+    /// The address is usable now; these waited for it.
+    Resolved(VecDeque<PendingDatagram>),
+    /// It is what was known, or news that nothing depends on.
+    Noted,
+    /// It contradicts this known address: ask its holder.
+    Contested(MacAddr),
+    /// Nobody asked, or there is no room.
+    Ignored,
+}
+
+/// What became due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Ask(NeighborKey),
+    Probe(NeighborKey, MacAddr),
+    /// It never answered; these waited for it.
+    Failed(NeighborKey, VecDeque<PendingDatagram>),
+    /// An entry grew old.
+    Aged,
+}
+
+/// Linux's mcast_solicit and ucast_solicit, and retrans_time.
+const TRIES: u8 = 3;
+const ASK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a neighbor that did not answer is not asked again: short, because hosts come back.
+const FAILED_HOLD: Duration = Duration::from_secs(1);
+/// A confirmed address is not put in question again for so long: a storm of false claims must not
+/// become a storm of probes.
+const CONFIRMED_HOLD: Duration = Duration::from_secs(1);
+/// The share of the table that unanswered questions may take; the rest stays for who answers.
+const INCOMPLETE_SHARE: usize = 4;
+/// Memory of datagrams that wait, over all entries: what one full window of a scan may cost.
+const PENDING_BYTES: usize = 4 << 20;
+/// Questions to everybody disturb every host of the link: as many as may be unanswered at a time.
+const REQUESTS: Rate = Rate { interval: Duration::from_millis(4), burst: 256 };
+
+#[derive(Debug)]
+enum State {
+    /// Asked; datagrams wait for the answer.
+    Incomplete { tries: u8, ask_again: Instant, pending: VecDeque<PendingDatagram> },
+    /// Answered not long ago.
+    Reachable { mac: MacAddr, until: Instant },
+    /// Answered long ago, or said so without being asked.
+    Stale { mac: MacAddr },
+    /// In use and asked again, alone.
+    Probing { mac: MacAddr, tries: u8, ask_again: Instant },
+    /// Did not answer.
+    Failed { until: Instant },
+    /// Set by the operator.
+    Pinned { mac: MacAddr },
+}
+
+#[derive(Debug)]
+struct Entry {
+    state: State,
+    /// When its link address was last learned or confirmed.
+    updated: Instant,
+}
+
+/// Who goes first when there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Worth {
+    Unconfirmed,
+    Confirmed,
+}
+
 #[derive(Debug, Default)]
-pub struct NeighborTable {}
+pub struct NeighborTable {
+    entries: BTreeMap<NeighborKey, Entry>,
+    deadlines: BTreeSet<(Instant, NeighborKey)>,
+    /// Entries that may go, the first one first.
+    expendable: BTreeSet<(Worth, Instant, NeighborKey)>,
+    incomplete: usize,
+    pending_bytes: usize,
+    requests: Pace,
+}
 
 impl NeighborTable {
     pub fn iter(&self) -> impl Iterator<Item = Neighbor> {
-        core::iter::empty()
+        self.entries.iter().map(|((interface, address), entry)| Neighbor {
+            interface: *interface,
+            address: *address,
+            mac: entry.state.mac(),
+            state: entry.state.report(),
+            updated: entry.updated,
+        })
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// When `expire` next has something to do.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// May a question be put to everybody now? Counts it if so.
+    pub(crate) fn may_ask(&mut self, now: Instant) -> bool {
+        self.requests.take(now, REQUESTS, 0)
+    }
+
+    /// What is known of a next hop that is about to be used.
+    pub(crate) fn lookup(&mut self, now: Instant, limit: usize, key: NeighborKey) -> Lookup {
+        match self.entries.get(&key).map(|entry| &entry.state) {
+            Some(State::Reachable { mac, until }) if now < *until => Lookup::Known(*mac),
+            Some(State::Pinned { mac } | State::Probing { mac, .. }) => Lookup::Known(*mac),
+            Some(State::Reachable { mac, .. } | State::Stale { mac }) => {
+                let mac = *mac;
+                self.begin_probing(now, key, mac, 1);
+                Lookup::Probe(mac)
+            }
+            Some(State::Incomplete { .. }) => Lookup::Pending,
+            Some(State::Failed { until }) if now < *until => Lookup::Failed,
+            Some(State::Failed { .. }) | None => self.begin_asking(now, limit, key),
+        }
+    }
+
+    /// Keeps a datagram until its next hop answers, and says how many others went for it: the
+    /// oldest goes when too many wait (RFC 1122 §2.3.2.2 wants the latest kept).
+    pub(crate) fn hold(
+        &mut self,
+        key: NeighborKey,
+        limit: usize,
+        datagram: PendingDatagram,
+    ) -> Result<usize, DropReason> {
+        let Some(Entry { state: State::Incomplete { pending, .. }, .. }) =
+            self.entries.get_mut(&key)
+        else {
+            return Err(DropReason::NeighborUnresolved);
+        };
+        let mut dropped = 0;
+        while !pending.is_empty() && pending.len() >= limit {
+            let oldest = pending.pop_front();
+            self.pending_bytes -= oldest.as_ref().map_or(0, bytes_of);
+            dropped += 1;
+        }
+        let bytes = bytes_of(&datagram);
+        if limit == 0 || self.pending_bytes + bytes > PENDING_BYTES {
+            return Err(DropReason::NeighborUnresolved);
+        }
+        self.pending_bytes += bytes;
+        pending.push_back(datagram);
+        Ok(dropped)
+    }
+
+    /// A neighbor named its link address. An answered question makes it `reachable` for so long.
+    pub(crate) fn learn(
+        &mut self,
+        now: Instant,
+        limit: usize,
+        key: NeighborKey,
+        mac: MacAddr,
+        claim: Claim,
+        reachable: Duration,
+    ) -> Learned {
+        let Some(entry) = self.entries.get(&key) else {
+            if claim != Claim::RequestForUs || self.entries.len() >= limit {
+                return Learned::Ignored;
+            }
+            self.put(key, Entry { state: State::Stale { mac }, updated: now });
+            return Learned::Noted;
+        };
+        let confirmed = State::Reachable { mac, until: now + reachable };
+        let held_since = entry.updated;
+        match &entry.state {
+            State::Pinned { .. } => Learned::Ignored,
+            State::Incomplete { .. } => {
+                let answered = claim == Claim::Reply;
+                let state = if answered { confirmed } else { State::Stale { mac } };
+                Learned::Resolved(self.replace(key, Entry { state, updated: now }))
+            }
+            State::Failed { .. } => {
+                self.replace(key, Entry { state: State::Stale { mac }, updated: now });
+                Learned::Noted
+            }
+            State::Probing { mac: held, .. } if *held == mac && claim == Claim::Reply => {
+                self.replace(key, Entry { state: confirmed, updated: now });
+                Learned::Noted
+            }
+            State::Probing { .. } => Learned::Ignored,
+            State::Reachable { mac: held, .. } | State::Stale { mac: held } => {
+                if *held == mac {
+                    return if claim == Claim::Reply { Learned::Ignored } else { Learned::Noted };
+                }
+                let held = *held;
+                if now < held_since + CONFIRMED_HOLD {
+                    return Learned::Ignored;
+                }
+                // One question only: who moved to another link address waits no longer than that.
+                self.begin_probing(now, key, held, TRIES);
+                Learned::Contested(held)
+            }
+        }
+    }
+
+    /// Sets an entry that nothing changes any more, and gives what waited for it.
+    pub(crate) fn pin(
+        &mut self,
+        now: Instant,
+        limit: usize,
+        key: NeighborKey,
+        mac: MacAddr,
+    ) -> Result<VecDeque<PendingDatagram>, DropReason> {
+        if !self.entries.contains_key(&key) && !self.make_room(limit) {
+            return Err(DropReason::NeighborTableFull);
+        }
+        Ok(self.replace(key, Entry { state: State::Pinned { mac }, updated: now }))
+    }
+
+    /// Does what is due of one entry; call until it gives `None`.
+    pub(crate) fn expire(&mut self, now: Instant) -> Option<Due> {
+        let (deadline, key) = *self.deadlines.first()?;
+        if deadline > now {
+            return None;
+        }
+        let Entry { state, updated } = self.take(key)?;
+        let (state, due) = match state {
+            State::Incomplete { tries, pending, .. } if tries < TRIES => {
+                let ask_again = now + ASK_INTERVAL;
+                (State::Incomplete { tries: tries + 1, ask_again, pending }, Due::Ask(key))
+            }
+            State::Incomplete { pending, .. } => {
+                (State::Failed { until: now + FAILED_HOLD }, Due::Failed(key, pending))
+            }
+            State::Probing { mac, tries, .. } if tries < TRIES => {
+                let ask_again = now + ASK_INTERVAL;
+                (State::Probing { mac, tries: tries + 1, ask_again }, Due::Probe(key, mac))
+            }
+            State::Reachable { mac, .. } => (State::Stale { mac }, Due::Aged),
+            // Forgotten: whoever needs it asks everybody.
+            State::Probing { .. } | State::Failed { .. } => return Some(Due::Aged),
+            // These have no deadline.
+            State::Stale { .. } | State::Pinned { .. } => (state, Due::Aged),
+        };
+        self.put(key, Entry { state, updated });
+        Some(due)
+    }
+
+    fn begin_asking(&mut self, now: Instant, limit: usize, key: NeighborKey) -> Lookup {
+        if self.incomplete >= limit.div_ceil(INCOMPLETE_SHARE) {
+            return Lookup::Full;
+        }
+        if !self.entries.contains_key(&key) && !self.make_room(limit) {
+            return Lookup::Full;
+        }
+        let ask_again = now + ASK_INTERVAL;
+        let state = State::Incomplete { tries: 1, ask_again, pending: VecDeque::new() };
+        self.replace(key, Entry { state, updated: now });
+        Lookup::Ask
+    }
+
+    /// `tries`: how many of the questions count as put already, this one included.
+    fn begin_probing(&mut self, now: Instant, key: NeighborKey, mac: MacAddr, tries: u8) {
+        let Some(Entry { updated, .. }) = self.take(key) else { return };
+        let state = State::Probing { mac, tries, ask_again: now + ASK_INTERVAL };
+        self.put(key, Entry { state, updated });
+    }
+
+    /// Lets the oldest unconfirmed entry go if there is no room, or the oldest confirmed one.
+    fn make_room(&mut self, limit: usize) -> bool {
+        while self.entries.len() >= limit {
+            let Some((_, _, key)) = self.expendable.first().copied() else { return false };
+            self.take(key);
+        }
+        true
+    }
+
+    /// Puts an entry in the place of another, and gives the datagrams that waited for that.
+    fn replace(&mut self, key: NeighborKey, entry: Entry) -> VecDeque<PendingDatagram> {
+        let before = self.take(key);
+        self.put(key, entry);
+        match before {
+            Some(Entry { state: State::Incomplete { pending, .. }, .. }) => pending,
+            _ => VecDeque::new(),
+        }
+    }
+
+    fn put(&mut self, key: NeighborKey, entry: Entry) {
+        if let Some(deadline) = entry.state.deadline() {
+            self.deadlines.insert((deadline, key));
+        }
+        if let Some(worth) = entry.state.worth() {
+            self.expendable.insert((worth, entry.updated, key));
+        }
+        if let State::Incomplete { pending, .. } = &entry.state {
+            self.incomplete += 1;
+            self.pending_bytes += pending.iter().map(bytes_of).sum::<usize>();
+        }
+        self.entries.insert(key, entry);
+    }
+
+    fn take(&mut self, key: NeighborKey) -> Option<Entry> {
+        let entry = self.entries.remove(&key)?;
+        if let Some(deadline) = entry.state.deadline() {
+            self.deadlines.remove(&(deadline, key));
+        }
+        if let Some(worth) = entry.state.worth() {
+            self.expendable.remove(&(worth, entry.updated, key));
+        }
+        if let State::Incomplete { pending, .. } = &entry.state {
+            self.incomplete -= 1;
+            self.pending_bytes -= pending.iter().map(bytes_of).sum::<usize>();
+        }
+        Some(entry)
     }
 }
+
+fn bytes_of(datagram: &PendingDatagram) -> usize {
+    datagram.iter().map(Vec::len).sum()
+}
+
+impl State {
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Incomplete { ask_again, .. } | Self::Probing { ask_again, .. } => {
+                Some(*ask_again)
+            }
+            Self::Reachable { until, .. } | Self::Failed { until } => Some(*until),
+            Self::Stale { .. } | Self::Pinned { .. } => None,
+        }
+    }
+
+    /// `None`: it may not go. Connections wait for the answer of an incomplete one.
+    fn worth(&self) -> Option<Worth> {
+        match self {
+            Self::Incomplete { .. } | Self::Pinned { .. } => None,
+            Self::Failed { .. } | Self::Stale { .. } | Self::Probing { .. } => {
+                Some(Worth::Unconfirmed)
+            }
+            Self::Reachable { .. } => Some(Worth::Confirmed),
+        }
+    }
+
+    fn mac(&self) -> Option<MacAddr> {
+        match self {
+            Self::Incomplete { .. } | Self::Failed { .. } => None,
+            Self::Reachable { mac, .. }
+            | Self::Stale { mac }
+            | Self::Probing { mac, .. }
+            | Self::Pinned { mac } => Some(*mac),
+        }
+    }
+
+    fn report(&self) -> NeighborState {
+        match self {
+            Self::Incomplete { .. } => NeighborState::Incomplete,
+            Self::Reachable { .. } => NeighborState::Reachable,
+            Self::Stale { .. } | Self::Probing { .. } => NeighborState::Stale,
+            Self::Failed { .. } => NeighborState::Failed,
+            Self::Pinned { .. } => NeighborState::Pinned,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! Echo (RFC 792, RFC 1122 §3.2.2.6): answers to pings, and the pings of programs.
+
+use crate::{
+    Instant, Shard,
+    counters::DropReason,
+    event::Readiness,
+    layer::{
+        Arrival,
+        ipv4_output::{self, DEFAULT_TTL, Datagram, error_of, v4},
+        udp,
+    },
+    request::{Error, SocketId, SocketKind},
+};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use narrows_wire::{
+    icmpv4::{HEADER_LEN, Header},
+    ipv4::Protocol,
+};
+
+/// Answers from the address that was asked. IPv4 input lets no echo request to a broadcast address
+/// come this far.
+pub(super) fn request_input(
+    shard: &mut Shard,
+    now: Instant,
+    arrival: &Arrival<'_>,
+    identifier: u16,
+    sequence: u16,
+    payload: &[u8],
+) -> Result<(), DropReason> {
+    let destination = arrival.header.source;
+    let limit = &mut shard.icmp_limits.echo_replies;
+    if !limit.allow(now, &mut shard.random, destination.into()) {
+        return Err(DropReason::IcmpRateLimited);
+    }
+    let message = message(&Header::EchoReply { identifier, sequence }, payload);
+    let reply = Datagram {
+        source: arrival.header.destination,
+        destination,
+        protocol: Protocol::ICMP,
+        ttl: DEFAULT_TTL,
+        tos: arrival.header.tos,
+        dont_fragment: false,
+        payload: &message,
+    };
+    ipv4_output::output(shard, now, &reply)
+}
+
+/// An answer to a ping socket, whose local port is the identifier. It gets the data that came back.
+pub(super) fn reply_input(
+    shard: &mut Shard,
+    arrival: &Arrival<'_>,
+    identifier: u16,
+    payload: &[u8],
+) -> Result<(), DropReason> {
+    let from = SocketAddr::new(arrival.header.source.into(), 0);
+    let to = SocketAddr::new(arrival.header.destination.into(), identifier);
+    let id = shard.demux.datagram(SocketKind::Ping, to, from).ok_or(DropReason::IcmpUnmatched)?;
+    let socket = shard.sockets.get_mut(id).ok_or(DropReason::IcmpUnmatched)?;
+    let datagram = socket.datagram().ok_or(DropReason::IcmpUnmatched)?;
+    datagram.queue.push(from, to, payload)?;
+    shard.notify(id, Readiness::READABLE);
+    Ok(())
+}
+
+/// Sends an echo request from a ping socket: `remote`'s port is not used.
+pub(crate) fn send_echo(
+    shard: &mut Shard,
+    now: Instant,
+    socket: SocketId,
+    remote: IpAddr,
+    sequence: u16,
+    payload: &[u8],
+) -> Result<(), Error> {
+    let destination = v4(remote)?;
+    let local = udp::sending_address(shard, socket, SocketKind::Ping)?;
+    let source = Some(v4(local.ip())?).filter(|bound| *bound != Ipv4Addr::UNSPECIFIED);
+    if payload.len() > ipv4_output::MAX_PAYLOAD - HEADER_LEN {
+        return Err(Error::MessageTooLong);
+    }
+    let path = ipv4_output::path_from(shard, source, destination)?;
+    let message = message(&Header::EchoRequest { identifier: local.port(), sequence }, payload);
+    let request = Datagram {
+        source: source.unwrap_or(path.source),
+        destination,
+        protocol: Protocol::ICMP,
+        ttl: DEFAULT_TTL,
+        tos: 0,
+        dont_fragment: false,
+        payload: &message,
+    };
+    ipv4_output::output(shard, now, &request).map_err(|reason| {
+        shard.drop(reason);
+        error_of(reason)
+    })
+}
+
+/// A whole message.
+pub(super) fn message(header: &Header, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = [0; HEADER_LEN];
+    header.emit(payload, &mut bytes);
+    [&bytes[..], payload].concat()
+}

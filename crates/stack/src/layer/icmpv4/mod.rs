@@ -1,0 +1,48 @@
+//! ICMP (RFC 792): echo, errors received and errors sent.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | `echo` | answers to pings, and the pings of programs |
+//! | `error_input` | an error about something we sent, to whom it concerns |
+//! | `error_output` | errors about what we can't deliver, where RFC 1122 allows them |
+
+mod echo;
+mod error_input;
+mod error_output;
+
+pub(crate) use echo::send_echo;
+pub(crate) use error_input::undeliverable;
+pub(crate) use error_output::{reassembly_timeout, unreachable};
+
+use crate::{Instant, Shard, counters::DropReason, layer::Arrival};
+use narrows_wire::{Error, icmpv4::Header};
+
+pub(crate) fn input(
+    shard: &mut Shard,
+    now: Instant,
+    arrival: &Arrival<'_>,
+) -> Result<(), DropReason> {
+    let (header, payload) = Header::parse(arrival.payload).map_err(|error| match error {
+        Error::Checksum => DropReason::IcmpChecksum,
+        Error::Truncated | Error::Malformed => DropReason::IcmpMalformed,
+    })?;
+    match header {
+        Header::EchoRequest { identifier, sequence } => {
+            echo::request_input(shard, now, arrival, identifier, sequence, payload)
+        }
+        Header::EchoReply { identifier, .. } => {
+            echo::reply_input(shard, arrival, identifier, payload)
+        }
+        Header::DestinationUnreachable { .. }
+        | Header::TimeExceeded { .. }
+        | Header::ParameterProblem { .. } => {
+            error_input::input(shard, now, arrival, header, payload)
+        }
+        // Redirects among them: a host that could send us one could send us anywhere. Timestamps,
+        // address masks and information requests are of use to nobody else.
+        Header::Other { .. } => Err(DropReason::IcmpIgnored),
+    }
+}
+
+#[cfg(test)]
+mod tests;
