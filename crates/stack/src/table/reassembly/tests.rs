@@ -232,12 +232,15 @@ fn datagrams_are_told_apart_by_all_of_their_key() {
     let bytes = numbered();
     let [first, second, last] = parts(&bytes);
     let mut table = ReassemblyTable::default();
-    insert(&mut table, first);
-    insert(&mut table, second);
-    assert_eq!(insert(&mut table, Fragment { source: 2, ..last }), held());
-    assert_eq!(insert(&mut table, Fragment { identification: 8, ..last }), held());
-    assert_eq!(insert_on(&mut table, InterfaceId(2), &limits(), last), held());
-    assert!(insert(&mut table, last).verdict.expect("acceptable").is_some());
+    let mut insert = |interface, fragment| {
+        insert_on(&mut table, InterfaceId(interface), &Limits::default(), fragment)
+    };
+    insert(1, first);
+    insert(1, second);
+    assert_eq!(insert(1, Fragment { source: 2, ..last }), held());
+    assert_eq!(insert(1, Fragment { identification: 8, ..last }), held());
+    assert_eq!(insert(2, last), held());
+    assert!(insert(1, last).verdict.expect("acceptable").is_some());
     assert_eq!(table.len(), 3);
 }
 
