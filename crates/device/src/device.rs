@@ -1,11 +1,11 @@
 //! One device of any kind.
 
-use crate::{DeviceSpec, PacketDevice, TapDevice};
+use crate::{DeviceSpec, PacketDevice, TapDevice, link::Link};
 use narrows_wire::{
     address::MacAddr,
     offload::{Capabilities, RxOffload, TxOffload},
 };
-use std::{io, os::fd::BorrowedFd};
+use std::{io, os::fd::BorrowedFd, time::Duration};
 
 /// A network device: frames in, frames out.
 pub enum Device {
@@ -55,6 +55,17 @@ pub enum OpenError {
     /// anything else the kernel said
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
+}
+
+impl OpenError {
+    pub(crate) fn io(what: &str, source: io::Error) -> Self {
+        Self::Io { what: what.into(), source }
+    }
+
+    pub(crate) fn no_interface(name: &str, links: &[Link]) -> Self {
+        let present = links.iter().map(|link| link.name.clone()).collect();
+        Self::NoInterface { name: name.into(), present }
+    }
 }
 
 impl Device {
@@ -145,11 +156,12 @@ impl Device {
         }
     }
 
-    /// Do frames wait here for the descriptor to become writable?
-    pub fn is_blocked(&self) -> bool {
+    /// When to call [`Device::flush`] even if the descriptor does not become writable: a full queue
+    /// of the interface is not announced by it.
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Packet(device) => device.is_blocked(),
-            Self::Tap(device) => device.is_blocked(),
+            Self::Packet(device) => device.retry_after(),
+            Self::Tap(device) => device.retry_after(),
         }
     }
 

@@ -11,6 +11,7 @@ mod device;
 mod guard;
 pub mod link;
 mod packet;
+mod queue;
 mod spec;
 mod tap;
 

@@ -1,54 +1,259 @@
-//! (being written)
+//! AF_PACKET on an interface that the kernel has (packet(7)).
+//!
+//! Frames come and go with a vnet header, so that a 64 KiB TCP segment is one frame either way and
+//! nobody computes a checksum for a wire that is not there. Large frames are sent at once from where
+//! they lie; small ones are copied together and leave with one system call. What the kernel has no
+//! room for is kept, and then no more is taken.
 
-use crate::{OpenError, Received, Statistics};
+use crate::{OpenError, Received, Statistics, link, queue::Queue};
+use narrows_sys::{packet_socket, receive_batch::ReceiveBatch, send_batch};
 use narrows_wire::{
     address::MacAddr,
-    offload::{Capabilities, RxOffload, TxOffload},
+    offload::{Capabilities, RxOffload, TxOffload, VNET_HEADER_LEN},
 };
-use std::{io, os::fd::BorrowedFd};
+use rustix::{
+    io::Errno,
+    net::{SendAncillaryBuffer, SendFlags, netdevice, sendmsg, sockopt},
+};
+use std::{
+    io::{self, IoSlice},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Duration,
+};
 
-/// (being written)
-pub struct PacketDevice {}
+/// A packet socket and the frames it has not sent yet.
+pub struct PacketDevice {
+    socket: OwnedFd,
+    name: String,
+    index: u32,
+    mac: MacAddr,
+    mtu: u32,
+    batch: ReceiveBatch,
+    queue: Queue,
+    /// Why the first frame of the queue did not leave, if it was tried.
+    obstacle: Option<Obstacle>,
+    statistics: Statistics,
+}
+
+/// What a frame waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Obstacle {
+    /// The socket's send buffer is full; the descriptor becomes writable.
+    Socket,
+    /// The interface's queue is full; nothing tells when it has room again.
+    Interface,
+}
+
+/// Frames received by one system call.
+const RECEIVE_FRAMES: usize = 32;
+
+/// The longest frame received: 64 KiB of IPv4, an Ethernet header, the vnet header, and room to
+/// spare up to a multiple of the page size.
+pub(crate) const RECEIVE_BUFFER: usize = 68 << 10;
+
+/// Of the socket: what arrives while the daemon does other work. A frame of 64 KiB costs somewhat
+/// more than its length.
+const RECEIVE_SOCKET_BUFFER: usize = 16 << 20;
+
+/// Of the socket: what a driver holds on to until it has sent it.
+const SEND_SOCKET_BUFFER: usize = 4 << 20;
+
+/// A frame with more payload is sent at once, from where it lies.
+const COPY_LIMIT: usize = 2048;
+
+/// When the interface's queue was full: about the time in which a gigabit drains a hundred frames.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// Frames that wait before they are sent without being asked.
+const QUEUE_FRAMES: usize = send_batch::MAX_MESSAGES;
 
 impl PacketDevice {
-    pub fn open(_name: &str) -> Result<Self, OpenError> {
-        todo!()
+    /// Opens a packet socket on the interface, in the calling thread's network namespace.
+    pub fn open(name: &str) -> Result<Self, OpenError> {
+        let what = format!("opening a packet socket on {name}");
+        let failed = |error| OpenError::io(&what, error);
+        let links = link::list().map_err(failed)?;
+        let Some(link) = links.iter().find(|link| link.name == name) else {
+            return Err(OpenError::no_interface(name, &links));
+        };
+        let mac = link.mac.ok_or_else(|| OpenError::NotEthernet { name: name.into() })?;
+        if !link.up {
+            tracing::warn!(
+                interface = name,
+                "the interface is down; nothing crosses it until it is up"
+            );
+        }
+        let socket = packet_socket::open().map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                OpenError::Permission { what: what.clone(), capability: "CAP_NET_RAW" }
+            }
+            _ => failed(error),
+        })?;
+        set_buffers(&socket).map_err(failed)?;
+        packet_socket::enable_vnet_header(&socket).map_err(failed)?;
+        packet_socket::ignore_outgoing(&socket).map_err(failed)?;
+        packet_socket::refuse_tagged(&socket).map_err(failed)?;
+        packet_socket::bind(&socket, link.index).map_err(failed)?;
+        Ok(Self {
+            socket,
+            name: name.into(),
+            index: link.index,
+            mac,
+            mtu: link.mtu,
+            batch: ReceiveBatch::new(RECEIVE_FRAMES, RECEIVE_BUFFER),
+            queue: Queue::default(),
+            obstacle: None,
+            statistics: Statistics::default(),
+        })
     }
+
+    /// See [`crate::Device::descriptor`], and so on for the rest.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
-        todo!()
+        self.socket.as_fd()
     }
+
     pub fn name(&self) -> &str {
-        todo!()
+        &self.name
     }
+
     pub fn mac(&self) -> MacAddr {
-        todo!()
+        self.mac
     }
+
     pub fn mtu(&self) -> u32 {
-        todo!()
+        self.mtu
     }
+
     pub fn capabilities(&self) -> Capabilities {
-        todo!()
+        // What the interface can't do itself the kernel does for it on the way.
+        Capabilities { tx_checksum: true, tx_segmentation: Some(u16::MAX.into()) }
     }
+
     pub fn receive(
         &mut self,
-        _max_frames: usize,
-        _input: impl FnMut(&[u8], RxOffload),
+        max_frames: usize,
+        mut input: impl FnMut(&[u8], RxOffload),
     ) -> io::Result<Received> {
-        todo!()
+        let limit = max_frames.min(self.batch.capacity());
+        match self.batch.receive(&self.socket, limit) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(Received::default());
+            }
+            Err(error) => return self.receive_failed(error),
+        }
+        let mut frames = 0;
+        let messages = self.batch.messages();
+        let more = messages.len() == limit;
+        for message in messages {
+            match message.bytes.split_first_chunk::<VNET_HEADER_LEN>() {
+                Some((header, frame)) if !message.truncated => match RxOffload::from_vnet(header) {
+                    Ok(offload) => {
+                        frames += 1;
+                        input(frame, offload);
+                    }
+                    Err(_) => self.statistics.receive_unusable += 1,
+                },
+                _ => self.statistics.receive_unusable += 1,
+            }
+        }
+        Ok(Received { frames, more })
     }
+
+    /// An interface that went down may come up again; one that was removed will not.
+    fn receive_failed(&self, error: io::Error) -> io::Result<Received> {
+        if Errno::from_io_error(&error) != Some(Errno::NETDOWN) {
+            return Err(error);
+        }
+        netdevice::index_to_name(&self.socket, self.index)?;
+        tracing::warn!(interface = self.name, "the interface went down");
+        Ok(Received::default())
+    }
+
     pub fn has_room(&self) -> bool {
-        todo!()
+        self.obstacle.is_none()
     }
-    pub fn send(&mut self, _offload: TxOffload, _header: &[u8], _payload: [&[u8]; 2]) {
-        todo!()
+
+    pub fn send(&mut self, offload: TxOffload, header: &[u8], payload: [&[u8]; 2]) {
+        let payload_len: usize = payload.iter().map(|part| part.len()).sum();
+        if payload_len > COPY_LIMIT {
+            // Frames leave in order, so those before it go first.
+            self.send_queue();
+            if self.queue.is_empty() && self.send_now(offload, header, payload) {
+                return;
+            }
+        }
+        self.queue.push(offload, header, payload);
+        if self.queue.len() >= QUEUE_FRAMES {
+            self.send_queue();
+        }
     }
+
     pub fn flush(&mut self) -> io::Result<()> {
-        todo!()
+        self.obstacle = None;
+        self.send_queue();
+        Ok(())
     }
-    pub fn is_blocked(&self) -> bool {
-        todo!()
+
+    pub fn retry_after(&self) -> Option<Duration> {
+        (self.obstacle == Some(Obstacle::Interface)).then_some(RETRY)
     }
+
     pub fn statistics(&mut self) -> Statistics {
-        todo!()
+        if let Ok(drops) = packet_socket::take_drops(&self.socket) {
+            self.statistics.receive_overflow += u64::from(drops);
+        }
+        self.statistics
     }
+
+    /// Sends one frame from where it lies; `false` if it has to wait.
+    fn send_now(&mut self, offload: TxOffload, header: &[u8], payload: [&[u8]; 2]) -> bool {
+        let [first, second] = payload;
+        let vnet_header = offload.to_vnet();
+        let parts = [&vnet_header, header, first, second].map(IoSlice::new);
+        let control = &mut SendAncillaryBuffer::default();
+        match sendmsg(&self.socket, &parts, control, SendFlags::DONTWAIT) {
+            Ok(_) => true,
+            Err(error) => !self.must_wait(error.into()),
+        }
+    }
+
+    /// Sends the queue until it is empty or blocked.
+    fn send_queue(&mut self) {
+        while self.obstacle.is_none() && !self.queue.is_empty() {
+            match send_batch::send(&self.socket, self.queue.frames()) {
+                Ok(count) => self.queue.remove(count),
+                Err(error) => {
+                    if !self.must_wait(error) {
+                        self.queue.remove(1);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Why a frame was not sent: for want of room, which passes, or for good.
+    fn must_wait(&mut self, error: io::Error) -> bool {
+        self.obstacle = match Errno::from_io_error(&error) {
+            Some(Errno::AGAIN) => Some(Obstacle::Socket),
+            Some(Errno::NOBUFS | Errno::NOMEM) => Some(Obstacle::Interface),
+            _ => {
+                self.statistics.send_refused += 1;
+                tracing::debug!(interface = self.name, %error, "a frame was refused");
+                None
+            }
+        };
+        self.obstacle.is_some()
+    }
+}
+
+/// As much as is wanted where that is permitted, else as much as anybody may have.
+fn set_buffers(socket: &OwnedFd) -> io::Result<()> {
+    if sockopt::set_socket_recv_buffer_size_force(socket, RECEIVE_SOCKET_BUFFER).is_err() {
+        sockopt::set_socket_recv_buffer_size(socket, RECEIVE_SOCKET_BUFFER)?;
+    }
+    if sockopt::set_socket_send_buffer_size_force(socket, SEND_SOCKET_BUFFER).is_err() {
+        sockopt::set_socket_send_buffer_size(socket, SEND_SOCKET_BUFFER)?;
+    }
+    Ok(())
 }

@@ -10,4 +10,5 @@ pub mod netfilter;
 pub mod packet_socket;
 pub mod random;
 pub mod receive_batch;
+pub mod send_batch;
 pub mod tun;
