@@ -26,6 +26,8 @@ pub struct Link {
     pub mac: Option<MacAddr>,
     pub mtu: u32,
     pub up: bool,
+    /// Frames below this length, all headers included, the interface cuts into TCP segments itself.
+    pub gso_max_size: u32,
     /// The kernel's own IPv4 addresses there, with prefix lengths.
     pub addresses: Vec<(Ipv4Addr, u8)>,
 }
@@ -66,6 +68,9 @@ pub fn add_address(index: u32, address: Ipv4Addr, prefix_length: u8) -> io::Resu
     })
 }
 
+/// linux/netdevice.h: what interfaces have unless they say otherwise.
+const GSO_LEGACY_MAX_SIZE: u32 = 65_536;
+
 impl Link {
     fn read(message: &LinkMessage) -> Self {
         let mut link = Self {
@@ -74,6 +79,7 @@ impl Link {
             mac: None,
             mtu: 0,
             up: message.header.flags.contains(LinkFlags::Up),
+            gso_max_size: GSO_LEGACY_MAX_SIZE,
             addresses: Vec::new(),
         };
         let ethernet = message.header.link_layer_type == LinkLayerType::Ether;
@@ -81,6 +87,7 @@ impl Link {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::GsoIpv4MaxSize(size) => link.gso_max_size = *size,
                 LinkAttribute::Address(bytes) if ethernet => {
                     link.mac = bytes.as_slice().try_into().ok().map(MacAddr);
                 }

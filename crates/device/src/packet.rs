@@ -5,10 +5,15 @@
 //! they lie; small ones are copied together and leave with one system call. What the kernel has no
 //! room for is kept, and then no more is taken.
 
-use crate::{OpenError, Received, Statistics, link, queue::Queue};
+use crate::{
+    OpenError, Received, Statistics,
+    link::{self, Link},
+    queue::Queue,
+};
 use narrows_sys::{packet_socket, receive_batch::ReceiveBatch, send_batch};
 use narrows_wire::{
     address::MacAddr,
+    ethernet,
     offload::{Capabilities, RxOffload, TxOffload, VNET_HEADER_LEN},
 };
 use rustix::{
@@ -28,6 +33,8 @@ pub struct PacketDevice {
     index: u32,
     mac: MacAddr,
     mtu: u32,
+    /// Longer ones the kernel cuts itself, in its slowest way.
+    longest_packet: u32,
     batch: ReceiveBatch,
     queue: Queue,
     /// Why the first frame of the queue did not leave, if it was tried.
@@ -100,6 +107,7 @@ impl PacketDevice {
             index: link.index,
             mac,
             mtu: link.mtu,
+            longest_packet: longest_packet(link),
             batch: ReceiveBatch::new(RECEIVE_FRAMES, RECEIVE_BUFFER),
             queue: Queue::default(),
             obstacle: None,
@@ -126,7 +134,7 @@ impl PacketDevice {
 
     pub fn capabilities(&self) -> Capabilities {
         // What the interface can't do itself the kernel does for it on the way.
-        Capabilities { tx_checksum: true, tx_segmentation: Some(u16::MAX.into()) }
+        Capabilities { tx_checksum: true, tx_segmentation: Some(self.longest_packet) }
     }
 
     pub fn receive(
@@ -247,6 +255,14 @@ impl PacketDevice {
     }
 }
 
+/// The longest IPv4 packet in a frame that the interface itself cuts into segments: the kernel asks
+/// for less than `gso_max_size`, the Ethernet header included (gso_features_check()).
+fn longest_packet(link: &Link) -> u32 {
+    const MAX: u32 = u16::MAX as u32;
+    let headers = ethernet::HEADER_LEN as u32;
+    link.gso_max_size.saturating_sub(headers + 1).clamp(link.mtu.min(MAX), MAX)
+}
+
 /// As much as is wanted where that is permitted, else as much as anybody may have.
 fn set_buffers(socket: &OwnedFd) -> io::Result<()> {
     if sockopt::set_socket_recv_buffer_size_force(socket, RECEIVE_SOCKET_BUFFER).is_err() {
@@ -256,4 +272,88 @@ fn set_buffers(socket: &OwnedFd) -> io::Result<()> {
         sockopt::set_socket_send_buffer_size(socket, SEND_SOCKET_BUFFER)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+
+    /// A device on a socket whose buffer fills after a few frames, and the other end.
+    fn device_on_a_slow_socket() -> (PacketDevice, UnixDatagram) {
+        let (near, far) = UnixDatagram::pair().expect("socketpair");
+        let device = PacketDevice {
+            socket: near.into(),
+            name: "test0".into(),
+            index: 0,
+            mac: MacAddr::ZERO,
+            mtu: 1500,
+            longest_packet: 1500,
+            batch: ReceiveBatch::new(1, 1),
+            queue: Queue::default(),
+            obstacle: None,
+            statistics: Statistics::default(),
+        };
+        (device, far)
+    }
+
+    fn receive(socket: &UnixDatagram) -> Vec<u8> {
+        let mut buffer = [0; 8192];
+        let length = socket.recv(&mut buffer).expect("a frame");
+        buffer[VNET_HEADER_LEN..length].to_vec()
+    }
+
+    #[test]
+    fn a_frame_that_was_taken_is_never_lost() {
+        for lengths in [[100, 100], [3000, 3000], [100, 3000], [3000, 100]] {
+            let (mut device, far) = device_on_a_slow_socket();
+            let frames: Vec<Vec<u8>> =
+                (0..255_u8).map(|number| vec![number; lengths[usize::from(number % 2)]]).collect();
+            let (mut sent, mut received) = (0, 0);
+            while received < frames.len() {
+                while device.has_room() && sent < frames.len() {
+                    let (header, payload) = frames[sent].split_at(20);
+                    let (left, right) = payload.split_at(payload.len() / 2);
+                    device.send(TxOffload::default(), header, [left, right]);
+                    sent += 1;
+                }
+                device.flush().expect("flush");
+                assert!(device.retry_after().is_none(), "the descriptor tells");
+                assert_eq!(receive(&far), frames[received], "{lengths:?}");
+                received += 1;
+            }
+            assert!(device.has_room() && device.queue.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_full_queue_of_the_interface_is_tried_again_soon() {
+        let (mut device, _far) = device_on_a_slow_socket();
+        for (errno, waits, retries) in [
+            (Errno::NOBUFS, true, true),
+            (Errno::AGAIN, true, false),
+            (Errno::NETDOWN, false, false),
+        ] {
+            assert_eq!(device.must_wait(errno.into()), waits);
+            assert_eq!((device.has_room(), device.retry_after().is_some()), (!waits, retries));
+        }
+        assert_eq!(device.statistics.send_refused, 1);
+    }
+
+    #[test]
+    fn a_segmented_frame_is_shorter_than_the_interface_says() {
+        let link = |gso_max_size| Link {
+            index: 1,
+            name: "eth0".into(),
+            mac: None,
+            mtu: 1500,
+            up: true,
+            gso_max_size,
+            addresses: Vec::new(),
+        };
+        let cases = [(65_536, 65_521), (524_280, 65_535), (16_384, 16_369), (0, 1500)];
+        for (gso_max_size, expected) in cases {
+            assert_eq!(longest_packet(&link(gso_max_size)), expected);
+        }
+    }
 }
