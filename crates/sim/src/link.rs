@@ -1,0 +1,252 @@
+//! What the wire does to the frames that a host sends: it takes its time, and loses, delays,
+//! reorders, repeats and damages some. A frame that is longer than the link's MTU is never passed
+//! on: it fails the run (see [`invariant`](crate::invariant)).
+
+use crate::{
+    frame::{self, Frame},
+    invariant::{self, Broken},
+};
+use narrows_stack::{
+    random::Random,
+    time::{Duration, Instant},
+};
+use narrows_wire::offload::{Capabilities, TxOffload};
+use std::{cmp::Ordering, collections::BinaryHeap};
+
+/// What the device at the sending end does for its host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Offload {
+    /// Nothing: checksums and segments are the host's.
+    #[default]
+    None,
+    /// Frames with partial checksums and of up to 64 KiB are cut before the wire.
+    Cut,
+    /// They cross as they are, as between two machines on one host.
+    Whole,
+}
+
+impl Offload {
+    pub fn capabilities(self) -> Capabilities {
+        match self {
+            Self::None => Capabilities::default(),
+            Self::Cut | Self::Whole => {
+                Capabilities { tx_checksum: true, tx_segmentation: Some(65_535) }
+            }
+        }
+    }
+}
+
+/// Probabilities are in 1/10,000.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkSettings {
+    pub mtu: u16,
+    pub offload: Offload,
+    pub delay: Duration,
+    /// More delay, up to this, different for each frame; their order stays.
+    pub jitter: Duration,
+    /// How many are held back, and for how long at most, while others pass.
+    pub reorder: u32,
+    pub reorder_by: Duration,
+    pub loss: u32,
+    pub duplicate: u32,
+    pub corrupt: u32,
+    /// Bits per second; `None`: no time at all.
+    pub rate: Option<u64>,
+    /// Bytes that may wait for the wire; more are lost.
+    pub queue: usize,
+    /// Instead of losing what doesn't fit the queue, the device takes no more.
+    pub backpressure: bool,
+    /// IPv4 frames that are lost for sure, by number from 0.
+    pub lose: Vec<u64>,
+}
+
+impl Default for LinkSettings {
+    /// A wire without fault: 1 ms, Ethernet's MTU.
+    fn default() -> Self {
+        Self {
+            mtu: 1500,
+            offload: Offload::None,
+            delay: Duration::from_millis(1),
+            jitter: Duration::ZERO,
+            reorder: 0,
+            reorder_by: Duration::ZERO,
+            loss: 0,
+            duplicate: 0,
+            corrupt: 0,
+            rate: None,
+            queue: 1 << 20,
+            backpressure: false,
+            lose: Vec::new(),
+        }
+    }
+}
+
+/// A frame under way.
+#[derive(Debug)]
+struct Flying {
+    arrives: Instant,
+    number: u64,
+    frame: Frame,
+}
+
+impl PartialEq for Flying {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Flying {}
+
+impl PartialOrd for Flying {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Flying {
+    /// The earliest is the greatest: a heap gives that first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.arrives, other.number).cmp(&(self.arrives, self.number))
+    }
+}
+
+/// One host's way to all others.
+#[derive(Debug)]
+pub struct Link {
+    pub settings: LinkSettings,
+    /// Nothing passes while it is cut off.
+    pub down: bool,
+    random: Random,
+    flying: BinaryHeap<Flying>,
+    frames: u64,
+    ipv4_frames: u64,
+    /// When the wire will have taken what waits.
+    busy_until: Instant,
+    last_arrival: Instant,
+}
+
+impl Link {
+    pub fn new(settings: LinkSettings, random: Random) -> Self {
+        Self {
+            settings,
+            down: false,
+            random,
+            flying: BinaryHeap::new(),
+            frames: 0,
+            ipv4_frames: 0,
+            busy_until: Instant::ZERO,
+            last_arrival: Instant::ZERO,
+        }
+    }
+
+    /// Would the device take another frame?
+    pub fn has_room(&self, now: Instant) -> bool {
+        !self.settings.backpressure || self.waiting(now) < self.settings.queue
+    }
+
+    /// When the device takes frames again, if it does not now.
+    pub fn room_at(&self, now: Instant) -> Option<Instant> {
+        if self.has_room(now) {
+            return None;
+        }
+        let too_much = self.waiting(now) - self.settings.queue + 1;
+        Some(now + self.time_for(too_much).max(Duration::from_nanos(1)))
+    }
+
+    /// Bytes that wait for the wire.
+    fn waiting(&self, now: Instant) -> usize {
+        let nanos = self.busy_until.since(now).as_nanos();
+        self.settings.rate.map_or(0, |rate| (nanos * u128::from(rate) / 8_000_000_000) as usize)
+    }
+
+    fn time_for(&self, bytes: usize) -> Duration {
+        let nanos = |rate: u64| bytes as u64 * 8_000_000_000 / rate.max(1);
+        self.settings.rate.map_or(Duration::ZERO, |rate| Duration::from_nanos(nanos(rate)))
+    }
+
+    /// Takes a frame from the host's device, and says what of it goes on the wire (before any
+    /// harm): for a trace.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        bytes: Vec<u8>,
+        offload: TxOffload,
+    ) -> Result<Vec<Frame>, Broken> {
+        invariant::check_frame(&bytes, offload, &self.settings)?;
+        let frames = match self.settings.offload {
+            Offload::Whole => vec![Frame::whole(bytes, offload)],
+            Offload::Cut | Offload::None => frame::cut(bytes, offload)
+                .map_err(|error| Broken(format!("can't be cut: {error}")))?,
+        };
+        for frame in &frames {
+            self.carry(now, frame);
+        }
+        Ok(frames)
+    }
+
+    fn carry(&mut self, now: Instant, frame: &Frame) {
+        let ipv4 = frame.bytes.get(12..14) == Some(&[8, 0]);
+        self.ipv4_frames += u64::from(ipv4);
+        let len = frame.bytes.len();
+        if self.waiting(now) + len > self.settings.queue && !self.settings.backpressure {
+            return;
+        }
+        self.busy_until = self.busy_until.max(now) + self.time_for(len);
+        let chosen = ipv4 && self.settings.lose.contains(&(self.ipv4_frames - 1));
+        if self.down || chosen || self.happens(self.settings.loss) {
+            return;
+        }
+        let mut frame = frame.clone();
+        if frame.crosses_a_wire() && self.happens(self.settings.corrupt) {
+            // ARP has no checksum of its own: what Ethernet's finds is lost.
+            if !ipv4 {
+                return;
+            }
+            self.damage(&mut frame);
+        }
+        let mut arrives = self.busy_until + self.settings.delay + self.up_to(self.settings.jitter);
+        if self.happens(self.settings.reorder) {
+            arrives += self.up_to(self.settings.reorder_by);
+        } else {
+            arrives = arrives.max(self.last_arrival);
+            self.last_arrival = arrives;
+        }
+        if self.happens(self.settings.duplicate) {
+            let late = self.up_to(self.settings.delay);
+            self.fly(arrives + late, frame.clone());
+        }
+        self.fly(arrives, frame);
+    }
+
+    /// Changes one byte, which every checksum finds.
+    fn damage(&mut self, frame: &mut Frame) {
+        let mut bytes = frame.bytes.to_vec();
+        let at = self.random.below(bytes.len() as u32) as usize;
+        bytes[at] ^= 1 + self.random.below(255) as u8;
+        frame.bytes = bytes.into();
+    }
+
+    /// Puts a frame on the wire that arrives at `arrives`.
+    pub fn fly(&mut self, arrives: Instant, frame: Frame) {
+        self.frames += 1;
+        self.flying.push(Flying { arrives, number: self.frames, frame });
+    }
+
+    pub fn next_arrival(&self) -> Option<Instant> {
+        self.flying.peek().map(|flying| flying.arrives)
+    }
+
+    /// The next frame that has arrived.
+    pub fn receive(&mut self, now: Instant) -> Option<Frame> {
+        (self.next_arrival()? <= now).then(|| self.flying.pop())?.map(|flying| flying.frame)
+    }
+
+    fn happens(&mut self, probability: u32) -> bool {
+        probability > 0 && self.random.below(10_000) < probability
+    }
+
+    fn up_to(&mut self, most: Duration) -> Duration {
+        let micros = u32::try_from(most.as_micros()).unwrap_or(u32::MAX);
+        Duration::from_micros(self.random.below(micros.saturating_add(1)).into())
+    }
+}
