@@ -35,7 +35,9 @@ impl TapDevice {
         let what = format!("opening the TAP interface {name}");
         let failed = |error| OpenError::io(&what, error);
         let tap = tun::open_tap(name).map_err(|error| match Errno::from_io_error(&error) {
-            Some(Errno::PERM | Errno::ACCESS) => {
+            // The device node's mode, which no capability in a user namespace overrides.
+            Some(Errno::ACCESS) => OpenError::io("opening /dev/net/tun", error),
+            Some(Errno::PERM) => {
                 OpenError::Permission { what: what.clone(), capability: "CAP_NET_ADMIN" }
             }
             Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => OpenError::Unsupported {

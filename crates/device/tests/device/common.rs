@@ -15,6 +15,7 @@ use narrows_wire::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
+    fs::File,
     net::Ipv4Addr,
     time::{Duration, Instant},
 };
@@ -181,6 +182,11 @@ impl Station {
         self.device.send(TxOffload::default(), &frame, [&[], &[]]);
         Ok(self.device.flush()?)
     }
+}
+
+/// May this process have TAP interfaces? Ordinary users may not everywhere.
+pub fn tap_is_permitted() -> bool {
+    File::options().read(true).write(true).open("/dev/net/tun").is_ok()
 }
 
 pub fn open(namespace: &Namespace, spec: &str) -> Result<Device> {

@@ -1,6 +1,6 @@
 //! Each kind of device against the kernel's own TCP.
 
-use crate::common::{PATIENCE, Station, tcp_header};
+use crate::common::{PATIENCE, Station, tap_is_permitted, tcp_header};
 use anyhow::{Context, Result, ensure};
 use narrows_device::{Device, DeviceSpec};
 use narrows_testbed::{Namespace, Network, as_root};
@@ -8,7 +8,7 @@ use narrows_wire::{
     offload::{RxChecksum, RxOffload},
     tcp::Flags,
 };
-use std::{fs, io::Write, net::TcpStream};
+use std::{io::Write, net::TcpStream};
 
 const SEQUENCE: u32 = 0xffff_f000;
 const CLOSED_PORT: u16 = 9;
@@ -17,8 +17,8 @@ const CLOSED_PORT: u16 = 9;
 fn on_every_device(test: impl Fn(&mut Station, &Namespace) -> Result<()>) -> Result<()> {
     let network = Network::new()?;
     test(&mut Station::on_wire(&network)?, &network.kernel).context("packet")?;
-    if fs::File::options().read(true).write(true).open("/dev/net/tun").is_err() {
-        // Ordinary users may not have it; then there is a plain error instead of a device.
+    if !tap_is_permitted() {
+        // There is a plain error instead of a device.
         let spec = DeviceSpec::Tap("narrows0".into());
         let error = network.narrows.run(|| Device::open(&spec).err())?.context("opened")?;
         ensure!(error.to_string().contains("/dev/net/tun"), "{error}");

@@ -1,6 +1,8 @@
 //! What is particular to packet sockets.
 
-use crate::common::{HEADERS, PATIENCE, Station, open, tcp_header, wait_readable};
+use crate::common::{
+    HEADERS, PATIENCE, Station, open, tap_is_permitted, tcp_header, wait_readable,
+};
 use anyhow::{Context, Result, ensure};
 use narrows_device::{
     Device,
@@ -16,7 +18,7 @@ use narrows_wire::{
     tcp::{self, Flags},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::{fs, os::fd::OwnedFd, time::Instant};
+use std::{os::fd::OwnedFd, time::Instant};
 
 /// An EtherType for experiments (IEEE 802), so that kernels leave the frames alone.
 const EXPERIMENT: [u8; 2] = [0x88, 0xb5];
@@ -166,7 +168,7 @@ fn an_interface_that_was_removed_is_an_error() -> Result<()> {
 
 /// A TAP interface that takes no offloads, and its other end. `None` where TAP is not permitted.
 fn plain_tap(namespace: &Namespace) -> Result<Option<(OwnedFd, Link)>> {
-    if fs::File::options().read(true).write(true).open("/dev/net/tun").is_err() {
+    if !tap_is_permitted() {
         return Ok(None);
     }
     namespace.run(|| {
