@@ -99,3 +99,97 @@ fn segments(
     });
     frames.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use narrows_wire::{address::MacAddr, ethernet::EtherType, tcp_options::Options};
+    use std::net::Ipv4Addr;
+
+    /// A frame of `payload` with a partial checksum, and where its headers end.
+    fn large(payload: &[u8]) -> (Vec<u8>, PartialChecksum, u16) {
+        let [source, destination] = [1, 2].map(|last| Ipv4Addr::new(10, 0, 0, last));
+        let header = tcp::Header {
+            sequence: 0xffff_fff0,
+            flags: Flags(Flags::CWR.0 | Flags::PSH.0 | Flags::FIN.0 | Flags::ACK.0),
+            ..tcp::Header::default()
+        };
+        let mut segment = [0; tcp::MAX_HEADER_LEN];
+        let options = Options { timestamps: Some(Default::default()), ..Options::default() };
+        let tcp_len = options.emitted_len() + tcp::HEADER_LEN;
+        let len = tcp_len + payload.len();
+        let sum = Sum::pseudo_header(source, destination, 6, len as u16).fold();
+        header.emit(&options, sum, &mut segment);
+        let ip = ipv4::Header {
+            tos: 0,
+            identification: 0,
+            dont_fragment: true,
+            more_fragments: false,
+            fragment_offset: 0,
+            ttl: 64,
+            protocol: ipv4::Protocol::TCP,
+            source,
+            destination,
+        };
+        let mut packet = [0; ipv4::HEADER_LEN];
+        ip.emit(len, &mut packet).unwrap();
+        let link = ethernet::Header {
+            destination: MacAddr::BROADCAST,
+            source: MacAddr::ZERO,
+            ether_type: EtherType::IPV4,
+        };
+        let mut bytes = [0; ethernet::HEADER_LEN];
+        link.emit(&mut bytes);
+        let frame = [&bytes[..], &packet, &segment[..tcp_len], payload].concat();
+        let checksum = PartialChecksum { start: 34, offset: tcp::CHECKSUM_OFFSET as u16 };
+        (frame, checksum, (34 + tcp_len) as u16)
+    }
+
+    /// Sequence number, flags and payload, with the checksum looked at.
+    fn open(frame: &Frame) -> (u32, Flags, Vec<u8>) {
+        let packet = ipv4::Packet::parse(&frame.bytes[ethernet::HEADER_LEN..]).unwrap();
+        let (source, destination) = (packet.header.source, packet.header.destination);
+        let len = packet.payload.len() as u16;
+        let sum = Sum::pseudo_header(source, destination, 6, len).add(Sum::of(packet.payload));
+        assert_eq!(sum.finish(), 0);
+        let segment = Segment::parse(packet.payload).unwrap();
+        (segment.header.sequence, segment.header.flags, segment.payload.to_vec())
+    }
+
+    #[test]
+    fn segments_are_cut_and_numbered() {
+        let payload: Vec<u8> = (0..250).collect();
+        let (bytes, checksum, header_len) = large(&payload);
+        let segmentation = Some(Segmentation { segment_size: 100, header_len });
+        let frames = cut(bytes, TxOffload { checksum: Some(checksum), segmentation }).unwrap();
+        let opened: Vec<_> = frames.iter().map(open).collect();
+        let expected = [
+            (0xffff_fff0, Flags::CWR.with(Flags::ACK), payload[..100].to_vec()),
+            (0xffff_fff0_u32.wrapping_add(100), Flags::ACK, payload[100..200].to_vec()),
+            (
+                0xffff_fff0_u32.wrapping_add(200),
+                Flags::ACK.with(Flags::PSH).with(Flags::FIN),
+                payload[200..].to_vec(),
+            ),
+        ];
+        assert_eq!(opened, expected);
+    }
+
+    #[test]
+    fn a_checksum_alone_is_completed() {
+        let (bytes, checksum, _) = large(b"odd");
+        let offload = TxOffload { checksum: Some(checksum), segmentation: None };
+        let frames = cut(bytes, offload).unwrap();
+        assert_eq!(frames.len(), 1);
+        assert_eq!(open(&frames[0]).2, b"odd");
+    }
+
+    #[test]
+    fn requests_that_lie_are_errors() {
+        let checksum = Some(PartialChecksum { start: 60_000, offset: 16 });
+        assert!(cut(vec![0; 60], TxOffload { checksum, segmentation: None }).is_err());
+        let (bytes, checksum, header_len) = large(b"payload");
+        let segmentation = Some(Segmentation { segment_size: 0, header_len });
+        assert!(cut(bytes, TxOffload { checksum: Some(checksum), segmentation }).is_err());
+    }
+}

@@ -250,3 +250,79 @@ impl Link {
         Duration::from_micros(self.random.below(micros.saturating_add(1)).into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends `count` frames of 1000 bytes at once, each with its number in it; says when each came.
+    fn arrivals(settings: LinkSettings, count: u32) -> Vec<(u64, u32)> {
+        let mut link = Link::new(settings, Random::new([1; 16]));
+        for number in 0..count {
+            let mut bytes = vec![0; 1000];
+            bytes[..4].copy_from_slice(&number.to_be_bytes());
+            bytes[12..14].copy_from_slice(&[8, 0]);
+            link.carry(Instant::ZERO, &Frame::plain(bytes));
+        }
+        let mut arrivals = Vec::new();
+        while let Some(at) = link.next_arrival() {
+            while let Some(frame) = link.receive(at) {
+                let number = frame.bytes.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
+                arrivals.push((at.as_micros(), number.unwrap()));
+            }
+        }
+        arrivals
+    }
+
+    #[test]
+    fn a_rate_spaces_frames_and_a_queue_is_full_some_time() {
+        let settings =
+            LinkSettings { rate: Some(8_000_000), queue: 3000, ..LinkSettings::default() };
+        assert_eq!(arrivals(settings, 10), [(2000, 0), (3000, 1), (4000, 2)]);
+    }
+
+    #[test]
+    fn jitter_keeps_the_order_and_reordering_does_not() {
+        let jitter = Duration::from_millis(5);
+        let settings = LinkSettings { jitter, ..LinkSettings::default() };
+        let in_order = arrivals(settings.clone(), 100);
+        assert!(in_order.is_sorted_by_key(|(_, number)| *number));
+        assert!(in_order.iter().all(|(at, _)| (1000..=6000).contains(at)));
+        let settings = LinkSettings { reorder: 3000, reorder_by: jitter, ..settings };
+        let reordered = arrivals(settings, 100);
+        assert!(reordered.is_sorted_by_key(|(at, _)| *at));
+        assert!(!reordered.is_sorted_by_key(|(_, number)| *number));
+        assert_eq!(reordered.len(), 100);
+    }
+
+    #[test]
+    fn losses_and_duplicates_are_as_many_as_set() {
+        let settings = LinkSettings { loss: 1000, ..LinkSettings::default() };
+        assert!((850..950).contains(&arrivals(settings, 1000).len()));
+        let settings = LinkSettings { duplicate: 1000, ..LinkSettings::default() };
+        assert!((1050..1150).contains(&arrivals(settings, 1000).len()));
+        let settings = LinkSettings { lose: vec![0, 2], ..LinkSettings::default() };
+        assert_eq!(arrivals(settings, 4), [(1000, 1), (1000, 3)]);
+    }
+
+    #[test]
+    fn a_device_pushes_back_until_there_is_room() {
+        let settings = LinkSettings {
+            rate: Some(8_000_000),
+            queue: 2000,
+            backpressure: true,
+            ..LinkSettings::default()
+        };
+        let mut link = Link::new(settings, Random::new([1; 16]));
+        let mut now = Instant::ZERO;
+        assert_eq!(link.room_at(now), None);
+        for _ in 0..2 {
+            assert!(link.has_room(now));
+            link.carry(now, &Frame::plain(vec![0; 1000]));
+        }
+        assert!(!link.has_room(now));
+        now = link.room_at(now).unwrap();
+        assert!(link.has_room(now), "{now:?}");
+        assert!(now < Instant::from_millis(2));
+    }
+}

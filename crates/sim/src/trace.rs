@@ -45,3 +45,26 @@ impl Trace {
         self.file.write_all(frame)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_as_the_format_says() {
+        let folder = std::env::temp_dir().join(format!("narrows-trace-{}", std::process::id()));
+        let path = folder.join("test.pcap");
+        let mut trace = Trace::create(&path).unwrap();
+        trace.record(Instant::from_nanos(3_000_000_007), b"frame").unwrap();
+        drop(trace);
+        let bytes = fs::read(&path).unwrap();
+        fs::remove_dir_all(folder).unwrap();
+        let words: Vec<u32> = bytes
+            .chunks(4)
+            .filter_map(|word| word.first_chunk().map(|word| u32::from_le_bytes(*word)))
+            .collect();
+        assert_eq!(words[..6], [0xa1b2_3c4d, 0x0004_0002, 0, 0, 262_144, 1]);
+        assert_eq!(words[6..10], [3, 7, 5, 5]);
+        assert_eq!(&bytes[40..], b"frame");
+    }
+}
