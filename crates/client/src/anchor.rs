@@ -5,7 +5,9 @@ use narrows_ipc::AcceptRecord;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
-    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recv, recvmsg},
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recv, recvmsg, sockopt,
+    },
 };
 use std::{
     io::IoSliceMut,
@@ -25,17 +27,28 @@ pub enum Accepted {
     End,
 }
 
+/// Marks an anchor as a listener's, for whoever has a copy of the descriptor. The mark is the
+/// kernel's flag for broadcasts, which means nothing on a Unix socket.
+pub(crate) fn mark_listening(anchor: BorrowedFd<'_>) -> Result<(), Errno> {
+    sockopt::set_socket_broadcast(anchor, true)
+}
+
+/// Whether [`accept`] may be called: on any other anchor it would take the data of a connection.
+pub fn is_listening(anchor: BorrowedFd<'_>) -> bool {
+    sockopt::socket_broadcast(anchor).unwrap_or(false)
+}
+
 /// Takes the next connection from a listener's `anchor`; waits for it if the descriptor blocks.
+/// `flags` may be `CMSG_CLOEXEC` and `DONTWAIT`.
 ///
 /// Errors are those of accept(2): `AGAIN`, `INTR`, and `MFILE` while no descriptor is free, in
 /// which case the connection waits on.
-pub fn accept(anchor: BorrowedFd<'_>, close_on_exec: bool) -> Result<Accepted, Errno> {
+pub fn accept(anchor: BorrowedFd<'_>, flags: RecvFlags) -> Result<Accepted, Errno> {
     // The kernel throws away a descriptor for which there is no number, so there must be one.
     drop(rustix::io::fcntl_dupfd_cloexec(anchor, 0)?);
     let mut bytes = [0; AcceptRecord::LEN];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = if close_on_exec { RecvFlags::CMSG_CLOEXEC } else { RecvFlags::empty() };
     let received = recvmsg(anchor, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)?;
     let connection = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut arrived) => arrived.next(),

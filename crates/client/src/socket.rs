@@ -1,11 +1,12 @@
 //! The calls on sockets, each as one request about an anchor.
 
-use crate::{error::Error, session::Session};
+use crate::{anchor, error::Error, session::Session};
 use narrows_ipc::{
     Reply, Request,
     message::{OptionName, SocketKind, SocketOption},
 };
 use std::{
+    io,
     net::SocketAddr,
     os::fd::{BorrowedFd, OwnedFd},
 };
@@ -35,7 +36,9 @@ impl Session {
 
     /// From now on [`crate::anchor::accept`] gives connections.
     pub fn listen(&mut self, anchor: BorrowedFd<'_>, backlog: u32) -> Result<(), Error> {
-        self.done(&Request::Listen { backlog }, anchor)
+        self.done(&Request::Listen { backlog }, anchor)?;
+        anchor::mark_listening(anchor)
+            .map_err(|errno| Error::SessionEnded(io::Error::from(errno).into()))
     }
 
     pub fn local_address(&mut self, anchor: BorrowedFd<'_>) -> Result<SocketAddr, Error> {

@@ -6,7 +6,7 @@ use crate::{
     tcp_stream::TcpStream,
 };
 use narrows_ipc::{Error, message::SocketOption};
-use rustix::io::Errno;
+use rustix::{io::Errno, net::RecvFlags};
 use std::{
     io,
     net::SocketAddr,
@@ -39,7 +39,7 @@ impl TcpListener {
     /// Waits for a connection; `WouldBlock` when none is there and the listener does not block.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
-            match anchor::accept(self.as_fd(), true) {
+            match anchor::accept(self.as_fd(), RecvFlags::CMSG_CLOEXEC) {
                 Ok(Accepted::Connection { anchor, record }) => {
                     let stream = TcpStream::from_anchor(self.stack.clone(), anchor, record.peer);
                     return Ok((stream, record.peer));

@@ -1,1 +1,32 @@
-//! To be written.
+//! The shim that gives unmodified programs their sockets.
+//!
+//! `narrows run` preloads it into a program. It takes the C library's place for the calls that
+//! set sockets up or name addresses: `socket(AF_INET, SOCK_STREAM, …)` asks the daemon for an
+//! anchor, and the calls on that anchor become requests to the daemon. The data calls go straight
+//! to the kernel, because an anchor is a real stream socket; the shim only looks at their result
+//! when it is an end of the stream or a broken pipe, and puts the true error in its place.
+//!
+//! - An anchor is known by who made it: the kernel says whose process its other end belongs to
+//!   ([`control`]). No table of descriptors is kept that `dup`, `close`, `fork` or `exec` could
+//!   falsify.
+//! - The session with the daemon is opened at the first need, again in a forked child, and again
+//!   when the program has closed its descriptor. While it is in use no signal is delivered to the
+//!   thread, so that a handler may call anything that is intercepted.
+//! - `AF_INET6` is refused, so that programs fall back to IPv4. Datagram and raw sockets are the
+//!   kernel's, with a warning when `NARROWS_LOG` asks for one. Other families are untouched.
+//!
+//! `unsafe` is needed where pointers of the program come in and where the C library is called:
+//! in `exports`, [`real`], [`signals`] and a few lines of [`kernel`]. What calls mean is decided
+//! in safe code: [`sockaddr`], [`sockopt`], [`control`], [`transfer`].
+
+mod control;
+#[cfg(not(test))]
+mod exports;
+mod kernel;
+mod real;
+mod session;
+mod signals;
+mod sockaddr;
+mod sockopt;
+mod tcp_info;
+mod transfer;

@@ -1,0 +1,255 @@
+//! The calls that set a socket up or name addresses, on anchors. Each gives what Linux would.
+
+use crate::{
+    kernel,
+    session::{self, with},
+    signals, sockaddr, sockopt,
+};
+use narrows_client::{
+    OptionName, Session, SocketOption,
+    anchor::{self, Accepted, Attempt},
+};
+use rustix::{
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd},
+    net::{RecvFlags, sockopt as kernel_option},
+};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    os::fd::{BorrowedFd, OwnedFd},
+    sync::Once,
+    time::Instant,
+};
+
+/// Whose business a `socket()` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    Narrows {
+        nonblocking: bool,
+        close_on_exec: bool,
+    },
+    Kernel,
+    /// The kernel's for now, though of the family that Narrows serves.
+    KernelWithWarning,
+}
+
+/// Judges `socket(domain, kind, protocol)`.
+pub fn whose(domain: i32, kind: i32, protocol: i32) -> Result<Whose, Errno> {
+    match (domain, kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC), protocol) {
+        // Programs fall back to IPv4.
+        (libc::AF_INET6, _, _) => Err(Errno::AFNOSUPPORT),
+        (libc::AF_INET, libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Ok(Whose::Narrows {
+            nonblocking: kind & libc::SOCK_NONBLOCK != 0,
+            close_on_exec: kind & libc::SOCK_CLOEXEC != 0,
+        }),
+        // MPTCP, SCTP: programs fall back to TCP, or can't do without.
+        (libc::AF_INET, libc::SOCK_STREAM, _) => Err(Errno::PROTONOSUPPORT),
+        (libc::AF_INET, _, _) => Ok(Whose::KernelWithWarning),
+        _ => Ok(Whose::Kernel),
+    }
+}
+
+/// Says once, to who asked with `NARROWS_LOG` for warnings or more, that a socket of the program
+/// is not Narrows's. Not unasked: programs' standard error is read by other programs.
+pub fn warn_of_kernel_socket() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let level = std::env::var("NARROWS_LOG").unwrap_or_default();
+        if matches!(level.as_str(), "warn" | "info" | "debug" | "trace") {
+            kernel::print_error(
+                "warning: only TCP is served; a datagram or raw socket is the kernel's",
+            );
+        }
+    });
+}
+
+/// A new TCP socket.
+pub fn socket(nonblocking: bool, close_on_exec: bool) -> Result<OwnedFd, Errno> {
+    let anchor = with(Session::socket)?;
+    if nonblocking {
+        set_nonblocking(&anchor)?;
+    }
+    if !close_on_exec {
+        fcntl_setfd(&anchor, FdFlags::empty())?;
+    }
+    Ok(anchor)
+}
+
+pub fn bind(anchor: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
+    let local = SocketAddr::V4(sockaddr::parse_local(address)?);
+    with(|session| session.bind(anchor, local))
+}
+
+pub fn listen(anchor: BorrowedFd<'_>, backlog: i32) -> Result<(), Errno> {
+    // As in Linux, where a negative number is a very large one; the engine has its own limit.
+    let backlog = u32::try_from(backlog).unwrap_or(u32::MAX);
+    with(|session| session.listen(anchor, backlog))
+}
+
+/// The next connection of a listener: its anchor and the peer. `wait` has the kernel wait for
+/// one as the descriptor's flags, its timeout and signals demand; it says how many bytes are
+/// there, 0 for the end.
+pub fn accept(
+    anchor: BorrowedFd<'_>,
+    nonblocking: bool,
+    close_on_exec: bool,
+    wait: impl Fn() -> Result<usize, Errno>,
+) -> Result<(OwnedFd, SocketAddr), Errno> {
+    if !anchor::is_listening(anchor) {
+        return Err(Errno::INVAL);
+    }
+    let mut flags = RecvFlags::DONTWAIT;
+    flags.set(RecvFlags::CMSG_CLOEXEC, close_on_exec);
+    loop {
+        if wait()? == 0 {
+            // Shut down, unless worse has happened.
+            return Err(take_error(anchor)?.unwrap_or(Errno::INVAL));
+        }
+        match anchor::accept(anchor, flags) {
+            Ok(Accepted::Connection { anchor, record }) => {
+                if nonblocking {
+                    set_nonblocking(&anchor)?;
+                }
+                return Ok((anchor, record.peer));
+            }
+            // Another thread or process was faster, or the end has come: `wait` will tell.
+            Ok(Accepted::End) | Err(Errno::AGAIN) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Begins to connect; a blocking socket waits for the end of it.
+pub fn connect(anchor: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
+    let remote = match sockaddr::parse_remote(address)? {
+        sockaddr::Remote::Address(remote) => SocketAddr::V4(remote),
+        sockaddr::Remote::Nobody => return Err(Errno::AFNOSUPPORT),
+    };
+    let blocking = !fcntl_getfl(anchor)?.contains(OFlags::NONBLOCK);
+    let start = || with(|session| session.start_connect(anchor, remote));
+    let started = match start() {
+        Err(Errno::NOTSOCK) => {
+            renew(anchor, !blocking)?;
+            start()
+        }
+        other => other,
+    };
+    match started {
+        Ok(()) if !blocking => Err(Errno::INPROGRESS),
+        // Linux, too, waits for an attempt that is under way.
+        Ok(()) | Err(Errno::ALREADY) if blocking => wait_connected(anchor),
+        other => other,
+    }
+}
+
+fn wait_connected(anchor: BorrowedFd<'_>) -> Result<(), Errno> {
+    let timeout = kernel_option::socket_timeout(anchor, kernel_option::Timeout::Send)?;
+    let started = Instant::now();
+    loop {
+        let left = timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
+        match anchor::wait_connected(anchor, left) {
+            Ok(Attempt::Connected) => return Ok(()),
+            Ok(Attempt::Failed) => return Err(take_error(anchor)?.unwrap_or(Errno::CONNABORTED)),
+            // The time of SO_SNDTIMEO is over; the attempt goes on.
+            Ok(Attempt::Pending) => return Err(Errno::INPROGRESS),
+            Err(Errno::INTR) if signals::interrupted_calls_go_on() => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// After a failed attempt Linux lets a socket try again. The anchor of such a socket is spent,
+/// so another takes its number; options that were set on it are as new.
+fn renew(anchor: BorrowedFd<'_>, nonblocking: bool) -> Result<(), Errno> {
+    let close_on_exec = fcntl_getfd(anchor)?.contains(FdFlags::CLOEXEC);
+    kernel::replace(anchor, socket(nonblocking, close_on_exec)?, close_on_exec)
+}
+
+pub fn local_address(anchor: BorrowedFd<'_>) -> Result<SocketAddr, Errno> {
+    match with(|session| session.local_address(anchor)) {
+        // The daemon remembers no addresses of sockets that have failed.
+        Err(errno) if is_over(anchor, errno) => Ok((Ipv4Addr::UNSPECIFIED, 0).into()),
+        other => other,
+    }
+}
+
+pub fn peer_address(anchor: BorrowedFd<'_>) -> Result<SocketAddr, Errno> {
+    match with(|session| session.peer_address(anchor)) {
+        Err(errno) if is_over(anchor, errno) => Err(Errno::NOTCONN),
+        other => other,
+    }
+}
+
+/// An option that the daemon keeps.
+pub fn set_option(anchor: BorrowedFd<'_>, option: &SocketOption) -> Result<(), Errno> {
+    match with(|session| session.set_option(anchor, option.clone())) {
+        // On a connection that has ended Linux sets options as on any, to no effect.
+        Err(errno) if is_over(anchor, errno) => Ok(()),
+        Err(Errno::NOPROTOOPT) if matches!(option, SocketOption::Congestion(_)) => {
+            Err(Errno::NOENT)
+        }
+        other => other,
+    }
+}
+
+/// The bytes of an option that the daemon keeps.
+pub fn option(anchor: BorrowedFd<'_>, name: OptionName) -> Result<Vec<u8>, Errno> {
+    let option = match with(|session| session.option(anchor, name)) {
+        Err(errno) if is_over(anchor, errno) && name == OptionName::TcpInfo => {
+            SocketOption::TcpInfo(Box::default())
+        }
+        other => other?,
+    };
+    Ok(sockopt::encode(&option))
+}
+
+/// `SO_ERROR`: why a connection failed or ended, told once.
+pub fn take_error(anchor: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
+    // While it stands there is none, and no need to ask.
+    if !anchor::has_hung_up(anchor) {
+        return Ok(None);
+    }
+    match with(|session| session.take_error(anchor)) {
+        Ok(failure) => Ok(failure.map(|error| Errno::from_raw_os_error(error.errno()))),
+        // Ended in order and forgotten since, or left behind by a daemon that died.
+        Err(Errno::NOTSOCK) if session::is_current(anchor) => Ok(None),
+        Err(Errno::NOTSOCK) => Ok(Some(Errno::CONNRESET)),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether a request failed because the socket has; not for want of a daemon.
+fn is_over(anchor: BorrowedFd<'_>, errno: Errno) -> bool {
+    errno != Errno::NETDOWN && anchor::has_hung_up(anchor)
+}
+
+fn set_nonblocking(anchor: &OwnedFd) -> Result<(), Errno> {
+    fcntl_setfl(anchor, fcntl_getfl(anchor)? | OFlags::NONBLOCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tcp_over_ipv4_is_ours() {
+        use libc::*;
+        let ours = |nonblocking, close_on_exec| Ok(Whose::Narrows { nonblocking, close_on_exec });
+        for (domain, kind, protocol, whose_it_is) in [
+            (AF_INET, SOCK_STREAM, 0, ours(false, false)),
+            (AF_INET, SOCK_STREAM, IPPROTO_TCP, ours(false, false)),
+            (AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0, ours(true, false)),
+            (AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ours(true, true)),
+            (AF_INET, SOCK_STREAM, IPPROTO_MPTCP, Err(Errno::PROTONOSUPPORT)),
+            (AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0, Ok(Whose::KernelWithWarning)),
+            (AF_INET, SOCK_RAW, IPPROTO_ICMP, Ok(Whose::KernelWithWarning)),
+            (AF_INET6, SOCK_STREAM, 0, Err(Errno::AFNOSUPPORT)),
+            (AF_INET6, SOCK_DGRAM, 0, Err(Errno::AFNOSUPPORT)),
+            (AF_UNIX, SOCK_STREAM, 0, Ok(Whose::Kernel)),
+            (AF_NETLINK, SOCK_RAW, 0, Ok(Whose::Kernel)),
+            (AF_PACKET, SOCK_RAW, 0, Ok(Whose::Kernel)),
+        ] {
+            assert_eq!(whose(domain, kind, protocol), whose_it_is, "{domain} {kind} {protocol}");
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Socket options: what a level and a number mean for an anchor.
+//!
+//! Four kinds. Those the engine honours go to the daemon. Those that the kernel carries out on
+//! the anchor itself (timeouts of reads and writes) or that it can safely remember stay there.
+//! Hints that change nothing a program could observe are taken and answered with Linux's
+//! defaults. All others are unknown: `ENOPROTOOPT`.
+
+use crate::tcp_info;
+use libc::c_int;
+use narrows_client::{OptionName, SocketOption};
+use rustix::io::Errno;
+use std::time::Duration;
+
+/// Linux's bounds for the keepalive times, in seconds, and for the count of probes.
+const KEEPALIVE_SECONDS: std::ops::RangeInclusive<i32> = 1..=32_767;
+const KEEPALIVE_COUNT: std::ops::RangeInclusive<i32> = 1..=127;
+/// Linux's bounds for TCP_MAXSEG.
+const MAX_SEGMENT: std::ops::RangeInclusive<i32> = 88..=32_767;
+/// `TCP_CA_NAME_MAX`, the NUL included.
+const CONGESTION_NAME: usize = 16;
+
+/// Numbers of options that newer kernels have for times of 64 bits; the same on all machines
+/// whose C library uses them.
+const SO_RCVTIMEO_NEW: c_int = 66;
+const SO_SNDTIMEO_NEW: c_int = 67;
+/// From linux/tcp.h, where the C library's header lags.
+const TCP_NOTSENT_LOWAT: c_int = 25;
+
+/// What to do about a `setsockopt`.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Set {
+    Daemon(SocketOption),
+    /// The kernel does it, on the anchor.
+    Kernel,
+    /// Nothing needs to be done.
+    Hint,
+}
+
+/// What to do about a `getsockopt`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Get {
+    Daemon(OptionName),
+    Kernel,
+    /// The pending error, taken.
+    Error,
+    Number(c_int),
+    /// No value: of length 0.
+    Empty,
+    /// `struct ucred` of nobody, as Linux gives it for TCP.
+    Nobody,
+}
+
+/// Judges `setsockopt(level, name, value)`.
+pub fn set(level: c_int, name: c_int, value: &[u8]) -> Result<Set, Errno> {
+    match level {
+        libc::SOL_SOCKET => set_socket(name, value),
+        libc::IPPROTO_TCP => set_tcp(name, value),
+        libc::IPPROTO_IP => set_ip(name),
+        _ => Err(Errno::NOPROTOOPT),
+    }
+}
+
+fn set_socket(name: c_int, value: &[u8]) -> Result<Set, Errno> {
+    let option = match name {
+        libc::SO_REUSEADDR => SocketOption::ReuseAddress(number(value)? != 0),
+        libc::SO_REUSEPORT => SocketOption::ReusePort(number(value)? != 0),
+        libc::SO_KEEPALIVE => SocketOption::KeepAlive(number(value)? != 0),
+        libc::SO_SNDBUF | libc::SO_SNDBUFFORCE => SocketOption::SendBuffer(size(value)?),
+        libc::SO_RCVBUF | libc::SO_RCVBUFFORCE => SocketOption::ReceiveBuffer(size(value)?),
+        libc::SO_LINGER => SocketOption::Linger(linger(value)?),
+        libc::SO_RCVTIMEO | libc::SO_SNDTIMEO | SO_RCVTIMEO_NEW | SO_SNDTIMEO_NEW => {
+            return Ok(Set::Kernel);
+        }
+        // The kernel's flag is the mark of a listener.
+        libc::SO_BROADCAST => {
+            number(value)?;
+            return Ok(Set::Hint);
+        }
+        libc::SO_BUSY_POLL
+        | libc::SO_DEBUG
+        | libc::SO_DONTROUTE
+        | libc::SO_INCOMING_CPU
+        | libc::SO_MAX_PACING_RATE
+        | libc::SO_NO_CHECK
+        | libc::SO_OOBINLINE
+        | libc::SO_PRIORITY
+        | libc::SO_RCVLOWAT => return Ok(Set::Kernel),
+        _ => return Err(Errno::NOPROTOOPT),
+    };
+    Ok(Set::Daemon(option))
+}
+
+fn set_tcp(name: c_int, value: &[u8]) -> Result<Set, Errno> {
+    let option = match name {
+        libc::TCP_NODELAY => SocketOption::NoDelay(number(value)? != 0),
+        libc::TCP_CORK => SocketOption::Cork(number(value)? != 0),
+        libc::TCP_KEEPIDLE => SocketOption::KeepAliveIdle(keepalive_time(value)?),
+        libc::TCP_KEEPINTVL => SocketOption::KeepAliveInterval(keepalive_time(value)?),
+        libc::TCP_KEEPCNT => {
+            let count = within(number(value)?, KEEPALIVE_COUNT)?;
+            SocketOption::KeepAliveCount(u8::try_from(count).map_err(|_| Errno::INVAL)?)
+        }
+        libc::TCP_MAXSEG => match number(value)? {
+            // Back to what the path allows, which is where Narrows starts from.
+            0 => return Ok(Set::Hint),
+            bytes => {
+                let bytes = within(bytes, MAX_SEGMENT)?;
+                SocketOption::MaxSegment(u16::try_from(bytes).map_err(|_| Errno::INVAL)?)
+            }
+        },
+        libc::TCP_USER_TIMEOUT => {
+            let milliseconds = u64::try_from(number(value)?).map_err(|_| Errno::INVAL)?;
+            let timeout = (milliseconds != 0).then(|| Duration::from_millis(milliseconds));
+            SocketOption::UserTimeout(timeout)
+        }
+        libc::TCP_CONGESTION => SocketOption::Congestion(congestion(value)?),
+        libc::TCP_DEFER_ACCEPT
+        | libc::TCP_FASTOPEN
+        | libc::TCP_LINGER2
+        | libc::TCP_QUICKACK
+        | libc::TCP_SYNCNT
+        | libc::TCP_WINDOW_CLAMP
+        | TCP_NOTSENT_LOWAT => {
+            number(value)?;
+            return Ok(Set::Hint);
+        }
+        _ => return Err(Errno::NOPROTOOPT),
+    };
+    Ok(Set::Daemon(option))
+}
+
+fn set_ip(name: c_int) -> Result<Set, Errno> {
+    match name {
+        libc::IP_TOS | libc::IP_MTU_DISCOVER | libc::IP_RECVERR | libc::IP_BIND_ADDRESS_NO_PORT => {
+            Ok(Set::Hint)
+        }
+        _ => Err(Errno::NOPROTOOPT),
+    }
+}
+
+/// Judges `getsockopt(level, name)`.
+pub fn get(level: c_int, name: c_int) -> Result<Get, Errno> {
+    match level {
+        libc::SOL_SOCKET => get_socket(name),
+        libc::IPPROTO_TCP => get_tcp(name),
+        libc::IPPROTO_IP => get_ip(name),
+        _ => Err(Errno::NOPROTOOPT),
+    }
+}
+
+fn get_socket(name: c_int) -> Result<Get, Errno> {
+    Ok(match name {
+        libc::SO_ERROR => Get::Error,
+        libc::SO_DOMAIN => Get::Number(libc::AF_INET),
+        libc::SO_PROTOCOL => Get::Number(libc::IPPROTO_TCP),
+        libc::SO_ACCEPTCONN => Get::Daemon(OptionName::Listening),
+        libc::SO_REUSEADDR => Get::Daemon(OptionName::ReuseAddress),
+        libc::SO_REUSEPORT => Get::Daemon(OptionName::ReusePort),
+        libc::SO_KEEPALIVE => Get::Daemon(OptionName::KeepAlive),
+        libc::SO_SNDBUF => Get::Daemon(OptionName::SendBuffer),
+        libc::SO_RCVBUF => Get::Daemon(OptionName::ReceiveBuffer),
+        libc::SO_LINGER => Get::Daemon(OptionName::Linger),
+        libc::SO_BROADCAST => Get::Number(0),
+        libc::SO_PEERCRED => Get::Nobody,
+        libc::SO_TYPE
+        | libc::SO_RCVTIMEO
+        | libc::SO_SNDTIMEO
+        | SO_RCVTIMEO_NEW
+        | SO_SNDTIMEO_NEW
+        | libc::SO_BUSY_POLL
+        | libc::SO_COOKIE
+        | libc::SO_DEBUG
+        | libc::SO_DONTROUTE
+        | libc::SO_INCOMING_CPU
+        | libc::SO_INCOMING_NAPI_ID
+        | libc::SO_MAX_PACING_RATE
+        | libc::SO_NO_CHECK
+        | libc::SO_OOBINLINE
+        | libc::SO_PRIORITY
+        | libc::SO_RCVLOWAT
+        | libc::SO_SNDLOWAT => Get::Kernel,
+        _ => return Err(Errno::NOPROTOOPT),
+    })
+}
+
+fn get_tcp(name: c_int) -> Result<Get, Errno> {
+    Ok(match name {
+        libc::TCP_NODELAY => Get::Daemon(OptionName::NoDelay),
+        libc::TCP_CORK => Get::Daemon(OptionName::Cork),
+        libc::TCP_KEEPIDLE => Get::Daemon(OptionName::KeepAliveIdle),
+        libc::TCP_KEEPINTVL => Get::Daemon(OptionName::KeepAliveInterval),
+        libc::TCP_KEEPCNT => Get::Daemon(OptionName::KeepAliveCount),
+        libc::TCP_MAXSEG => Get::Daemon(OptionName::MaxSegment),
+        libc::TCP_USER_TIMEOUT => Get::Daemon(OptionName::UserTimeout),
+        libc::TCP_CONGESTION => Get::Daemon(OptionName::Congestion),
+        libc::TCP_INFO => Get::Daemon(OptionName::TcpInfo),
+        // As a Linux that was asked for nothing.
+        libc::TCP_DEFER_ACCEPT | libc::TCP_FASTOPEN | libc::TCP_WINDOW_CLAMP => Get::Number(0),
+        libc::TCP_LINGER2 => Get::Number(60),
+        libc::TCP_QUICKACK => Get::Number(1),
+        libc::TCP_SYNCNT => Get::Number(6),
+        TCP_NOTSENT_LOWAT => Get::Number(-1),
+        _ => return Err(Errno::NOPROTOOPT),
+    })
+}
+
+fn get_ip(name: c_int) -> Result<Get, Errno> {
+    Ok(match name {
+        libc::IP_TOS | libc::IP_RECVERR | libc::IP_BIND_ADDRESS_NO_PORT => Get::Number(0),
+        libc::IP_TTL => Get::Number(64),
+        libc::IP_MTU_DISCOVER => Get::Number(libc::IP_PMTUDISC_WANT),
+        libc::IP_OPTIONS => Get::Empty,
+        _ => return Err(Errno::NOPROTOOPT),
+    })
+}
+
+/// An option's value as C programs read it.
+pub fn encode(option: &SocketOption) -> Vec<u8> {
+    let number = match option {
+        SocketOption::ReuseAddress(on)
+        | SocketOption::ReusePort(on)
+        | SocketOption::KeepAlive(on)
+        | SocketOption::NoDelay(on)
+        | SocketOption::Cork(on)
+        | SocketOption::Listening(on) => c_int::from(*on),
+        // Linux counts its bookkeeping in, and says twice what it was told.
+        SocketOption::SendBuffer(bytes) | SocketOption::ReceiveBuffer(bytes) => {
+            c_int::try_from(bytes.saturating_mul(2)).unwrap_or(c_int::MAX)
+        }
+        SocketOption::KeepAliveIdle(time) | SocketOption::KeepAliveInterval(time) => seconds(*time),
+        SocketOption::KeepAliveCount(count) => c_int::from(*count),
+        SocketOption::MaxSegment(bytes) => c_int::from(*bytes),
+        SocketOption::UserTimeout(timeout) => {
+            let milliseconds = timeout.unwrap_or_default().as_millis();
+            c_int::try_from(milliseconds).unwrap_or(c_int::MAX)
+        }
+        SocketOption::Linger(time) => {
+            let on = c_int::from(time.is_some());
+            let fields = [on, seconds(time.unwrap_or_default())];
+            return fields.map(c_int::to_ne_bytes).concat();
+        }
+        SocketOption::Congestion(name) => {
+            let mut bytes = name.as_bytes().to_vec();
+            bytes.resize(CONGESTION_NAME, 0);
+            return bytes;
+        }
+        SocketOption::TcpInfo(info) => return tcp_info::encode(info).to_vec(),
+    };
+    number.to_ne_bytes().to_vec()
+}
+
+/// An `int`; a longer value's first bytes are one.
+fn number(value: &[u8]) -> Result<c_int, Errno> {
+    value.first_chunk().map(|bytes| c_int::from_ne_bytes(*bytes)).ok_or(Errno::INVAL)
+}
+
+/// A buffer's size: like Linux, a negative number is a very large one.
+fn size(value: &[u8]) -> Result<u32, Errno> {
+    Ok(u32::try_from(number(value)?).unwrap_or(i32::MAX as u32))
+}
+
+fn linger(value: &[u8]) -> Result<Option<Duration>, Errno> {
+    let on = number(value)?;
+    let seconds = number(value.get(size_of::<c_int>()..).unwrap_or_default())?;
+    // Linux takes a negative time for the longest.
+    let time = Duration::from_secs(u64::try_from(seconds).unwrap_or(i32::MAX as u64));
+    Ok((on != 0).then_some(time))
+}
+
+fn keepalive_time(value: &[u8]) -> Result<Duration, Errno> {
+    let seconds = within(number(value)?, KEEPALIVE_SECONDS)?;
+    u64::try_from(seconds).map(Duration::from_secs).map_err(|_| Errno::INVAL)
+}
+
+/// Up to a NUL or the end, and no longer than Linux looks. A name that is not text is none that
+/// exists.
+fn congestion(value: &[u8]) -> Result<String, Errno> {
+    if value.is_empty() {
+        return Err(Errno::INVAL);
+    }
+    let name = value.get(..CONGESTION_NAME - 1).unwrap_or(value);
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8(name.to_vec()).map_err(|_| Errno::NOENT)
+}
+
+fn within(number: c_int, range: std::ops::RangeInclusive<c_int>) -> Result<c_int, Errno> {
+    if range.contains(&number) { Ok(number) } else { Err(Errno::INVAL) }
+}
+
+fn seconds(time: Duration) -> c_int {
+    c_int::try_from(time.as_secs()).unwrap_or(c_int::MAX)
+}
+
+#[cfg(test)]
+mod tests;
