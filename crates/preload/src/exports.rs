@@ -3,6 +3,10 @@
 //!
 //! They may be cancelled and unwound through by the C library, so none holds anything that must
 //! be dropped while it calls the real function.
+//!
+//! Under test they have no C names: the tests' own sockets are the kernel's.
+
+#![allow(clippy::missing_safety_doc, reason = "what the C library's functions of these names ask")]
 
 use crate::{
     control::{self, Whose},
@@ -20,7 +24,7 @@ use std::{
 
 /// Runs when the shim is loaded, before the program's `main`.
 #[used]
-#[unsafe(link_section = ".init_array")]
+#[cfg_attr(not(test), unsafe(link_section = ".init_array"))]
 static AT_LOAD: extern "C" fn() = at_load;
 
 extern "C" fn at_load() {
@@ -96,7 +100,7 @@ unsafe fn output_address(
     unsafe { output(&bytes, room.cast(), len, true) }
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
     match control::whose(domain, kind, protocol) {
         Ok(Whose::Narrows { nonblocking, close_on_exec }) => {
@@ -116,7 +120,7 @@ pub unsafe extern "C-unwind" fn socket(domain: c_int, kind: c_int, protocol: c_i
     }
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn bind(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int {
     let Some(anchor) = anchor(fd) else {
         // SAFETY: the program's arguments, as they came.
@@ -127,7 +131,7 @@ pub unsafe extern "C-unwind" fn bind(fd: c_int, address: *const sockaddr, len: s
     status(address.and_then(|address| control::bind(anchor, address)))
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn connect(
     fd: c_int,
     address: *const sockaddr,
@@ -142,7 +146,7 @@ pub unsafe extern "C-unwind" fn connect(
     status(address.and_then(|address| control::connect(anchor, address)))
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn listen(fd: c_int, backlog: c_int) -> c_int {
     match anchor(fd) {
         Some(anchor) => status(control::listen(anchor, backlog)),
@@ -151,7 +155,7 @@ pub unsafe extern "C-unwind" fn listen(fd: c_int, backlog: c_int) -> c_int {
     }
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn accept(
     fd: c_int,
     address: *mut sockaddr,
@@ -161,7 +165,7 @@ pub unsafe extern "C-unwind" fn accept(
     unsafe { accept4(fd, address, len, 0) }
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn accept4(
     fd: c_int,
     address: *mut sockaddr,
@@ -198,39 +202,37 @@ pub unsafe extern "C-unwind" fn accept4(
     }
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn getsockname(
     fd: c_int,
     address: *mut sockaddr,
     len: *mut socklen_t,
 ) -> c_int {
-    match anchor(fd) {
-        // SAFETY: getsockname(2) asks the same of the program.
-        Some(anchor) => {
-            status(unsafe { output_address(control::local_address(anchor), address, len) })
-        }
+    let Some(anchor) = anchor(fd) else {
         // SAFETY: the program's arguments, as they came.
-        None => unsafe { real::getsockname(fd, address, len) },
-    }
+        return unsafe { real::getsockname(fd, address, len) };
+    };
+    let found = control::local_address(anchor);
+    // SAFETY: getsockname(2) asks the same of the program.
+    status(unsafe { output_address(found, address, len) })
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn getpeername(
     fd: c_int,
     address: *mut sockaddr,
     len: *mut socklen_t,
 ) -> c_int {
-    match anchor(fd) {
-        // SAFETY: getpeername(2) asks the same of the program.
-        Some(anchor) => {
-            status(unsafe { output_address(control::peer_address(anchor), address, len) })
-        }
+    let Some(anchor) = anchor(fd) else {
         // SAFETY: the program's arguments, as they came.
-        None => unsafe { real::getpeername(fd, address, len) },
-    }
+        return unsafe { real::getpeername(fd, address, len) };
+    };
+    let found = control::peer_address(anchor);
+    // SAFETY: getpeername(2) asks the same of the program.
+    status(unsafe { output_address(found, address, len) })
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn getsockopt(
     fd: c_int,
     level: c_int,
@@ -255,7 +257,7 @@ pub unsafe extern "C-unwind" fn getsockopt(
     status(bytes.and_then(|bytes| unsafe { output(&bytes, value, len, false) }))
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn setsockopt(
     fd: c_int,
     level: c_int,
@@ -319,14 +321,14 @@ unsafe fn room(slices: *const iovec, count: size_t) -> size_t {
     slices.iter().map(|slice| slice.iov_len).find(|len| *len > 0).unwrap_or(0)
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, len: size_t) -> ssize_t {
     // SAFETY: the program's arguments, as they came.
     let read = unsafe { real::read(fd, buffer, len) };
     after_read(fd, read, len)
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn readv(fd: c_int, slices: *const iovec, count: c_int) -> ssize_t {
     // SAFETY: the program's arguments, as they came.
     let read = unsafe { real::readv(fd, slices, count) };
@@ -337,7 +339,7 @@ pub unsafe extern "C-unwind" fn readv(fd: c_int, slices: *const iovec, count: c_
     after_read(fd, read, unsafe { room(slices, size_t::try_from(count).unwrap_or(0)) })
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn recv(
     fd: c_int,
     buffer: *mut c_void,
@@ -349,7 +351,7 @@ pub unsafe extern "C-unwind" fn recv(
     after_read(fd, read, len)
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn recvfrom(
     fd: c_int,
     buffer: *mut c_void,
@@ -363,7 +365,7 @@ pub unsafe extern "C-unwind" fn recvfrom(
     after_read(fd, read, len)
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
     // SAFETY: the program's arguments, as they came.
     let read = unsafe { real::recvmsg(fd, message, flags) };
@@ -375,7 +377,7 @@ pub unsafe extern "C-unwind" fn recvmsg(fd: c_int, message: *mut msghdr, flags: 
 }
 
 /// What the compiler makes of `read` when it knows the buffer's size; so with the next two.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn __read_chk(
     fd: c_int,
     buffer: *mut c_void,
@@ -387,7 +389,7 @@ pub unsafe extern "C-unwind" fn __read_chk(
     after_read(fd, read, len)
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn __recv_chk(
     fd: c_int,
     buffer: *mut c_void,
@@ -400,7 +402,7 @@ pub unsafe extern "C-unwind" fn __recv_chk(
     after_read(fd, read, len)
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn __recvfrom_chk(
     fd: c_int,
     buffer: *mut c_void,
@@ -415,21 +417,21 @@ pub unsafe extern "C-unwind" fn __recvfrom_chk(
     after_read(fd, read, len)
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, len: size_t) -> ssize_t {
     // SAFETY: the program's arguments, as they came.
     let written = unsafe { real::write(fd, buffer, len) };
     after_write(fd, written)
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn writev(fd: c_int, slices: *const iovec, count: c_int) -> ssize_t {
     // SAFETY: the program's arguments, as they came.
     let written = unsafe { real::writev(fd, slices, count) };
     after_write(fd, written)
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn send(
     fd: c_int,
     buffer: *const c_void,
@@ -441,7 +443,7 @@ pub unsafe extern "C-unwind" fn send(
     after_send(fd, sent, flags)
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn sendto(
     fd: c_int,
     buffer: *const c_void,
@@ -462,7 +464,7 @@ pub unsafe extern "C-unwind" fn sendto(
     after_send(fd, sent, flags)
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn sendmsg(
     fd: c_int,
     message: *const msghdr,

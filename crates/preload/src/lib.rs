@@ -20,8 +20,7 @@
 //! in safe code: [`sockaddr`], [`sockopt`], [`control`], [`transfer`].
 
 mod control;
-#[cfg(not(test))]
-mod exports;
+pub mod exports;
 mod kernel;
 mod real;
 mod session;

@@ -41,16 +41,19 @@ fn mask(set: &SignalSet, before: &mut SignalSet) {
     crate::kernel::set_errno(kept);
 }
 
+/// Signals that a thread raises by what it executes; they don't interrupt calls.
+const FAULTS: [c_int; 6] =
+    [libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGSEGV, libc::SIGSYS, libc::SIGTRAP];
+
 /// Whether every handler the program has installed asks for interrupted calls to go on
 /// (`SA_RESTART`). `poll` never does by itself, where `connect` would.
 pub fn interrupted_calls_go_on() -> bool {
-    (1..=libc::SIGRTMAX()).all(|signal| {
-        handler(signal).is_none_or(|action| {
-            let handled =
-                action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN;
-            !handled || action.sa_flags & libc::SA_RESTART != 0
-        })
-    })
+    (1..=libc::SIGRTMAX()).filter(|signal| !FAULTS.contains(signal)).filter_map(handler).all(
+        |action| {
+            let unhandled = [libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction);
+            unhandled || action.sa_flags & libc::SA_RESTART != 0
+        },
+    )
 }
 
 /// What the program does about a signal; `None` for those the C library keeps for itself.

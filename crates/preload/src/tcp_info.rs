@@ -1,10 +1,10 @@
 //! `struct tcp_info` of linux/tcp.h. Fields that the engine has no number for stay zero.
 
 use narrows_client::TcpInfo;
-use std::time::Duration;
+use std::{mem::offset_of, time::Duration};
 
-/// The whole structure as of Linux 6.7; programs that know less of it get that much.
-pub const LEN: usize = 248;
+/// The whole structure as the libc crate knows it; programs that know less of it get that much.
+pub const LEN: usize = size_of::<libc::tcp_info>();
 
 const OPTION_TIMESTAMPS: u8 = 1;
 const OPTION_SACK: u8 = 2;
@@ -36,49 +36,43 @@ pub fn encode(info: &TcpInfo) -> [u8; LEN] {
         (info.receive_window_scale, info.send_window_scale)
     };
 
-    let mut structure = Structure([0; LEN]);
-    structure.put(0, [info.state as u8]);
-    structure.put(2, [info.backoff]); // tcpi_retransmits: timeouts in a row
-    structure.put(4, [info.backoff]);
-    structure.put(5, [options]);
-    structure.put(6, [low & 0xf | high << 4]);
-    structure.put_u32(8, microseconds(info.retransmission_timeout));
-    structure.put_u32(16, mss);
-    structure.put_u32(20, info.receive_mss.into());
-    structure.put_u32(24, info.bytes_in_flight.div_ceil(mss)); // tcpi_unacked
-    structure.put_u32(68, microseconds(info.smoothed_rtt));
-    structure.put_u32(72, microseconds(info.rtt_variance));
-    structure.put_u32(76, threshold);
-    structure.put_u32(80, info.congestion_window / mss);
-    structure.put_u32(84, info.receive_mss.into()); // tcpi_advmss
-    structure.put_u32(100, saturated(info.retransmissions)); // tcpi_total_retrans
-    structure.put_u64(120, info.bytes_acknowledged);
-    structure.put_u64(128, info.bytes_received);
-    structure.put_u32(136, saturated(info.segments_sent));
-    structure.put_u32(140, saturated(info.segments_received));
-    structure.put_u32(148, microseconds(info.min_rtt));
-    structure.put_u64(200, info.bytes_sent);
-    structure.put_u64(208, info.bytes_retransmitted);
-    structure.put_u32(228, info.send_window);
-    structure.put_u32(232, info.receive_window);
-    structure.0
+    let mut structure = [0; LEN];
+    macro_rules! put {
+        ($field:ident, $value:expr) => {
+            let offset = offset_of!(libc::tcp_info, $field);
+            put(&mut structure, offset, $value.to_ne_bytes());
+        };
+    }
+    put!(tcpi_state, info.state as u8);
+    put!(tcpi_retransmits, info.backoff);
+    put!(tcpi_backoff, info.backoff);
+    put!(tcpi_options, options);
+    put!(tcpi_snd_rcv_wscale, low & 0xf | high << 4);
+    put!(tcpi_rto, microseconds(info.retransmission_timeout));
+    put!(tcpi_snd_mss, mss);
+    put!(tcpi_rcv_mss, u32::from(info.receive_mss));
+    put!(tcpi_unacked, info.bytes_in_flight.div_ceil(mss));
+    put!(tcpi_rtt, microseconds(info.smoothed_rtt));
+    put!(tcpi_rttvar, microseconds(info.rtt_variance));
+    put!(tcpi_snd_ssthresh, threshold);
+    put!(tcpi_snd_cwnd, info.congestion_window / mss);
+    put!(tcpi_advmss, u32::from(info.receive_mss));
+    put!(tcpi_total_retrans, saturated(info.retransmissions));
+    put!(tcpi_bytes_acked, info.bytes_acknowledged);
+    put!(tcpi_bytes_received, info.bytes_received);
+    put!(tcpi_segs_out, saturated(info.segments_sent));
+    put!(tcpi_segs_in, saturated(info.segments_received));
+    put!(tcpi_min_rtt, microseconds(info.min_rtt));
+    put!(tcpi_bytes_sent, info.bytes_sent);
+    put!(tcpi_bytes_retrans, info.bytes_retransmitted);
+    put!(tcpi_snd_wnd, info.send_window);
+    put!(tcpi_rcv_wnd, info.receive_window);
+    structure
 }
 
-struct Structure([u8; LEN]);
-
-impl Structure {
-    fn put<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) {
-        if let Some(field) = self.0.get_mut(offset..).and_then(|rest| rest.first_chunk_mut()) {
-            *field = bytes;
-        }
-    }
-
-    fn put_u32(&mut self, offset: usize, value: u32) {
-        self.put(offset, value.to_ne_bytes());
-    }
-
-    fn put_u64(&mut self, offset: usize, value: u64) {
-        self.put(offset, value.to_ne_bytes());
+fn put<const N: usize>(structure: &mut [u8; LEN], offset: usize, bytes: [u8; N]) {
+    if let Some(field) = structure.get_mut(offset..).and_then(|rest| rest.first_chunk_mut()) {
+        *field = bytes;
     }
 }
 
@@ -111,15 +105,16 @@ mod tests {
             rtt_variance: Duration::from_micros(75),
             retransmission_timeout: Duration::from_millis(204),
             bytes_in_flight: 1449,
+            bytes_sent: 1 << 40,
+            send_window: 65_536,
             retransmissions: 3,
             backoff: 1,
             ..TcpInfo::default()
         };
         let bytes = encode(&info);
-        assert!(size_of::<libc::tcp_info>() <= LEN);
-        // SAFETY: the structure is plain numbers, and as long or shorter.
+        // SAFETY: the structure is plain numbers, and as long.
         let parsed: libc::tcp_info =
-            unsafe { bytes.as_ptr().cast::<libc::tcp_info>().read_unaligned() };
+            unsafe { std::mem::transmute::<[u8; LEN], libc::tcp_info>(bytes) };
         assert_eq!(parsed.tcpi_state, 8);
         assert_eq!(parsed.tcpi_backoff, 1);
         assert_eq!(parsed.tcpi_options, 7);
@@ -132,5 +127,7 @@ mod tests {
         assert_eq!(parsed.tcpi_snd_cwnd, 10);
         assert_eq!(parsed.tcpi_advmss, 1460);
         assert_eq!(parsed.tcpi_total_retrans, 3);
+        assert_eq!(parsed.tcpi_bytes_sent, 1 << 40);
+        assert_eq!(parsed.tcpi_snd_wnd, 65_536);
     }
 }

@@ -45,7 +45,15 @@ struct Socket {
     remote: Option<SocketAddr>,
     listening: bool,
     options: Vec<SocketOption>,
+    /// Why it failed, until that was told.
     failure: Option<Error>,
+    failed: bool,
+}
+
+impl Socket {
+    fn fail(&mut self, why: Error) {
+        (self.failure, self.failed) = (Some(why), true);
+    }
 }
 
 #[derive(Default)]
@@ -159,6 +167,9 @@ impl State {
                 && matches!(request, Request::Bind { local } if other.local == Some(local))
         });
         let socket = sockets.get_mut(&cookie).ok_or(Error::NotASocket)?;
+        if socket.failed && request != Request::TakeError {
+            return Err(Error::NotASocket);
+        }
         let reply = match request {
             Request::Bind { local } => {
                 if in_use {
@@ -237,7 +248,7 @@ impl State {
             discard(&end, filler);
             send(&end, b"hello", SendFlags::NOSIGNAL).unwrap();
             if remote.port() == RESETS {
-                sockets.get_mut(&cookie).unwrap().failure = Some(Error::ConnectionReset);
+                sockets.get_mut(&cookie).unwrap().fail(Error::ConnectionReset);
             } else {
                 shutdown(&end, Shutdown::Write).unwrap();
                 sockets.get_mut(&cookie).unwrap().end = Some(end);
@@ -251,7 +262,7 @@ impl State {
             .and_then(|other| other.end.as_ref());
         let Some(listener) = listener else {
             // With the filler unread, the program sees that it failed.
-            sockets.get_mut(&cookie).unwrap().failure = Some(Error::ConnectionRefused);
+            sockets.get_mut(&cookie).unwrap().fail(Error::ConnectionRefused);
             return;
         };
         let (accepted, other_end, anchor) = pair();
