@@ -1,1 +1,64 @@
-//! To be written.
+//! The Narrows daemon: owns the network interfaces, runs the engine, and gives programs their
+//! sockets.
+//!
+//! | module | what is there |
+//! |---|---|
+//! | `startup` | from the configuration to a running worker, or to an error with nothing half done |
+//! | `event_loop` | one match over every source of events, and how the daemon waits |
+//! | `worker` | the shard, its devices, and a turn's work in its order |
+//! | `attachment` | a device and the interface it carries frames for |
+//! | `session`, `requests`, `control` | what programs and the operator ask |
+//! | `anchor`, `anchors`, `pair`, `accept`, `epitaph` | the descriptors that stand for sockets |
+//! | `authorize` | who may do what |
+//! | `config` | the configuration file |
+
+#![forbid(unsafe_code)]
+
+mod accept;
+mod anchor;
+mod anchors;
+mod attachment;
+mod authorize;
+mod clock;
+mod closer;
+mod config;
+mod control;
+mod epitaph;
+mod event_loop;
+mod metrics;
+mod options;
+mod pair;
+mod ping;
+mod requests;
+mod session;
+mod spin;
+mod startup;
+mod token;
+mod worker;
+
+pub use config::ConfigError;
+
+use std::path::PathBuf;
+
+/// How the daemon is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file; without one: a TAP interface `narrows0`, Narrows at 10.111.0.2/24
+    /// and the kernel at 10.111.0.1.
+    pub config: Option<PathBuf>,
+    /// Where programs reach the daemon.
+    pub socket: PathBuf,
+}
+
+/// Runs the daemon in the foreground, until SIGTERM, SIGINT or a request ends it.
+///
+/// Says on stderr which interfaces it has, and `narrows: ready, socket PATH` once programs can
+/// open sessions. At the end every connection is reset and the socket's file removed. An error
+/// means that nothing was started, or that the daemon can't go on.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    let mut daemon = startup::start(&options)?;
+    let result = event_loop::run(&mut daemon.worker, &mut daemon.poll, &mut daemon.signals);
+    daemon.worker.reset_all();
+    tracing::info!("ended");
+    Ok(result?)
+}

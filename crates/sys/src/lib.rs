@@ -12,3 +12,4 @@ pub mod random;
 pub mod receive_batch;
 pub mod send_batch;
 pub mod tun;
+pub mod socket;

@@ -1,0 +1,484 @@
+//! Anchors: the Unix socket pairs that stand for sockets in programs.
+//!
+//! The daemon keeps one end of each pair and pumps between it and the engine's rings, both ways,
+//! reading straight into the send ring's free space and writing straight from the receive ring.
+//! What the program does with its end shows at ours:
+//!
+//! | the program | our end | the engine |
+//! |---|---|---|
+//! | writes | bytes to read | sends them |
+//! | `shutdown(SHUT_WR)` | end of file | `ShutdownSend` |
+//! | closes its last copy | hang-up: what is left is read, then end of file | `Close` |
+//! | the same with bytes unread | hang-up, then ECONNRESET | `Abort` |
+//! | `shutdown(SHUT_RD)` | EPIPE when written to | received bytes are discarded |
+//!
+//! and what the engine says becomes:
+//!
+//! | the engine | our end |
+//! |---|---|
+//! | end of the peer's stream | `shutdown(SHUT_WR)` after the last byte |
+//! | the connection failed | closed after the last byte; why is kept as an epitaph |
+//!
+//! Before a connection is established the program must not find its anchor writable. So on
+//! `Connect` the daemon writes *filler* through the program's own end, and takes exactly as many
+//! bytes out again at ours when the handshake is done.
+//!
+//! Readiness is edge-triggered: `readable` and `writable` remember what was last seen. A read
+//! shorter than asked, or a write shorter than offered, ends it until the next event.
+
+use mio::{Interest, Registry, Token, event::Event, unix::SourceFd};
+use narrows_ipc::{AcceptRecord, message::Owner};
+use narrows_stack::{
+    Instant, Shard, SocketId,
+    request::{Error, Principal, Request},
+};
+use rustix::{
+    io::Errno,
+    net::{
+        RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recvmsg, sendmsg,
+    },
+};
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice, IoSliceMut},
+    net::SocketAddr,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    rc::Rc,
+};
+
+#[cfg(test)]
+mod tests {}
+
+/// Bytes moved by one system call: more than an anchor's kernel buffers hold, small enough to stay
+/// in the cache between ring and kernel.
+pub(crate) const CHUNK: usize = 256 << 10;
+
+/// SO_SNDBUF of a listener's pair, which the kernel doubles: each record takes 768 bytes of it, so
+/// that 64 can wait there.
+const LISTENER_BUFFER: usize = 64 * 768 / 2;
+
+/// Records that a listener's pair can hold at most, with some room for other kernels' accounts.
+pub(crate) const RECORDS_IN_FLIGHT: usize = 128;
+
+/// One socket of a program.
+#[derive(Debug)]
+pub(crate) struct Anchor {
+    pub socket: SocketId,
+    pub token: Token,
+    /// Of the program's end: what names the socket in requests.
+    pub cookie: u64,
+    /// Who made it, or made the listener it came from.
+    pub owner: Rc<Owner>,
+    /// For the epitaph.
+    pub local: SocketAddr,
+    pub state: State,
+    /// Is it in the list of those with work to do?
+    pub queued: bool,
+    end: OwnedFd,
+    /// The program's bytes, or their end, may be there to read.
+    readable: bool,
+    /// Nothing says that the program's end is full.
+    writable: bool,
+    /// Does the kernel tell us when our end becomes writable? Only wanted after it was full:
+    /// otherwise each read of the program would wake us.
+    watches_writable: bool,
+    /// The program sends no more: what is left, and then the end, can be read.
+    read_closed: bool,
+    /// No copy of the program's end is left, or both directions are shut down.
+    hung_up: bool,
+}
+
+/// What an anchor is, and what that state needs.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// Neither connected nor listening: bytes of the program stay where they are.
+    Fresh,
+    /// The handshake is under way and this much filler is in the pair.
+    Connecting {
+        filler: usize,
+    },
+    Open(Streams),
+    Listening(Backlog),
+}
+
+/// The two directions of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    from_program: FromProgram,
+    to_program: ToProgram,
+    /// The engine's side is gone; what it received still goes to the program.
+    failed: bool,
+    /// A program has it: bytes or a request came.
+    claimed: bool,
+    /// The listener it came from was closed with records unread.
+    stranded: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum FromProgram {
+    #[default]
+    Open,
+    Ended,
+    /// The program closed its end without having read everything.
+    Reset,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum ToProgram {
+    #[default]
+    Open,
+    /// The peer's stream ended, and the program was told.
+    Ended,
+    /// The program wants no more bytes.
+    Discarding,
+}
+
+/// A listener's accepted connections on their way to the program.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    /// The next to be sent, when the last try found no room.
+    pub held: Option<Held>,
+    /// The last ones sent, as many as can wait in the pair at most.
+    pub sent: VecDeque<SocketId>,
+}
+
+/// An accepted connection whose record could not be sent yet.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub socket: SocketId,
+    pub record: AcceptRecord,
+    pub program_end: OwnedFd,
+}
+
+/// How a connection's anchor ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The program let go.
+    Closed,
+    /// The program let go with bytes unread.
+    Reset,
+    /// The engine's side failed.
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// An event will say when there is more to do.
+    Wait,
+    /// The budget is spent, and there is more to do.
+    Again,
+    End(Ending),
+}
+
+/// What one [`Anchor::pump`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pumped {
+    pub to_program: usize,
+    pub from_program: usize,
+    pub next: Next,
+}
+
+/// Why a direction stopped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// The source has no more for now, or ended.
+    Dry,
+    /// The other side takes no more for now.
+    Full,
+    Budget,
+}
+
+impl Anchor {
+    /// Takes our `end` of a pair into use and has its events reported as `token`.
+    pub(crate) fn new(
+        registry: &Registry,
+        token: Token,
+        socket: SocketId,
+        cookie: u64,
+        owner: Rc<Owner>,
+        end: OwnedFd,
+    ) -> io::Result<Self> {
+        registry.register(&mut SourceFd(&end.as_raw_fd()), token, Interest::READABLE)?;
+        Ok(Self {
+            socket,
+            token,
+            cookie,
+            owner,
+            local: SocketAddr::from(([0, 0, 0, 0], 0)),
+            state: State::Fresh,
+            queued: false,
+            end,
+            readable: false,
+            writable: true,
+            watches_writable: false,
+            read_closed: false,
+            hung_up: false,
+        })
+    }
+
+    /// Its listener was closed with records unread: reset the connection when it hangs up, unless
+    /// somebody uses it first.
+    pub(crate) fn strand(&mut self) {
+        if let State::Open(streams) = &mut self.state {
+            streams.stranded = true;
+        }
+    }
+
+    /// A program has it and uses it.
+    pub(crate) fn claim(&mut self) {
+        if let State::Open(streams) = &mut self.state {
+            streams.claimed = true;
+        }
+    }
+
+    /// Notes what the kernel says of our end.
+    pub(crate) fn note(&mut self, event: &Event) {
+        self.readable |= event.is_readable() || event.is_read_closed();
+        self.writable |= event.is_writable();
+        self.read_closed |= event.is_read_closed();
+        self.hung_up |= event.is_read_closed() && event.is_write_closed();
+    }
+
+    /// The engine says that the connection is gone.
+    pub(crate) fn fail(&mut self) {
+        if let State::Open(streams) = &mut self.state {
+            streams.failed = true;
+        }
+    }
+
+    /// A handshake begins: `filler` through the program's end takes its writability away.
+    pub(crate) fn connecting(&mut self, program_end: BorrowedFd<'_>, filler: &[u8]) {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        // If it takes none, the program filled or shut down the socket itself.
+        let filler = rustix::net::send(program_end, filler, flags).unwrap_or(0);
+        self.state = State::Connecting { filler };
+    }
+
+    /// The handshake is done: takes the filler out.
+    pub(crate) fn connected(&mut self, scratch: &mut [u8]) {
+        let State::Connecting { filler } = self.state else { return };
+        let mut left = filler;
+        while left > 0 {
+            let len = left.min(scratch.len());
+            let Some(part) = scratch.get_mut(..len) else { break };
+            match receive(&self.end, &mut [IoSliceMut::new(part)]) {
+                Ok(count) if count > 0 => left -= count.min(left),
+                _ => break,
+            }
+        }
+        self.open();
+    }
+
+    /// A connection that is established from the start.
+    pub(crate) fn open(&mut self) {
+        self.state = State::Open(Streams::default());
+        // What the program wrote behind the filler made no new edge.
+        self.readable = true;
+    }
+
+    /// Keeps the number of records that wait in a listener's pair small: the others wait in the
+    /// engine's queue, where they count against the backlog.
+    pub(crate) fn listening(&mut self) -> io::Result<()> {
+        if !matches!(self.state, State::Listening(_)) {
+            rustix::net::sockopt::set_socket_send_buffer_size(&self.end, LISTENER_BUFFER)?;
+            self.state = State::Listening(Backlog::default());
+        }
+        Ok(())
+    }
+
+    /// Sends an accepted connection's record over a listener's anchor.
+    pub(crate) fn hand_over(&mut self, held: &Held) -> io::Result<()> {
+        let result = held.record.send(self.end.as_fd(), held.program_end.as_fd());
+        if matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            self.writable = false;
+        }
+        result
+    }
+
+    /// A listener's program let go: was a record still unread?
+    pub(crate) fn left_unread(&self) -> bool {
+        let mut byte = [0];
+        receive(&self.end, &mut [IoSliceMut::new(&mut byte)]) == Err(Errno::CONNRESET)
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    pub(crate) fn has_hung_up(&self) -> bool {
+        self.hung_up
+    }
+
+    /// Moves what can be moved, at most about `budget` bytes each way.
+    pub(crate) fn pump(&mut self, shard: &mut Shard, now: Instant, budget: usize) -> Pumped {
+        let mut pumped = Pumped { to_program: 0, from_program: 0, next: Next::Wait };
+        match self.state {
+            State::Open(_) => self.pump_streams(shard, now, budget, &mut pumped),
+            _ if self.hung_up => pumped.next = Next::End(Ending::Closed),
+            _ => {}
+        }
+        pumped
+    }
+
+    fn pump_streams(
+        &mut self,
+        shard: &mut Shard,
+        now: Instant,
+        budget: usize,
+        pumped: &mut Pumped,
+    ) {
+        let delivered = self.deliver(shard, now, budget, &mut pumped.to_program);
+        let collected = self.collect(shard, now, budget, &mut pumped.from_program);
+        let State::Open(streams) = &self.state else { return };
+        let program_listens = !self.hung_up && streams.to_program == ToProgram::Open;
+        pumped.next = if streams.from_program == FromProgram::Reset {
+            Next::End(Ending::Reset)
+        } else if streams.failed && (delivered == Stop::Dry || !program_listens) {
+            Next::End(Ending::Failed)
+        } else if self.hung_up && streams.from_program == FromProgram::Ended {
+            let never_taken = streams.stranded && !streams.claimed;
+            Next::End(if never_taken { Ending::Reset } else { Ending::Closed })
+        } else if delivered == Stop::Budget || collected == Stop::Budget {
+            Next::Again
+        } else {
+            Next::Wait
+        };
+    }
+
+    /// From the receive ring to the program.
+    fn deliver(
+        &mut self,
+        shard: &mut Shard,
+        now: Instant,
+        budget: usize,
+        moved: &mut usize,
+    ) -> Stop {
+        let State::Open(streams) = &mut self.state else { return Stop::Dry };
+        while streams.to_program != ToProgram::Ended {
+            if !self.writable {
+                return Stop::Full;
+            }
+            if *moved >= budget {
+                return Stop::Budget;
+            }
+            let mut offered = 0;
+            let result = shard.receive_with(now, self.socket, CHUNK, |bytes| {
+                offered = bytes.iter().map(|part| part.len()).sum();
+                if offered == 0 || streams.to_program == ToProgram::Discarding {
+                    return offered;
+                }
+                match send(&self.end, bytes) {
+                    Ok(sent) => {
+                        self.writable = sent == offered;
+                        sent
+                    }
+                    Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => {
+                        self.writable = false;
+                        0
+                    }
+                    Err(_) => {
+                        streams.to_program = ToProgram::Discarding;
+                        offered
+                    }
+                }
+            });
+            match result {
+                Ok(_) if offered == 0 => {
+                    // Fails only when the program has hung up, which is handled as such.
+                    let _ = rustix::net::shutdown(&self.end, Shutdown::Write);
+                    streams.to_program = ToProgram::Ended;
+                }
+                Ok(count) => *moved += count,
+                Err(Error::WouldBlock) => return Stop::Dry,
+                Err(_) => {
+                    streams.failed = true;
+                    return Stop::Dry;
+                }
+            }
+        }
+        Stop::Dry
+    }
+
+    /// From the program to the send ring.
+    fn collect(
+        &mut self,
+        shard: &mut Shard,
+        now: Instant,
+        budget: usize,
+        moved: &mut usize,
+    ) -> Stop {
+        let State::Open(streams) = &mut self.state else { return Stop::Dry };
+        while self.readable && !streams.failed && streams.from_program == FromProgram::Open {
+            if *moved >= budget {
+                return Stop::Budget;
+            }
+            let mut offered = 0;
+            let mut ended = FromProgram::Open;
+            let result = shard.send_with(now, self.socket, CHUNK, |room| {
+                offered = room.iter().map(|part| part.len()).sum();
+                if offered == 0 {
+                    return 0;
+                }
+                match receive(&self.end, room) {
+                    Ok(0) => {
+                        ended = FromProgram::Ended;
+                        0
+                    }
+                    Ok(count) => {
+                        // The end, once reported, makes no edge of its own.
+                        self.readable = count == offered || self.read_closed;
+                        streams.claimed = true;
+                        count
+                    }
+                    Err(Errno::AGAIN) => {
+                        self.readable = false;
+                        0
+                    }
+                    Err(_) => {
+                        ended = FromProgram::Reset;
+                        0
+                    }
+                }
+            });
+            match result {
+                Ok(_) if offered == 0 => return Stop::Full,
+                Ok(count) => *moved += count,
+                // The connection is failing, and an event is on its way.
+                Err(_) => return Stop::Full,
+            }
+            streams.from_program = ended;
+            if ended == FromProgram::Ended && !self.hung_up {
+                let request = Request::ShutdownSend { socket: self.socket };
+                if let Err(error) = shard.request(now, Principal::default(), request) {
+                    tracing::debug!(%error, "end of the program's stream");
+                }
+            }
+        }
+        Stop::Dry
+    }
+
+    /// Asks the kernel for word of writability while it is missing, and only then.
+    pub(crate) fn watch(&mut self, registry: &Registry) -> io::Result<()> {
+        let wanted = !self.writable;
+        if wanted == self.watches_writable {
+            return Ok(());
+        }
+        let interest =
+            if wanted { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        registry.reregister(&mut SourceFd(&self.end.as_raw_fd()), self.token, interest)?;
+        self.watches_writable = wanted;
+        Ok(())
+    }
+}
+
+fn receive(end: &OwnedFd, room: &mut [IoSliceMut<'_>]) -> Result<usize, Errno> {
+    let mut control = RecvAncillaryBuffer::default();
+    rustix::io::retry_on_intr(|| recvmsg(end, room, &mut control, RecvFlags::DONTWAIT))
+        .map(|received| received.bytes)
+}
+
+fn send(end: &OwnedFd, bytes: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    let mut control = SendAncillaryBuffer::default();
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    rustix::io::retry_on_intr(|| sendmsg(end, bytes, &mut control, flags))
+}

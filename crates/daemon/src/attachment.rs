@@ -1,0 +1,128 @@
+//! A device and the engine's interface that it carries frames for.
+
+use crate::token;
+use mio::{Interest, Registry, unix::SourceFd};
+use narrows_device::{Device, DeviceSpec, Guard};
+use narrows_stack::{Instant, InterfaceId, Shard, Sink};
+use narrows_wire::offload::TxOffload;
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+};
+
+/// Frames received in one turn from one device: one batch of system calls.
+const RECEIVE_BATCH: usize = 32;
+
+pub(crate) struct Attachment {
+    pub spec: DeviceSpec,
+    pub device: Device,
+    pub interface: InterfaceId,
+    index: usize,
+    /// Keeps the kernel's stack off our addresses; a TAP has no such stack.
+    _guard: Option<Guard>,
+    /// Frames may be waiting.
+    readable: bool,
+    /// Does the kernel tell us when the device becomes writable? Only while frames wait for it:
+    /// otherwise each frame that left would wake us.
+    watches_writable: bool,
+    /// The last call failed: said once, until one succeeds.
+    failing: bool,
+}
+
+impl Attachment {
+    pub(crate) fn new(
+        registry: &Registry,
+        index: usize,
+        spec: DeviceSpec,
+        device: Device,
+        guard: Option<Guard>,
+        interface: InterfaceId,
+    ) -> io::Result<Self> {
+        let raw = device.descriptor().as_raw_fd();
+        registry.register(&mut SourceFd(&raw), token::device(index), Interest::READABLE)?;
+        Ok(Self {
+            spec,
+            device,
+            interface,
+            index,
+            _guard: guard,
+            readable: true,
+            watches_writable: false,
+            failing: false,
+        })
+    }
+
+    /// Did the last calls succeed? A device fails while the kernel's interface is down.
+    pub(crate) fn is_up(&self) -> bool {
+        !self.failing
+    }
+
+    /// The descriptor became readable, or writable.
+    pub(crate) fn note(&mut self) {
+        self.readable = true;
+    }
+
+    /// Hands waiting frames to the engine, one batch; true: more may be waiting.
+    pub(crate) fn receive(&mut self, shard: &mut Shard, now: Instant) -> bool {
+        if !self.readable {
+            return false;
+        }
+        let interface = self.interface;
+        let result = self.device.receive(RECEIVE_BATCH, |frame, offload| {
+            shard.receive(now, interface, frame, offload);
+        });
+        match result {
+            Ok(received) => self.readable = received.more,
+            Err(_) => self.readable = false,
+        }
+        self.report(result.map(drop), "receive");
+        self.readable
+    }
+
+    /// Gives the device what the engine has to send; true: the engine has more, and the device
+    /// room for it.
+    pub(crate) fn transmit(&mut self, shard: &mut Shard, now: Instant) -> bool {
+        let mut sink = DeviceSink(&mut self.device);
+        let more = shard.poll_transmit(now, self.interface, &mut sink);
+        let result = self.device.flush();
+        self.report(result, "send");
+        more && self.device.has_room()
+    }
+
+    /// Asks for word of writability while frames wait for it, and only then.
+    pub(crate) fn watch(&mut self, registry: &Registry) -> io::Result<()> {
+        let wanted = self.device.is_blocked();
+        if wanted == self.watches_writable {
+            return Ok(());
+        }
+        let interest =
+            if wanted { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let raw = self.device.descriptor().as_fd().as_raw_fd();
+        registry.reregister(&mut SourceFd(&raw), token::device(self.index), interest)?;
+        self.watches_writable = wanted;
+        Ok(())
+    }
+
+    fn report(&mut self, result: io::Result<()>, what: &str) {
+        match result {
+            Ok(()) => self.failing = false,
+            Err(error) if !self.failing => {
+                tracing::warn!(device = self.device.name(), %error, "can't {what}");
+                self.failing = true;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+struct DeviceSink<'a>(&'a mut Device);
+
+impl Sink for DeviceSink<'_> {
+    fn has_room(&self) -> bool {
+        self.0.has_room()
+    }
+
+    fn send(&mut self, offload: TxOffload, header: &[u8], payload: [&[u8]; 2]) {
+        self.0.send(offload, header, payload);
+    }
+}

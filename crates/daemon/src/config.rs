@@ -1,0 +1,447 @@
+//! The configuration file: TOML in, checked [`Configuration`] out, or an error that names the file,
+//! the line and what to write instead.
+//!
+//! Everything that can be known to be wrong is found here, before a device is opened or a socket
+//! made: unknown keys, addresses that can't be a host's, one address or network on two interfaces,
+//! one device under two interfaces, devices that aren't there, addresses the kernel has itself.
+
+use narrows_device::{DeviceSpec, link::Link};
+use narrows_wire::address::Prefix;
+use serde::Deserialize;
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    ops::Range,
+    path::{Path, PathBuf},
+};
+use toml::Spanned;
+
+#[cfg(test)]
+mod tests;
+
+/// What the daemon does: interfaces, and routes beside those that their addresses imply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Configuration {
+    pub interfaces: Vec<InterfaceConfig>,
+    pub routes: Vec<RouteConfig>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct InterfaceConfig {
+    pub name: String,
+    pub device: DeviceSpec,
+    /// IPv4, each with the prefix length of its network.
+    pub addresses: Vec<Prefix>,
+    /// What the kernel gets on its side of a TAP.
+    pub kernel: Option<(Ipv4Addr, u8)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RouteConfig {
+    /// Host bits cleared.
+    pub to: Prefix,
+    pub via: Option<Ipv4Addr>,
+    /// Index into [`Configuration::interfaces`].
+    pub interface: usize,
+}
+
+/// Why a configuration can't be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    file: PathBuf,
+    /// Counted from 1.
+    line: usize,
+    message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}: {}", self.file.display(), self.line, self.message)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The longest interface name, as in the kernel (IFNAMSIZ less its NUL).
+const MAX_NAME: usize = 15;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    interface: Vec<Spanned<InterfaceTable>>,
+    #[serde(default)]
+    route: Vec<Spanned<RouteTable>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InterfaceTable {
+    name: Spanned<String>,
+    device: Spanned<String>,
+    address: Spanned<Vec<Spanned<String>>>,
+    kernel: Option<Spanned<String>>,
+    zone: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RouteTable {
+    to: Spanned<String>,
+    via: Option<Spanned<String>>,
+    interface: Option<Spanned<String>>,
+}
+
+impl Configuration {
+    /// What runs without a file: a TAP with the kernel at its other end.
+    pub(crate) fn without_file() -> Self {
+        let address = IpAddr::V4(Ipv4Addr::new(10, 111, 0, 2));
+        Self {
+            interfaces: vec![InterfaceConfig {
+                name: "narrows0".into(),
+                device: DeviceSpec::Tap("narrows0".into()),
+                addresses: Prefix::new(address, 24).into_iter().collect(),
+                kernel: Some((Ipv4Addr::new(10, 111, 0, 1), 24)),
+            }],
+            routes: Vec::new(),
+        }
+    }
+
+    /// Checks `text`, read from `file`, on a machine whose kernel has `links`.
+    pub(crate) fn parse(file: &Path, text: &str, links: &[Link]) -> Result<Self, ConfigError> {
+        let checker = Checker { file, text, links };
+        let tables: File = toml::from_str(text).map_err(|error| {
+            checker.error(error.span().unwrap_or(0..0), error.message().to_owned())
+        })?;
+        let mut configuration = Self { interfaces: Vec::new(), routes: Vec::new() };
+        if tables.interface.is_empty() {
+            return Err(checker
+                .error(0..0, "no interface: write [[interface]] with name, device and address"));
+        }
+        for table in &tables.interface {
+            let interface = checker.interface(&configuration.interfaces, table.get_ref())?;
+            configuration.interfaces.push(interface);
+        }
+        for table in &tables.route {
+            let route = checker.route(&configuration, table)?;
+            configuration.routes.push(route);
+        }
+        Ok(configuration)
+    }
+}
+
+/// One file being checked.
+struct Checker<'a> {
+    file: &'a Path,
+    text: &'a str,
+    links: &'a [Link],
+}
+
+impl Checker<'_> {
+    fn error(&self, span: Range<usize>, message: impl Into<String>) -> ConfigError {
+        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        ConfigError { file: self.file.into(), line, message: message.into() }
+    }
+
+    fn interface(
+        &self,
+        earlier: &[InterfaceConfig],
+        table: &InterfaceTable,
+    ) -> Result<InterfaceConfig, ConfigError> {
+        let name = self.name(earlier, &table.name)?;
+        let device = self.device(earlier, &table.device)?;
+        let mut interface = InterfaceConfig { name, device, addresses: Vec::new(), kernel: None };
+        for text in table.address.get_ref() {
+            let prefix = self.own_address(earlier, &interface, text)?;
+            interface.addresses.push(prefix);
+        }
+        if interface.addresses.is_empty() {
+            return Err(self.error(
+                table.address.span(),
+                "an interface needs an address: write address = [\"10.0.0.2/24\"]",
+            ));
+        }
+        if let Some(text) = &table.kernel {
+            interface.kernel = Some(self.kernel_address(&interface, text)?);
+        }
+        if let Some(zone) = table.zone.as_ref().filter(|zone| zone.get_ref() != "public") {
+            let message =
+                format!("no zone \"{}\": write zone = \"public\", or leave it out", zone.get_ref());
+            return Err(self.error(zone.span(), message));
+        }
+        Ok(interface)
+    }
+
+    fn name(
+        &self,
+        earlier: &[InterfaceConfig],
+        name: &Spanned<String>,
+    ) -> Result<String, ConfigError> {
+        let text = name.get_ref();
+        let fits = (1..=MAX_NAME).contains(&text.len());
+        if !fits || !text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+            let message = format!(
+                "\"{text}\" is not an interface name: write 1 to {MAX_NAME} letters, digits, '-', \
+                 '_' or '.'"
+            );
+            return Err(self.error(name.span(), message));
+        }
+        if text == "lo" {
+            let message = "\"lo\" is the loopback interface, always there: write another name";
+            return Err(self.error(name.span(), message));
+        }
+        if earlier.iter().any(|interface| interface.name == *text) {
+            let message = format!("a second interface \"{text}\": write another name");
+            return Err(self.error(name.span(), message));
+        }
+        Ok(text.clone())
+    }
+
+    fn device(
+        &self,
+        earlier: &[InterfaceConfig],
+        text: &Spanned<String>,
+    ) -> Result<DeviceSpec, ConfigError> {
+        let device = DeviceSpec::parse(text.get_ref())
+            .map_err(|error| self.error(text.span(), error.to_string()))?;
+        if let Some(other) = earlier.iter().find(|other| other.device.name() == device.name()) {
+            let message = format!(
+                "device {} is interface \"{}\" already: write another device, or put both \
+                 addresses there",
+                device.name(),
+                other.name
+            );
+            return Err(self.error(text.span(), message));
+        }
+        let present = self.links.iter().any(|link| link.name == device.name());
+        if matches!(device, DeviceSpec::Packet(_)) && !present {
+            let names: Vec<_> = self.links.iter().map(|link| link.name.as_str()).collect();
+            let message = format!(
+                "no device {}: write packet: and one of {}",
+                device.name(),
+                names.join(", ")
+            );
+            return Err(self.error(text.span(), message));
+        }
+        Ok(device)
+    }
+
+    /// An address of ours: a host's, on no other interface and not the kernel's.
+    fn own_address(
+        &self,
+        earlier: &[InterfaceConfig],
+        interface: &InterfaceConfig,
+        text: &Spanned<String>,
+    ) -> Result<Prefix, ConfigError> {
+        let prefix = self.host_address(text)?;
+        let address = prefix.address();
+        for other in earlier.iter().chain([interface]) {
+            if other.addresses.iter().any(|own| own.address() == address) {
+                let message = format!(
+                    "{address} is the address of interface \"{}\" already: write another",
+                    other.name
+                );
+                return Err(self.error(text.span(), message));
+            }
+        }
+        for other in earlier {
+            if other.addresses.iter().any(|own| own.network() == prefix.network()) {
+                let message = format!(
+                    "{} is the network of interface \"{}\" already: write an address of another \
+                     network",
+                    text_of(prefix.network()),
+                    other.name
+                );
+                return Err(self.error(text.span(), message));
+            }
+        }
+        let holds =
+            |link: &&Link| link.addresses.iter().any(|(own, _)| IpAddr::V4(*own) == address);
+        if let Some(link) = self.links.iter().find(holds) {
+            let message = format!(
+                "{address} is the kernel's own address on {}: write one that nobody has",
+                link.name
+            );
+            return Err(self.error(text.span(), message));
+        }
+        Ok(prefix)
+    }
+
+    fn kernel_address(
+        &self,
+        interface: &InterfaceConfig,
+        text: &Spanned<String>,
+    ) -> Result<(Ipv4Addr, u8), ConfigError> {
+        if !matches!(interface.device, DeviceSpec::Tap(_)) {
+            let message = format!(
+                "kernel is for tap devices: leave it out, {} has the kernel's own addresses",
+                interface.device.name()
+            );
+            return Err(self.error(text.span(), message));
+        }
+        let prefix = self.host_address(text)?;
+        if interface.addresses.iter().any(|own| own.address() == prefix.address()) {
+            let message =
+                format!("{} is both ours and the kernel's: write another", prefix.address());
+            return Err(self.error(text.span(), message));
+        }
+        match prefix.address() {
+            IpAddr::V4(address) => Ok((address, prefix.length())),
+            IpAddr::V6(_) => Err(self.not_an_address(text)),
+        }
+    }
+
+    /// An IPv4 address that one host can have, with its prefix length.
+    fn host_address(&self, text: &Spanned<String>) -> Result<Prefix, ConfigError> {
+        let (address, length) =
+            split_prefix(text.get_ref()).ok_or_else(|| self.not_an_address(text))?;
+        let Some(length) = length else {
+            let message = format!("no prefix length: write \"{address}/24\" or the like");
+            return Err(self.error(text.span(), message));
+        };
+        let refuse = |what: &str| {
+            let message = format!("{address} {what}: write a host's address, as \"10.0.0.2/24\"");
+            Err(self.error(text.span(), message))
+        };
+        let prefix = Prefix::new(IpAddr::V4(address), length).filter(|_| length > 0);
+        let Some(prefix) = prefix else {
+            let message = format!("prefix length {length}: write 1 to 32");
+            return Err(self.error(text.span(), message));
+        };
+        if address.octets()[0] == 0 || address.octets()[0] >= 240 {
+            return refuse("can't be a host's");
+        }
+        if address.is_multicast() {
+            return refuse("is multicast");
+        }
+        if address.is_loopback() {
+            return refuse("is loopback, always there");
+        }
+        // RFC 3021: /31 has neither a network nor a broadcast address.
+        if length < 31 && prefix.network().address() == prefix.address() {
+            return refuse("is the network's own");
+        }
+        if prefix.broadcast() == Some(prefix.address()) {
+            return refuse("is the network's broadcast address");
+        }
+        Ok(prefix)
+    }
+
+    fn not_an_address(&self, text: &Spanned<String>) -> ConfigError {
+        let message = format!(
+            "\"{}\" is not an IPv4 address with a prefix length: write as \"10.0.0.2/24\"",
+            text.get_ref()
+        );
+        self.error(text.span(), message)
+    }
+
+    fn route(
+        &self,
+        configuration: &Configuration,
+        table: &Spanned<RouteTable>,
+    ) -> Result<RouteConfig, ConfigError> {
+        let span = table.span();
+        let table = table.get_ref();
+        let to = self.destination(&table.to)?;
+        if configuration.routes.iter().any(|route| route.to == to) {
+            let message = format!("a second route to {}: leave one out", text_of(to));
+            return Err(self.error(table.to.span(), message));
+        }
+        let named = match &table.interface {
+            Some(name) => Some(self.interface_named(configuration, name)?),
+            None => None,
+        };
+        let Some(text) = &table.via else {
+            let message = "where to? write via = \"ADDRESS\" or interface = \"NAME\"";
+            let interface = named.ok_or_else(|| self.error(span, message))?;
+            return Ok(RouteConfig { to, via: None, interface });
+        };
+        let via: Ipv4Addr = text.get_ref().parse().map_err(|_| {
+            let message =
+                format!("\"{}\" is not an IPv4 address: write as \"10.0.0.1\"", text.get_ref());
+            self.error(text.span(), message)
+        })?;
+        let on_link = |interface: &InterfaceConfig| {
+            interface.addresses.iter().any(|own| own.contains(IpAddr::V4(via)))
+        };
+        let found = configuration
+            .interfaces
+            .iter()
+            .enumerate()
+            .find(|(index, interface)| named.is_none_or(|n| n == *index) && on_link(interface));
+        let Some((interface, config)) = found else {
+            let networks: Vec<_> = configuration
+                .interfaces
+                .iter()
+                .flat_map(|interface| &interface.addresses)
+                .map(|own| text_of(own.network()))
+                .collect();
+            let message = format!(
+                "no interface reaches the gateway {via}: write one inside {}",
+                networks.join(", ")
+            );
+            return Err(self.error(text.span(), message));
+        };
+        if config.addresses.iter().any(|own| own.address() == IpAddr::V4(via)) {
+            let message = format!("{via} is our own address: write the gateway's");
+            return Err(self.error(text.span(), message));
+        }
+        Ok(RouteConfig { to, via: Some(via), interface })
+    }
+
+    fn destination(&self, text: &Spanned<String>) -> Result<Prefix, ConfigError> {
+        if text.get_ref() == "default" {
+            return Ok(default_route());
+        }
+        let prefix = split_prefix(text.get_ref())
+            .and_then(|(address, length)| Prefix::new(address.into(), length.unwrap_or(32)));
+        let Some(prefix) = prefix else {
+            let message = format!(
+                "\"{}\" is not a destination: write \"default\" or as \"10.2.0.0/16\"",
+                text.get_ref()
+            );
+            return Err(self.error(text.span(), message));
+        };
+        if prefix.network() != prefix {
+            let message = format!(
+                "{} has host bits set: write \"{}\"",
+                text_of(prefix),
+                text_of(prefix.network())
+            );
+            return Err(self.error(text.span(), message));
+        }
+        Ok(prefix)
+    }
+
+    fn interface_named(
+        &self,
+        configuration: &Configuration,
+        name: &Spanned<String>,
+    ) -> Result<usize, ConfigError> {
+        let found = configuration.interfaces.iter().position(|other| other.name == *name.get_ref());
+        found.ok_or_else(|| {
+            let names: Vec<_> =
+                configuration.interfaces.iter().map(|other| other.name.as_str()).collect();
+            let message =
+                format!("no interface \"{}\": write one of {}", name.get_ref(), names.join(", "));
+            self.error(name.span(), message)
+        })
+    }
+}
+
+fn split_prefix(text: &str) -> Option<(Ipv4Addr, Option<u8>)> {
+    match text.split_once('/') {
+        Some((address, length)) => Some((address.parse().ok()?, Some(length.parse().ok()?))),
+        None => Some((text.parse().ok()?, None)),
+    }
+}
+
+fn default_route() -> Prefix {
+    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    Prefix::new(any, 0).expect("a length of 0 fits every family")
+}
+
+pub(crate) fn text_of(prefix: Prefix) -> String {
+    format!("{}/{}", prefix.address(), prefix.length())
+}

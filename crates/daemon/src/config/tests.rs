@@ -1,0 +1,170 @@
+use super::*;
+use narrows_wire::address::MacAddr;
+
+fn links() -> Vec<Link> {
+    let link = |index, name: &str, addresses: &[(Ipv4Addr, u8)]| Link {
+        index,
+        name: name.into(),
+        mac: Some(MacAddr([2, 0, 0, 0, 0, 1])),
+        mtu: 1500,
+        up: true,
+        addresses: addresses.to_vec(),
+    };
+    vec![
+        link(1, "lo", &[(Ipv4Addr::LOCALHOST, 8)]),
+        link(2, "eth0", &[(Ipv4Addr::new(192, 0, 2, 7), 24)]),
+        link(3, "eth1", &[]),
+    ]
+}
+
+fn parse(text: &str) -> Result<Configuration, String> {
+    Configuration::parse(Path::new("narrows.toml"), text, &links()).map_err(|e| e.to_string())
+}
+
+fn prefix(text: &str) -> Prefix {
+    let (address, length) = split_prefix(text).expect("a prefix");
+    Prefix::new(address.into(), length.expect("a length")).expect("a length that fits")
+}
+
+const LAN: &str =
+    "[[interface]]\nname = \"lan\"\ndevice = \"packet:eth1\"\naddress = [\"10.0.0.2/24\"]\n";
+
+#[test]
+fn a_whole_file() {
+    let text = r#"
+        # comment
+        [[interface]]
+        name = "lan"
+        device = "packet:eth1"
+        address = ["10.0.0.2/24", "10.0.0.3/24"]
+        zone = "public"
+
+        [[interface]]
+        name = "host"
+        device = "tap:narrows7"
+        address = ["10.112.0.2/31"]
+        kernel = "10.112.0.3/31"
+
+        [[route]]
+        to = "default"
+        via = "10.0.0.1"
+
+        [[route]]
+        to = "10.9.0.0/16"
+        interface = "host"
+    "#;
+    let expected = Configuration {
+        interfaces: vec![
+            InterfaceConfig {
+                name: "lan".into(),
+                device: DeviceSpec::Packet("eth1".into()),
+                addresses: vec![prefix("10.0.0.2/24"), prefix("10.0.0.3/24")],
+                kernel: None,
+            },
+            InterfaceConfig {
+                name: "host".into(),
+                device: DeviceSpec::Tap("narrows7".into()),
+                addresses: vec![prefix("10.112.0.2/31")],
+                kernel: Some((Ipv4Addr::new(10, 112, 0, 3), 31)),
+            },
+        ],
+        routes: vec![
+            RouteConfig {
+                to: prefix("0.0.0.0/0"),
+                via: Some(Ipv4Addr::new(10, 0, 0, 1)),
+                interface: 0,
+            },
+            RouteConfig { to: prefix("10.9.0.0/16"), via: None, interface: 1 },
+        ],
+    };
+    assert_eq!(parse(text), Ok(expected));
+}
+
+#[test]
+fn each_error_names_the_line_and_what_to_write() {
+    let second = |device: &str, address: &str| {
+        format!(
+            "{LAN}[[interface]]\nname = \"b\"\ndevice = \"{device}\"\naddress = [\"{address}\"]"
+        )
+    };
+    let address = |text: &str| LAN.replace("10.0.0.2/24", text);
+    let route = |text: &str| format!("{LAN}[[route]]\n{text}");
+    let cases = [
+        ("", "narrows.toml:1: no interface: write [[interface]]"),
+        ("[[interface]\n", "narrows.toml:1: "),
+        (&LAN.replace("address", "adress"), "narrows.toml:4: unknown field `adress`, expected"),
+        ("speed = 3", "narrows.toml:1: unknown field `speed`, expected"),
+        (&LAN.replace("device = \"packet:eth1\"\n", ""), "narrows.toml:1: missing field `device`"),
+        (&LAN.replace("\"lan\"", "7"), "narrows.toml:2: invalid type: integer `7`"),
+        (&LAN.replace("lan", "my lan"), "narrows.toml:2: \"my lan\" is not an interface name"),
+        (&LAN.replace("lan", "lo"), "narrows.toml:2: \"lo\" is the loopback interface"),
+        (&LAN.replace("packet:eth1", "eth1"), "narrows.toml:3: unknown device \"eth1\": write"),
+        (&LAN.replace("eth1", "eth9"), "narrows.toml:3: no device eth9: write packet: and one of"),
+        (&format!("{LAN}zone = \"vault\""), "narrows.toml:5: no zone \"vault\": write"),
+        (&format!("{LAN}kernel = \"10.0.0.9/24\""), "narrows.toml:5: kernel is for tap devices"),
+        (&address("10.0.0.2"), "narrows.toml:4: no prefix length: write \"10.0.0.2/24\""),
+        (&address("10.0.0.256/24"), "narrows.toml:4: \"10.0.0.256/24\" is not an IPv4 address"),
+        (&address("fe80::1/64"), "narrows.toml:4: \"fe80::1/64\" is not an IPv4 address"),
+        (&address("10.0.0.2/33"), "narrows.toml:4: prefix length 33: write 1 to 32"),
+        (&address("10.0.0.2/0"), "narrows.toml:4: prefix length 0: write 1 to 32"),
+        (&address("10.0.0.0/24"), "narrows.toml:4: 10.0.0.0 is the network's own: write"),
+        (&address("10.0.0.255/24"), "narrows.toml:4: 10.0.0.255 is the network's broadcast"),
+        (&address("224.0.0.1/24"), "narrows.toml:4: 224.0.0.1 is multicast: write"),
+        (&address("127.0.0.2/8"), "narrows.toml:4: 127.0.0.2 is loopback"),
+        (&address("0.1.2.3/8"), "narrows.toml:4: 0.1.2.3 can't be a host's"),
+        (&address("255.255.255.255/32"), "narrows.toml:4: 255.255.255.255 can't be a host's"),
+        (&address("192.0.2.7/24"), "narrows.toml:4: 192.0.2.7 is the kernel's own address on eth0"),
+        (&LAN.replace("[\"10.0.0.2/24\"]", "[]"), "narrows.toml:4: an interface needs an address"),
+        (
+            &LAN.replace("]\n", ", \"10.0.0.2/24\"]\n")
+                .replace("[[interface], \"10.0.0.2/24\"]", "[[interface]]"),
+            "narrows.toml:4: 10.0.0.2 is the address of interface \"lan\" already",
+        ),
+        (&format!("{LAN}{LAN}"), "narrows.toml:6: a second interface \"lan\": write another name"),
+        (&second("packet:eth1", "10.1.0.2/24"), "narrows.toml:7: device eth1 is interface \"lan\""),
+        (&second("packet:eth0", "10.0.0.2/8"), "narrows.toml:8: 10.0.0.2 is the address of"),
+        (&second("packet:eth0", "10.0.0.9/24"), "narrows.toml:8: 10.0.0.0/24 is the network of"),
+        (&route("via = \"10.0.0.1\""), "narrows.toml:5: missing field `to`"),
+        (&route("to = \"default\""), "narrows.toml:5: where to? write via"),
+        (
+            &route("to = \"10.2.0.1/16\"\nvia = \"10.0.0.1\""),
+            "narrows.toml:6: 10.2.0.1/16 has host bits set: write \"10.2.0.0/16\"",
+        ),
+        (
+            &route("to = \"all\"\nvia = \"10.0.0.1\""),
+            "narrows.toml:6: \"all\" is not a destination",
+        ),
+        (&route("to = \"default\"\nvia = \"x\""), "narrows.toml:7: \"x\" is not an IPv4 address"),
+        (
+            &route("to = \"default\"\nvia = \"10.1.0.1\""),
+            "narrows.toml:7: no interface reaches the gateway 10.1.0.1: write one inside 10.0.0.0/24",
+        ),
+        (
+            &route("to = \"default\"\nvia = \"10.0.0.2\""),
+            "narrows.toml:7: 10.0.0.2 is our own address",
+        ),
+        (
+            &route("to = \"default\"\ninterface = \"wan\""),
+            "narrows.toml:7: no interface \"wan\": write one of lan",
+        ),
+        (
+            &route(
+                "to = \"default\"\nvia = \"10.0.0.1\"\n[[route]]\nto = \"default\"\nvia = \"10.0.0.9\"",
+            ),
+            "narrows.toml:9: a second route to 0.0.0.0/0",
+        ),
+    ];
+    for (text, expected) in cases {
+        let error = parse(text).expect_err(text);
+        assert!(error.starts_with(expected), "{text}\n got: {error}\nwant: {expected}");
+    }
+}
+
+#[test]
+fn without_a_file_the_kernel_is_on_the_same_network() {
+    let configuration = Configuration::without_file();
+    let interface = &configuration.interfaces[0];
+    let (kernel, length) = interface.kernel.expect("an address for the kernel");
+    assert_eq!(length, interface.addresses[0].length());
+    assert!(interface.addresses[0].contains(IpAddr::V4(kernel)));
+}

@@ -1,0 +1,193 @@
+//! What the operator asks: reports, ping, and the daemon's end.
+
+use crate::{options, ping::Echo, session::Outcome, worker::Worker};
+use mio::Token;
+use narrows_ipc::{
+    Answer, Error, Reply, Request,
+    codec::{self, MAX_PACKET},
+    message::{DropRow, LinkRow, NeighborRow, RouteRow, SocketRow, Statistics},
+};
+use narrows_stack::{
+    InterfaceId,
+    counters::Counters,
+    request::{SocketInfo, SocketKind},
+    table::neighbor::NeighborState,
+};
+use std::net::IpAddr;
+
+/// Bytes of rows in one reply: a packet, with room for what is around them.
+const PAGE: usize = MAX_PACKET - 64;
+
+pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Outcome {
+    Outcome::Answer(match request {
+        Request::Sockets { after } => Ok(sockets(worker, after)),
+        Request::Statistics => Ok(Reply::Statistics(statistics(worker))),
+        Request::Links => Ok(Reply::Links(page(links(worker)))),
+        Request::Routes => Ok(Reply::Routes(page(routes(worker)))),
+        Request::Neighbors => Ok(Reply::Neighbors(page(neighbors(worker)))),
+        Request::Ping { destination, sequence, payload_len, timeout } => {
+            let echo = Echo { destination, sequence, payload_len, timeout };
+            match ping(worker, token, echo) {
+                Ok(()) => return Outcome::Pending,
+                Err(error) => Err(error),
+            }
+        }
+        Request::Stop => stop(worker, token),
+        _ => Err(Error::BadMessage),
+    })
+}
+
+fn ping(worker: &mut Worker, token: Token, echo: Echo) -> Result<(), Error> {
+    let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
+    let principal = session.principal();
+    worker.pings.send(&mut worker.shard, &worker.clock, token, principal, echo)
+}
+
+fn stop(worker: &mut Worker, token: Token) -> Answer {
+    let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
+    worker.policy.stop(&session.owner)?;
+    tracing::info!(pid = session.owner.pid, "asked to stop");
+    worker.stopping = true;
+    Ok(Reply::Done)
+}
+
+/// As many as fit into one reply.
+fn page<T: serde::Serialize>(rows: impl Iterator<Item = T>) -> Vec<T> {
+    let mut left = PAGE;
+    rows.map_while(|row| {
+        left = left.checked_sub(codec::encoded_len(&row))?;
+        Some(row)
+    })
+    .collect()
+}
+
+/// Rows are numbered by their place in the engine's report.
+fn sockets(worker: &Worker, after: u64) -> Reply {
+    let now = worker.clock.now();
+    let skip = usize::try_from(after).unwrap_or(usize::MAX);
+    let mut rest = (after + 1..).zip(worker.shard.sockets(now).skip(skip)).peekable();
+    let mut left = PAGE;
+    let mut rows = Vec::new();
+    while let Some((id, info)) = rest.peek() {
+        let row = socket_row(worker, *id, info);
+        let Some(fewer) = left.checked_sub(codec::encoded_len(&row)) else { break };
+        left = fewer;
+        rows.push(row);
+        rest.next();
+    }
+    let more = rest.peek().is_some();
+    Reply::Sockets { rows, more }
+}
+
+fn socket_row(worker: &Worker, id: u64, info: &SocketInfo) -> SocketRow {
+    let owner = info.id.and_then(|socket| worker.anchors.get(socket));
+    let protocol = match info.kind {
+        SocketKind::Tcp => "tcp",
+        SocketKind::Udp => "udp",
+        SocketKind::Ping => "icmp",
+    };
+    SocketRow {
+        id,
+        protocol: protocol.into(),
+        local: info.local,
+        remote: info.remote,
+        state: options::tcp_state(info.state),
+        receive_queue: info.receive_queue as u64,
+        send_queue: info.send_queue as u64,
+        owner: owner.map(|anchor| (*anchor.owner).clone()),
+        tcp: info.tcp.as_ref().map(|_| Box::new(options::tcp_info(info))),
+    }
+}
+
+fn statistics(worker: &Worker) -> Statistics {
+    let counters = worker.shard.counters();
+    let mut rows: Vec<_> = engine_rows(counters).into();
+    rows.push(("buffered-bytes", worker.shard.buffered_bytes() as u64));
+    rows.push(("daemon-sessions", worker.sessions.len() as u64));
+    rows.push(("daemon-anchors", worker.anchors.len() as u64));
+    rows.extend(worker.metrics.rows());
+    let drops = counters.drops().map(|(reason, count)| {
+        let (name, meaning) = reason.describe();
+        DropRow { name: name.into(), meaning: meaning.into(), count }
+    });
+    Statistics {
+        counters: rows.into_iter().map(|(name, value)| (name.into(), value)).collect(),
+        drops: drops.collect(),
+    }
+}
+
+fn engine_rows(counters: &Counters) -> [(&'static str, u64); 10] {
+    [
+        ("frames-received", counters.frames_received),
+        ("frames-sent", counters.frames_sent),
+        ("bytes-received", counters.bytes_received),
+        ("bytes-sent", counters.bytes_sent),
+        ("tcp-segments-received", counters.tcp_segments_received),
+        ("tcp-segments-sent", counters.tcp_segments_sent),
+        ("tcp-retransmissions", counters.tcp_retransmissions),
+        ("tcp-connections-opened", counters.tcp_connections_opened),
+        ("tcp-connections-accepted", counters.tcp_connections_accepted),
+        ("tcp-resets-sent", counters.tcp_resets_sent),
+    ]
+}
+
+fn links(worker: &Worker) -> impl Iterator<Item = LinkRow> {
+    worker.shard.interfaces().map(|(id, interface)| {
+        let attachment = worker.attachments.iter().find(|attachment| attachment.interface == id);
+        let settings = &interface.settings;
+        LinkRow {
+            id: id.0,
+            name: settings.name.clone(),
+            device: attachment.map_or("loopback".into(), |attachment| attachment.spec.to_string()),
+            mac: settings.mac.0,
+            mtu: settings.mtu.into(),
+            addresses: interface
+                .addresses
+                .iter()
+                .map(|prefix| (prefix.address(), prefix.length()))
+                .collect(),
+            up: attachment.is_none_or(|attachment| attachment.is_up()),
+        }
+    })
+}
+
+fn routes(worker: &Worker) -> impl Iterator<Item = RouteRow> {
+    worker.shard.routes().map(|route| {
+        let towards = route.via.map_or(route.to.address(), IpAddr::V4);
+        RouteRow {
+            to: (route.to.address(), route.to.length()),
+            via: route.via.map(IpAddr::V4),
+            interface: interface_name(worker, route.interface),
+            source: source(worker, route.interface, towards),
+        }
+    })
+}
+
+/// The interface's address in the network of `towards`, or its first.
+fn source(worker: &Worker, interface: InterfaceId, towards: IpAddr) -> Option<IpAddr> {
+    let (_, interface) = worker.shard.interfaces().find(|(id, _)| *id == interface)?;
+    let addresses = &interface.addresses;
+    let inside = addresses.iter().find(|prefix| prefix.contains(towards));
+    inside.or(addresses.first()).map(|prefix| prefix.address())
+}
+
+fn neighbors(worker: &Worker) -> impl Iterator<Item = NeighborRow> {
+    worker.shard.neighbors().map(|neighbor| NeighborRow {
+        address: neighbor.address,
+        interface: interface_name(worker, neighbor.interface),
+        mac: neighbor.mac.map(|mac| mac.0),
+        state: match neighbor.state {
+            NeighborState::Incomplete => "INCOMPLETE",
+            NeighborState::Reachable => "REACHABLE",
+            NeighborState::Stale => "STALE",
+            NeighborState::Failed => "FAILED",
+            NeighborState::Pinned => "PERMANENT",
+        }
+        .into(),
+    })
+}
+
+fn interface_name(worker: &Worker, id: InterfaceId) -> String {
+    let found = worker.shard.interfaces().find(|(other, _)| *other == id);
+    found.map(|(_, interface)| interface.settings.name.clone()).unwrap_or_default()
+}

@@ -1,0 +1,89 @@
+//! The event loop: waits, notes what became ready, and gives the worker its turn.
+
+use crate::{
+    spin::{self, Spin},
+    token::{self, Source},
+    worker::Worker,
+};
+use mio::{Events, Poll};
+use std::{
+    io::{self, Read},
+    os::unix::net::UnixStream,
+    time::Duration,
+};
+
+/// Events taken from the kernel at once.
+const EVENTS: usize = 1024;
+
+/// Runs until a signal or a program asks the daemon to end. `signals` becomes readable for the
+/// former.
+pub(crate) fn run(
+    worker: &mut Worker,
+    poll: &mut Poll,
+    signals: &mut UnixStream,
+) -> io::Result<()> {
+    let mut events = Events::with_capacity(EVENTS);
+    let mut spin = Spin::default();
+    let mut more = true;
+    while !worker.stopping {
+        if more {
+            wait(poll, &mut events, Some(Duration::ZERO))?;
+        } else {
+            idle(worker, poll, &mut events, &mut spin)?;
+        }
+        for event in &events {
+            match token::source(event.token()) {
+                Source::Signal => {
+                    let mut bytes = [0; 16];
+                    worker.stopping |= signals.read(&mut bytes).is_ok();
+                }
+                Source::Listener => worker.listener_ready(),
+                Source::Device(index) => worker.device_ready(index),
+                Source::Session(token) => worker.session_ready(token),
+                Source::Anchor(token) => worker.anchor_ready(token, event),
+            }
+        }
+        more = worker.turn();
+    }
+    Ok(())
+}
+
+/// Nothing is left to do: polls for a moment where that pays, then sleeps.
+fn idle(
+    worker: &mut Worker,
+    poll: &mut Poll,
+    events: &mut Events,
+    spin: &mut Spin,
+) -> io::Result<()> {
+    let start = worker.clock.now();
+    let deadline = worker.next_timeout();
+    if spin.is_worthwhile() {
+        let limit = deadline.map_or(start + spin::LIMIT, |at| at.min(start + spin::LIMIT));
+        loop {
+            wait(poll, events, Some(Duration::ZERO))?;
+            let now = worker.clock.now();
+            if !events.is_empty() || now >= limit {
+                break;
+            }
+            rustix::thread::sched_yield();
+        }
+    }
+    if events.is_empty() {
+        worker.metrics.sleeps += 1;
+        let now = worker.clock.now();
+        wait(poll, events, deadline.map(|at| at.since(now)))?;
+    }
+    spin.waited(worker.clock.now().since(start));
+    Ok(())
+}
+
+/// As poll(2); a signal's interruption is no event.
+fn wait(poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+    match poll.poll(events, timeout) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            events.clear();
+            Ok(())
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,166 @@
+//! The engine's words as the programs': errors, options, states.
+
+use narrows_ipc::{
+    Error,
+    message::{OptionName, SocketOption, TcpInfo, TcpState},
+};
+use narrows_stack::{
+    request::{Error as EngineError, SocketInfo, SocketOption as EngineOption},
+    tcp::{Info, State, congestion::Algorithm},
+};
+
+pub(crate) fn error(error: EngineError) -> Error {
+    match error {
+        EngineError::NoSuchSocket | EngineError::NoSuchInterface => Error::NotASocket,
+        EngineError::InvalidState | EngineError::InvalidArgument => Error::InvalidArgument,
+        EngineError::AddressInUse => Error::AddressInUse,
+        EngineError::AddressNotAvailable => Error::AddressNotAvailable,
+        EngineError::FamilyNotSupported => Error::FamilyNotSupported,
+        EngineError::AlreadyConnected => Error::AlreadyConnected,
+        EngineError::AlreadyInProgress => Error::AlreadyInProgress,
+        EngineError::NotConnected => Error::NotConnected,
+        EngineError::WouldBlock => Error::WouldBlock,
+        EngineError::NetworkUnreachable => Error::NetworkUnreachable,
+        EngineError::HostUnreachable => Error::HostUnreachable,
+        EngineError::ConnectionRefused => Error::ConnectionRefused,
+        EngineError::ConnectionReset => Error::ConnectionReset,
+        EngineError::ConnectionAborted => Error::ConnectionAborted,
+        EngineError::TimedOut => Error::TimedOut,
+        EngineError::BrokenPipe => Error::BrokenPipe,
+        EngineError::MessageTooLong => Error::MessageTooLong,
+        EngineError::LimitReached => Error::NoBufferSpace,
+    }
+}
+
+pub(crate) fn to_engine(option: SocketOption) -> Result<EngineOption, Error> {
+    let bytes = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
+    Ok(match option {
+        SocketOption::ReuseAddress(on) => EngineOption::ReuseAddress(on),
+        SocketOption::ReusePort(on) => EngineOption::ReusePort(on),
+        SocketOption::KeepAlive(on) => EngineOption::KeepAlive(on),
+        SocketOption::KeepAliveIdle(idle) => EngineOption::KeepAliveIdle(idle),
+        SocketOption::KeepAliveInterval(interval) => EngineOption::KeepAliveInterval(interval),
+        SocketOption::KeepAliveCount(count) => EngineOption::KeepAliveCount(count),
+        SocketOption::NoDelay(on) => EngineOption::NoDelay(on),
+        SocketOption::Cork(on) => EngineOption::Cork(on),
+        SocketOption::SendBuffer(value) => EngineOption::SendBuffer(bytes(value)),
+        SocketOption::ReceiveBuffer(value) => EngineOption::ReceiveBuffer(bytes(value)),
+        SocketOption::Linger(linger) => EngineOption::Linger(linger),
+        SocketOption::MaxSegment(mss) => EngineOption::MaxSegment(mss),
+        SocketOption::UserTimeout(timeout) => EngineOption::UserTimeout(timeout),
+        SocketOption::Congestion(name) => {
+            // As Linux says it of an algorithm it does not have.
+            let algorithm = Algorithm::from_name(&name).ok_or(Error::NoSuchOption)?;
+            EngineOption::Congestion(algorithm)
+        }
+        SocketOption::Listening(_) | SocketOption::TcpInfo(_) => return Err(Error::NoSuchOption),
+    })
+}
+
+/// The value of an option of a socket that a program holds.
+pub(crate) fn read(info: &SocketInfo, name: OptionName) -> Result<SocketOption, Error> {
+    let settings = info.settings.as_ref().ok_or(Error::InvalidArgument)?;
+    let bytes = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    Ok(match name {
+        OptionName::ReuseAddress => SocketOption::ReuseAddress(info.reuse_address),
+        OptionName::ReusePort => SocketOption::ReusePort(info.reuse_port),
+        OptionName::KeepAlive => SocketOption::KeepAlive(settings.keep_alive),
+        OptionName::KeepAliveIdle => SocketOption::KeepAliveIdle(settings.keep_alive_idle),
+        OptionName::KeepAliveInterval => {
+            SocketOption::KeepAliveInterval(settings.keep_alive_interval)
+        }
+        OptionName::KeepAliveCount => SocketOption::KeepAliveCount(settings.keep_alive_count),
+        OptionName::NoDelay => SocketOption::NoDelay(settings.no_delay),
+        OptionName::Cork => SocketOption::Cork(settings.cork),
+        OptionName::SendBuffer => SocketOption::SendBuffer(bytes(settings.send_limit)),
+        OptionName::ReceiveBuffer => SocketOption::ReceiveBuffer(bytes(settings.receive_limit)),
+        OptionName::Linger => SocketOption::Linger(settings.linger),
+        OptionName::MaxSegment => SocketOption::MaxSegment(max_segment(info)),
+        OptionName::UserTimeout => SocketOption::UserTimeout(settings.user_timeout),
+        OptionName::Congestion => SocketOption::Congestion(settings.congestion.name().into()),
+        OptionName::Listening => SocketOption::Listening(info.state == State::Listen),
+        OptionName::TcpInfo => SocketOption::TcpInfo(Box::new(tcp_info(info))),
+    })
+}
+
+/// As on Linux: what is in use once connected, before that what was set, or RFC 9293's default.
+fn max_segment(info: &SocketInfo) -> u16 {
+    const DEFAULT: u16 = 536;
+    let set = info.settings.as_ref().and_then(|settings| settings.max_segment);
+    info.tcp.as_ref().map(|tcp| tcp.send_mss).or(set).unwrap_or(DEFAULT)
+}
+
+pub(crate) fn tcp_info(info: &SocketInfo) -> TcpInfo {
+    let state = tcp_state(info.state);
+    let Some(tcp) = &info.tcp else { return TcpInfo { state, ..TcpInfo::default() } };
+    let Info {
+        state: _,
+        algorithm,
+        congestion_window,
+        slow_start_threshold,
+        send_window,
+        receive_window,
+        send_mss,
+        receive_mss,
+        send_window_scale,
+        receive_window_scale,
+        timestamps,
+        sack,
+        smoothed_rtt,
+        rtt_variance,
+        min_rtt,
+        retransmission_timeout,
+        bytes_in_flight,
+        bytes_sent,
+        bytes_acknowledged,
+        bytes_received,
+        bytes_retransmitted,
+        segments_sent,
+        segments_received,
+        retransmissions,
+        backoff,
+    } = *tcp;
+    TcpInfo {
+        state,
+        congestion: algorithm.name().into(),
+        congestion_window,
+        slow_start_threshold,
+        send_window,
+        receive_window,
+        send_mss,
+        receive_mss,
+        send_window_scale,
+        receive_window_scale,
+        timestamps,
+        sack,
+        smoothed_rtt,
+        rtt_variance,
+        min_rtt,
+        retransmission_timeout,
+        bytes_in_flight,
+        bytes_sent,
+        bytes_acknowledged,
+        bytes_received,
+        bytes_retransmitted,
+        segments_sent,
+        segments_received,
+        retransmissions,
+        backoff,
+    }
+}
+
+pub(crate) fn tcp_state(state: State) -> TcpState {
+    match state {
+        State::Closed => TcpState::Closed,
+        State::Listen => TcpState::Listen,
+        State::SynSent => TcpState::SynSent,
+        State::SynReceived => TcpState::SynReceived,
+        State::Established => TcpState::Established,
+        State::FinWait1 => TcpState::FinWait1,
+        State::FinWait2 => TcpState::FinWait2,
+        State::CloseWait => TcpState::CloseWait,
+        State::Closing => TcpState::Closing,
+        State::LastAck => TcpState::LastAck,
+        State::TimeWait => TcpState::TimeWait,
+    }
+}

@@ -1,0 +1,131 @@
+//! The socket pairs behind anchors.
+
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType, sockopt},
+};
+use std::{io, os::fd::OwnedFd};
+
+/// A pair whose ends are not in use yet.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    /// Ours; used with MSG_DONTWAIT, since O_NONBLOCK would be one call more.
+    pub end: OwnedFd,
+    /// The program's: blocking, as socket(2) makes them.
+    pub program_end: OwnedFd,
+    /// SO_COOKIE of the program's end: the kernel gives each to one socket, ever.
+    pub cookie: u64,
+}
+
+/// Makes pairs, and keeps one that was made and not needed.
+#[derive(Debug)]
+pub(crate) struct Pairs {
+    spare: Option<Pair>,
+    filler: Vec<u8>,
+}
+
+impl Pairs {
+    pub(crate) fn new() -> io::Result<Self> {
+        let pair = make()?;
+        // A Unix socket is writable while at most a quarter of its send buffer is in use.
+        let buffer = sockopt::socket_send_buffer_size(&pair.program_end)?;
+        Ok(Self { spare: Some(pair), filler: vec![0; buffer / 4] })
+    }
+
+    pub(crate) fn take(&mut self) -> io::Result<Pair> {
+        match self.spare.take() {
+            Some(pair) => Ok(pair),
+            None => make(),
+        }
+    }
+
+    pub(crate) fn put_back(&mut self, pair: Pair) {
+        self.spare = Some(pair);
+    }
+
+    /// As many bytes, written into one end, as make it unwritable.
+    pub(crate) fn filler(&self) -> &[u8] {
+        &self.filler
+    }
+}
+
+fn make() -> io::Result<Pair> {
+    let (end, program_end) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // A descriptor sent to us over an anchor would be closed in our next read of it, and closing
+    // some (a kernel TCP socket that lingers) takes as long as its owner likes.
+    match narrows_sys::socket::refuse_descriptors(&end) {
+        Ok(()) => {}
+        // Linux before 6.16.
+        Err(error) if error.raw_os_error() == Some(Errno::NOPROTOOPT.raw_os_error()) => {}
+        Err(error) => return Err(error),
+    }
+    let cookie = sockopt::socket_cookie(&program_end)?;
+    Ok(Pair { end, program_end, cookie })
+}
+
+/// Is it a lack of descriptors or memory, which passes when something is closed?
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    let shortages =
+        [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::TOOMANYREFS, Errno::NOSPC];
+    shortages.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::{
+        event::{PollFd, PollFlags, poll},
+        net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
+    };
+    use std::{io::IoSlice, mem::MaybeUninit, os::fd::AsFd};
+
+    fn is_writable(end: &OwnedFd) -> bool {
+        let mut fds = [PollFd::new(end, PollFlags::OUT)];
+        let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&timeout)).expect("poll") == 1
+    }
+
+    #[test]
+    fn filler_takes_writability_away_and_reading_it_gives_it_back() {
+        let mut pairs = Pairs::new().expect("a pair");
+        let pair = pairs.take().expect("a pair");
+        assert!(is_writable(&pair.program_end));
+        let sent = rustix::net::send(&pair.program_end, pairs.filler(), SendFlags::DONTWAIT);
+        assert_eq!(sent, Ok(pairs.filler().len()));
+        assert!(!is_writable(&pair.program_end));
+        let mut room = vec![0; pairs.filler().len()];
+        assert_eq!(rustix::io::read(&pair.end, &mut room), Ok(room.len()));
+        assert!(is_writable(&pair.program_end));
+    }
+
+    #[test]
+    fn cookies_name_the_programs_end_in_every_copy() {
+        let mut pairs = Pairs::new().expect("a pair");
+        let (one, two) = (pairs.take().expect("a pair"), pairs.take().expect("a pair"));
+        assert_ne!(one.cookie, two.cookie);
+        let copy = rustix::io::dup(&one.program_end).expect("dup");
+        assert_eq!(sockopt::socket_cookie(&copy), Ok(one.cookie));
+        assert_ne!(sockopt::socket_cookie(&one.end), Ok(one.cookie));
+    }
+
+    #[test]
+    fn our_end_refuses_descriptors_where_the_kernel_can() {
+        let pair = make().expect("a pair");
+        let sent = [pair.program_end.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(&sent)));
+        let bytes = [IoSlice::new(b"x")];
+        let result = sendmsg(&pair.program_end, &bytes, &mut control, SendFlags::DONTWAIT);
+        let other = make().expect("a pair");
+        match narrows_sys::socket::refuse_descriptors(&other.end) {
+            Ok(()) => assert_eq!(result, Err(Errno::PERM)),
+            Err(_) => assert_eq!(result, Ok(1)),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What programs ask about their sockets.
+//!
+//! The descriptor that comes with a request is the proof that its sender may name the socket. Its
+//! cookie says which one it is; a descriptor that isn't an anchor of ours is refused.
+
+use crate::{anchor::State, epitaph::Epitaph, options, session::Outcome, worker::Worker};
+use mio::Token;
+use narrows_ipc::{
+    Answer, Error, Reply, Request,
+    message::{OptionName, Owner, SocketKind, SocketOption},
+};
+use narrows_stack::{
+    SocketId,
+    request::{Principal, Reply as EngineReply, Request as EngineRequest, SocketInfo},
+};
+use rustix::net::sockopt;
+use std::{
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+    rc::Rc,
+};
+
+pub(crate) fn answer(
+    worker: &mut Worker,
+    token: Token,
+    request: Request,
+    descriptor: Option<OwnedFd>,
+) -> Outcome {
+    let Some(session) = worker.sessions.get_mut(token) else {
+        return Outcome::Answer(Err(Error::BadMessage));
+    };
+    let (owner, principal) = (session.owner.clone(), session.principal());
+    match (request, descriptor) {
+        (Request::Socket { kind }, None) => match open(worker, owner, principal, kind) {
+            Ok(program_end) => Outcome::Anchor(program_end),
+            Err(error) => Outcome::Answer(Err(error)),
+        },
+        (Request::Socket { .. }, Some(descriptor)) => {
+            worker.closer.close(descriptor);
+            Outcome::Answer(Err(Error::BadMessage))
+        }
+        (_, None) => Outcome::Answer(Err(Error::BadMessage)),
+        (request, Some(descriptor)) => {
+            let Some(cookie) = sockopt::socket_cookie(&descriptor).ok() else {
+                worker.closer.close(descriptor);
+                return Outcome::Answer(Err(Error::NotASocket));
+            };
+            if let Some(socket) = worker.anchors.by_cookie(cookie) {
+                if let Some(anchor) = worker.anchors.get_mut(socket) {
+                    anchor.claim();
+                }
+                let caller = Caller { owner: &owner, principal };
+                Outcome::Answer(about_socket(worker, &caller, socket, request, descriptor))
+            } else if let Some(epitaph) = worker.epitaphs.get_mut(cookie) {
+                Outcome::Answer(about_ended(epitaph, &request))
+            } else {
+                worker.closer.close(descriptor);
+                Outcome::Answer(Err(Error::NotASocket))
+            }
+        }
+    }
+}
+
+/// Who asks.
+struct Caller<'a> {
+    owner: &'a Owner,
+    principal: Principal,
+}
+
+/// A new socket: the engine's part, and the program's end of a new anchor.
+fn open(
+    worker: &mut Worker,
+    owner: Rc<Owner>,
+    principal: Principal,
+    kind: SocketKind,
+) -> Result<OwnedFd, Error> {
+    let request = match kind {
+        SocketKind::Tcp => EngineRequest::OpenTcp,
+    };
+    let pair = worker.pairs.take().map_err(|error| worker.refuse_anchor(&error))?;
+    let now = worker.clock.now();
+    match worker.shard.request(now, principal, request) {
+        Ok(EngineReply::Socket(socket)) => {
+            worker.add_anchor(socket, owner, pair, |_| {}).map_err(|error| {
+                worker.request_quietly(EngineRequest::Close { socket });
+                worker.refuse_anchor(&error)
+            })
+        }
+        Ok(_) => Err(Error::NotSupported),
+        Err(error) => {
+            worker.pairs.put_back(pair);
+            Err(options::error(error))
+        }
+    }
+}
+
+fn about_socket(
+    worker: &mut Worker,
+    caller: &Caller<'_>,
+    socket: SocketId,
+    request: Request,
+    descriptor: OwnedFd,
+) -> Answer {
+    match request {
+        Request::Bind { local } => {
+            worker.policy.bind(caller.owner, local)?;
+            engine(worker, caller, EngineRequest::Bind { socket, local })?;
+            remember_local(worker, caller, socket)
+        }
+        Request::Connect { remote } => connect(worker, caller, socket, remote, &descriptor),
+        Request::Listen { backlog } => {
+            engine(worker, caller, EngineRequest::Listen { socket, backlog })?;
+            let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
+            if let Err(error) = anchor.listening() {
+                tracing::warn!(%error, "can't bound a listener's anchor");
+            }
+            remember_local(worker, caller, socket)
+        }
+        Request::LocalAddress => Ok(Reply::Address(info(worker, caller, socket)?.local)),
+        Request::PeerAddress => {
+            let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
+            if !matches!(anchor.state, State::Open(_)) {
+                return Err(Error::NotConnected);
+            }
+            let info = info(worker, caller, socket)?;
+            info.remote.map(Reply::Address).ok_or(Error::NotConnected)
+        }
+        Request::SetOption(option) => {
+            let option = options::to_engine(option)?;
+            engine(worker, caller, EngineRequest::SetOption { socket, option })?;
+            Ok(Reply::Done)
+        }
+        Request::GetOption(name) => {
+            let info = info(worker, caller, socket)?;
+            options::read(&info, name).map(Reply::Option)
+        }
+        Request::TakeError => match engine(worker, caller, EngineRequest::TakeError { socket })? {
+            EngineReply::Error(error) => Ok(Reply::Failure(error.map(options::error))),
+            _ => Err(Error::NotSupported),
+        },
+        _ => Err(Error::BadMessage),
+    }
+}
+
+/// A socket whose connection is over, and whose anchor a program still holds.
+fn about_ended(epitaph: &mut Epitaph, request: &Request) -> Answer {
+    match request {
+        Request::TakeError => Ok(Reply::Failure(epitaph.error.take())),
+        Request::LocalAddress => Ok(Reply::Address(epitaph.local)),
+        Request::PeerAddress => Err(Error::NotConnected),
+        Request::SetOption(_) => Ok(Reply::Done),
+        Request::GetOption(OptionName::TcpInfo) => {
+            Ok(Reply::Option(SocketOption::TcpInfo(Box::default())))
+        }
+        Request::GetOption(OptionName::Listening) => {
+            Ok(Reply::Option(SocketOption::Listening(false)))
+        }
+        Request::Connect { .. } => Err(epitaph.error.take().unwrap_or(Error::ConnectionAborted)),
+        _ => Err(Error::InvalidArgument),
+    }
+}
+
+fn connect(
+    worker: &mut Worker,
+    caller: &Caller<'_>,
+    socket: SocketId,
+    remote: SocketAddr,
+    program_end: &OwnedFd,
+) -> Answer {
+    engine(worker, caller, EngineRequest::Connect { socket, remote })?;
+    let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
+    anchor.connecting(program_end.as_fd(), worker.pairs.filler());
+    remember_local(worker, caller, socket)
+}
+
+fn remember_local(worker: &mut Worker, caller: &Caller<'_>, socket: SocketId) -> Answer {
+    let local = info(worker, caller, socket)?.local;
+    if let Some(anchor) = worker.anchors.get_mut(socket) {
+        anchor.local = local;
+    }
+    Ok(Reply::Done)
+}
+
+fn info(
+    worker: &mut Worker,
+    caller: &Caller<'_>,
+    socket: SocketId,
+) -> Result<Box<SocketInfo>, Error> {
+    match engine(worker, caller, EngineRequest::Info { socket })? {
+        EngineReply::Info(info) => Ok(info),
+        _ => Err(Error::NotSupported),
+    }
+}
+
+fn engine(
+    worker: &mut Worker,
+    caller: &Caller<'_>,
+    request: EngineRequest,
+) -> Result<EngineReply, Error> {
+    let now = worker.clock.now();
+    worker.shard.request(now, caller.principal, request).map_err(options::error)
+}

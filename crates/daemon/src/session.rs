@@ -1,0 +1,226 @@
+//! Sessions: the control sockets of programs. Each is one process; who it is, the kernel says.
+
+use crate::{closer::Closer, control, requests, token, worker::Worker};
+use mio::{Interest, Registry, Token, unix::SourceFd};
+use narrows_ipc::{
+    Answer, Endpoint, Error, Hello, Reply, Request, TransportError, VERSION, Welcome,
+    listener::Credentials, message::Owner,
+};
+use narrows_stack::request::Principal;
+use slab::Slab;
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    rc::Rc,
+};
+
+#[cfg(test)]
+mod tests {}
+
+/// Requests answered for one session before others get their turn.
+const REQUESTS_PER_TURN: usize = 32;
+
+/// One process's control socket.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub token: Token,
+    pub owner: Rc<Owner>,
+    endpoint: Endpoint,
+    state: State,
+    /// Is it in the list of those with packets to read?
+    pub queued: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Hello has not come yet.
+    New,
+    Ready,
+    /// A request is being worked on; the next is read when it is answered.
+    Busy,
+}
+
+impl Session {
+    /// Whom the engine sees: its sockets are told apart by user, as the kernel's are.
+    pub(crate) fn principal(&self) -> Principal {
+        Principal(self.owner.uid)
+    }
+
+    fn register(&self, registry: &Registry) -> io::Result<()> {
+        let raw = self.endpoint.as_fd().as_raw_fd();
+        registry.register(&mut SourceFd(&raw), self.token, Interest::READABLE)
+    }
+}
+
+/// All sessions, by the index in their token.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    sessions: Slab<Session>,
+    serial: usize,
+}
+
+impl Sessions {
+    /// Takes a new session in.
+    pub(crate) fn insert(&mut self, registry: &Registry, endpoint: Endpoint) -> io::Result<Token> {
+        let credentials = Credentials::of_peer(&endpoint)?;
+        let entry = self.sessions.vacant_entry();
+        self.serial = self.serial.wrapping_add(1);
+        let token = token::session(self.serial, entry.key());
+        let owner = Rc::new(owner(credentials));
+        let session = Session { token, owner, endpoint, state: State::New, queued: false };
+        session.register(registry)?;
+        entry.insert(session);
+        Ok(token)
+    }
+
+    pub(crate) fn get_mut(&mut self, token: Token) -> Option<&mut Session> {
+        self.sessions.get_mut(token::index(token)).filter(|session| session.token == token)
+    }
+
+    pub(crate) fn remove(&mut self, token: Token) -> Option<Session> {
+        self.get_mut(token)?;
+        self.sessions.try_remove(token::index(token))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+}
+
+/// The executable is for reports: the process may have ended, and another have its number.
+fn owner(credentials: Credentials) -> Owner {
+    let Credentials { pid, uid, gid } = credentials;
+    let executable = std::fs::read_link(format!("/proc/{pid}/exe"));
+    let executable = executable.map(|path| path.to_string_lossy().into_owned());
+    Owner { pid, uid, gid, executable: executable.unwrap_or_default() }
+}
+
+/// What a request leads to.
+pub(crate) enum Outcome {
+    Answer(Answer),
+    /// With the program's end of a new anchor.
+    Anchor(OwnedFd),
+    /// The answer comes later, by [`answer_later`].
+    Pending,
+}
+
+/// Reads and answers what a session has sent; true: more may be waiting.
+pub(crate) fn serve(worker: &mut Worker, token: Token) -> bool {
+    for _ in 0..REQUESTS_PER_TURN {
+        let Some(session) = worker.sessions.get_mut(token) else { return false };
+        let step = match session.state {
+            State::New => greet(session, &worker.closer),
+            State::Busy => return false,
+            State::Ready => match session.endpoint.recv::<Request>() {
+                Ok(None) => return false,
+                Ok(Some((request, descriptor))) => {
+                    let outcome = answer(worker, token, request, descriptor);
+                    reply(worker, token, outcome)
+                }
+                // The packet is gone, and the session still in step.
+                Err(TransportError::Malformed(_)) => refuse(worker, token, Error::BadMessage),
+                Err(TransportError::DescriptorLost) => refuse(worker, token, Error::NoBufferSpace),
+                Err(error) => Err(error),
+            },
+        };
+        match step {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(error) => {
+                end(worker, token, &error);
+                return false;
+            }
+        }
+    }
+    true
+}
+
+/// Ends a session; the sockets its process made live as long as their descriptors.
+pub(crate) fn end(worker: &mut Worker, token: Token, why: &TransportError) {
+    let Some(session) = worker.sessions.remove(token) else { return };
+    worker.pings.forget(&mut worker.shard, worker.clock.now(), token);
+    let Owner { pid, executable, .. } = &*session.owner;
+    tracing::debug!(pid, executable, %why, "session ended");
+    worker.descriptor_freed();
+}
+
+/// Answers a request that was [`Outcome::Pending`], and reads on.
+pub(crate) fn answer_later(worker: &mut Worker, token: Token, answer: Answer) {
+    let Some(session) = worker.sessions.get_mut(token) else { return };
+    session.state = State::Ready;
+    if let Err(error) = reply(worker, token, Outcome::Answer(answer)) {
+        end(worker, token, &error);
+    } else {
+        worker.queue_session(token);
+    }
+}
+
+/// `Ok(true)`: read on.
+fn greet(session: &mut Session, closer: &Closer) -> Result<bool, TransportError> {
+    let version = match session.endpoint.recv::<Hello>() {
+        Ok(None) => return Ok(false),
+        Ok(Some((hello, descriptor))) => {
+            descriptor.into_iter().for_each(|descriptor| closer.close(descriptor));
+            hello.version
+        }
+        // An older or newer program may say hello in other words.
+        Err(TransportError::Malformed(_)) => 0,
+        Err(error) => return Err(error),
+    };
+    if version != VERSION {
+        session.endpoint.send(&Welcome::VersionMismatch { daemon: VERSION }, None)?;
+        return Err(TransportError::Closed);
+    }
+    session.endpoint.send(&Welcome::Ready, None)?;
+    session.state = State::Ready;
+    Ok(true)
+}
+
+fn answer(
+    worker: &mut Worker,
+    token: Token,
+    request: Request,
+    descriptor: Option<OwnedFd>,
+) -> Outcome {
+    worker.metrics.requests += 1;
+    match request {
+        Request::Sockets { .. }
+        | Request::Statistics
+        | Request::Links
+        | Request::Routes
+        | Request::Neighbors
+        | Request::Ping { .. }
+        | Request::Stop => {
+            if let Some(descriptor) = descriptor {
+                worker.closer.close(descriptor);
+                return Outcome::Answer(Err(Error::BadMessage));
+            }
+            control::answer(worker, token, request)
+        }
+        request => requests::answer(worker, token, request, descriptor),
+    }
+}
+
+fn refuse(worker: &mut Worker, token: Token, error: Error) -> Result<bool, TransportError> {
+    reply(worker, token, Outcome::Answer(Err(error)))
+}
+
+fn reply(worker: &mut Worker, token: Token, outcome: Outcome) -> Result<bool, TransportError> {
+    let Some(session) = worker.sessions.get_mut(token) else { return Ok(false) };
+    match outcome {
+        Outcome::Answer(answer) => {
+            worker.metrics.requests_refused += u64::from(answer.is_err());
+            session.endpoint.send(&answer, None)?;
+            Ok(true)
+        }
+        Outcome::Anchor(program_end) => {
+            let done: Answer = Ok(Reply::Done);
+            session.endpoint.send(&done, Some(program_end.as_fd()))?;
+            Ok(true)
+        }
+        Outcome::Pending => {
+            session.state = State::Busy;
+            Ok(false)
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! The worker: one shard, its devices, and the programs that have sockets of it.
+//!
+//! It works in turns. Events note what became ready; a [`Worker::turn`] then does a bounded amount
+//! of each kind of work, in the order receive, act, transmit, and says if any is left.
+
+use crate::{
+    accept,
+    anchor::{Anchor, CHUNK, Ending, Next, State},
+    anchors::Anchors,
+    attachment::Attachment,
+    authorize::Policy,
+    clock::Clock,
+    closer::Closer,
+    epitaph::{Epitaph, Epitaphs},
+    metrics::Metrics,
+    options,
+    pair::{self, Pair, Pairs},
+    ping::Pings,
+    session::{self, Sessions},
+};
+use mio::{Registry, Token, event::Event as Ready};
+use narrows_ipc::{Error, Listener, message::Owner};
+use narrows_stack::{
+    Event, Instant, Readiness, Shard, SocketId,
+    request::{Principal, Reply, Request},
+};
+use std::{collections::VecDeque, io, os::fd::OwnedFd, rc::Rc, time::Duration};
+
+/// Bytes pumped between anchors and rings in one turn, each way, before devices get theirs.
+const TURN_BYTES: usize = 4 * CHUNK;
+
+/// Anchors and listeners served in one turn.
+const TURN_ANCHORS: usize = 256;
+
+/// Sessions served in one turn.
+const TURN_SESSIONS: usize = 64;
+
+/// Sessions accepted in one turn.
+const TURN_ACCEPTS: usize = 64;
+
+/// When descriptors or memory are short and nothing of ours was closed: other processes may have
+/// closed something.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Filler is taken out in pieces of this size.
+const SCRATCH: usize = 64 << 10;
+
+pub(crate) struct Worker {
+    pub shard: Shard,
+    pub clock: Clock,
+    pub registry: Registry,
+    pub attachments: Vec<Attachment>,
+    pub anchors: Anchors,
+    pub epitaphs: Epitaphs,
+    pub sessions: Sessions,
+    pub pings: Pings,
+    pub pairs: Pairs,
+    pub closer: Closer,
+    pub policy: Policy,
+    pub metrics: Metrics,
+    /// The daemon is to end.
+    pub stopping: bool,
+    listener: Listener,
+    /// Sessions wait to be accepted.
+    sessions_wait: bool,
+    ready_anchors: VecDeque<SocketId>,
+    ready_sessions: VecDeque<Token>,
+    /// What could not be done for want of descriptors or memory, and when to try again.
+    starved: Vec<SocketId>,
+    retry_at: Option<Instant>,
+    scratch: Vec<u8>,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        shard: Shard,
+        clock: Clock,
+        registry: Registry,
+        attachments: Vec<Attachment>,
+        listener: Listener,
+        policy: Policy,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            shard,
+            clock,
+            registry,
+            attachments,
+            anchors: Anchors::default(),
+            epitaphs: Epitaphs::new(),
+            sessions: Sessions::default(),
+            pings: Pings::default(),
+            pairs: Pairs::new()?,
+            closer: Closer::start()?,
+            policy,
+            metrics: Metrics::default(),
+            stopping: false,
+            listener,
+            sessions_wait: true,
+            ready_anchors: VecDeque::new(),
+            ready_sessions: VecDeque::new(),
+            starved: Vec::new(),
+            retry_at: None,
+            scratch: vec![0; SCRATCH],
+        })
+    }
+
+    /// The descriptor of a device is ready.
+    pub(crate) fn device_ready(&mut self, index: usize) {
+        if let Some(attachment) = self.attachments.get_mut(index) {
+            attachment.note();
+        }
+    }
+
+    /// Programs want to open sessions.
+    pub(crate) fn listener_ready(&mut self) {
+        self.sessions_wait = true;
+    }
+
+    pub(crate) fn session_ready(&mut self, token: Token) {
+        self.queue_session(token);
+    }
+
+    pub(crate) fn anchor_ready(&mut self, token: Token, event: &Ready) {
+        let Some(anchor) = self.anchors.by_token(token) else { return };
+        anchor.note(event);
+        let socket = anchor.socket;
+        if anchor.has_hung_up() && matches!(anchor.state, State::Listening(_)) {
+            // Before the connections that the kernel closes with it.
+            accept::serve(self, socket);
+        } else {
+            self.queue(socket);
+        }
+    }
+
+    /// Puts an anchor on the list of those with work to do.
+    pub(crate) fn queue(&mut self, socket: SocketId) {
+        if let Some(anchor) = self.anchors.get_mut(socket)
+            && !anchor.queued
+        {
+            anchor.queued = true;
+            self.ready_anchors.push_back(socket);
+        }
+    }
+
+    /// Puts a session on the list of those with packets to read.
+    pub(crate) fn queue_session(&mut self, token: Token) {
+        if let Some(session) = self.sessions.get_mut(token)
+            && !session.queued
+        {
+            session.queued = true;
+            self.ready_sessions.push_back(token);
+        }
+    }
+
+    /// When [`Worker::turn`] has something to do at the latest, if no event comes first.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let timeouts = [self.shard.next_timeout(), self.pings.next_timeout(), self.retry_at];
+        timeouts.into_iter().flatten().min()
+    }
+
+    /// Does a bounded amount of what there is to do; true: more is left.
+    pub(crate) fn turn(&mut self) -> bool {
+        self.metrics.turns += 1;
+        let now = self.clock.now();
+        let mut more = false;
+        for attachment in &mut self.attachments {
+            more |= attachment.receive(&mut self.shard, now);
+        }
+        self.retry(now);
+        more |= self.accept_sessions();
+        self.serve_sessions();
+        self.expire(now);
+        self.note_events();
+        self.serve_anchors();
+        more |= self.shard.loop_back(now);
+        for attachment in &mut self.attachments {
+            more |= attachment.transmit(&mut self.shard, now);
+            if let Err(error) = attachment.watch(&self.registry) {
+                tracing::warn!(device = attachment.device.name(), %error, "can't watch");
+            }
+        }
+        self.note_events();
+        more || !self.ready_anchors.is_empty() || !self.ready_sessions.is_empty()
+    }
+
+    fn accept_sessions(&mut self) -> bool {
+        for _ in 0..TURN_ACCEPTS {
+            if !self.sessions_wait {
+                return false;
+            }
+            let result = match self.listener.accept() {
+                Ok(Some(endpoint)) => self.sessions.insert(&self.registry, endpoint),
+                Ok(None) => {
+                    self.sessions_wait = false;
+                    return false;
+                }
+                Err(error) => {
+                    self.sessions_wait = false;
+                    self.retry_later();
+                    Err(error)
+                }
+            };
+            match result {
+                Ok(token) => {
+                    self.metrics.sessions_opened += 1;
+                    self.queue_session(token);
+                }
+                Err(error) => tracing::warn!(%error, "can't open a session"),
+            }
+        }
+        self.sessions_wait
+    }
+
+    fn serve_sessions(&mut self) {
+        for _ in 0..self.ready_sessions.len().min(TURN_SESSIONS) {
+            let Some(token) = self.ready_sessions.pop_front() else { break };
+            if let Some(session) = self.sessions.get_mut(token) {
+                session.queued = false;
+                if session::serve(self, token) {
+                    self.queue_session(token);
+                }
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        if self.shard.next_timeout().is_some_and(|at| at <= now) {
+            self.shard.handle_timeout(now);
+        }
+        while let Some(answered) = self.pings.expire(&mut self.shard, now) {
+            session::answer_later(self, answered.session, answered.answer);
+        }
+    }
+
+    /// Learns from the engine what became of sockets.
+    fn note_events(&mut self) {
+        while let Some(Event { socket, readiness }) = self.shard.poll_event() {
+            let Some(anchor) = self.anchors.get_mut(socket) else {
+                self.ping_answered(socket);
+                continue;
+            };
+            if readiness.contains(Readiness::CONNECTED) {
+                anchor.connected(&mut self.scratch);
+            }
+            if readiness.contains(Readiness::FAILED) {
+                anchor.fail();
+            }
+            self.queue(socket);
+        }
+    }
+
+    fn ping_answered(&mut self, socket: SocketId) {
+        if let Some(answered) = self.pings.receive(&mut self.shard, &self.clock, socket) {
+            session::answer_later(self, answered.session, answered.answer);
+        }
+    }
+
+    fn serve_anchors(&mut self) {
+        let mut budget = TURN_BYTES;
+        for _ in 0..self.ready_anchors.len().min(TURN_ANCHORS) {
+            if budget == 0 {
+                break;
+            }
+            let Some(socket) = self.ready_anchors.pop_front() else { break };
+            let Some(anchor) = self.anchors.get_mut(socket) else { continue };
+            anchor.queued = false;
+            let again = if matches!(anchor.state, State::Listening(_)) {
+                accept::serve(self, socket)
+            } else {
+                self.pump(socket, &mut budget)
+            };
+            let Some(anchor) = self.anchors.get_mut(socket) else { continue };
+            if let Err(error) = anchor.watch(&self.registry) {
+                tracing::warn!(%error, "can't watch an anchor");
+            }
+            if again {
+                self.queue(socket);
+            }
+        }
+    }
+
+    fn pump(&mut self, socket: SocketId, budget: &mut usize) -> bool {
+        let Some(anchor) = self.anchors.get_mut(socket) else { return false };
+        let pumped = anchor.pump(&mut self.shard, self.clock.now(), CHUNK);
+        self.metrics.bytes_to_programs += pumped.to_program as u64;
+        self.metrics.bytes_from_programs += pumped.from_program as u64;
+        *budget = budget.saturating_sub(pumped.to_program.max(pumped.from_program));
+        match pumped.next {
+            Next::Wait => false,
+            Next::Again => true,
+            Next::End(Ending::Closed) => {
+                self.close(socket);
+                false
+            }
+            Next::End(Ending::Reset) => {
+                self.abort(socket);
+                false
+            }
+            Next::End(Ending::Failed) => {
+                self.fail(socket);
+                false
+            }
+        }
+    }
+
+    /// Takes a pair into use as the anchor of `socket`, and returns the program's end of it.
+    pub(crate) fn add_anchor(
+        &mut self,
+        socket: SocketId,
+        owner: Rc<Owner>,
+        pair: Pair,
+        prepare: impl FnOnce(&mut Anchor),
+    ) -> io::Result<OwnedFd> {
+        let Pair { end, program_end, cookie } = pair;
+        let token = self.anchors.token(socket);
+        let mut anchor = Anchor::new(&self.registry, token, socket, cookie, owner, end)?;
+        prepare(&mut anchor);
+        self.anchors.insert(anchor);
+        self.metrics.anchors_opened += 1;
+        Ok(program_end)
+    }
+
+    /// The program let go of a socket: the engine finishes the protocol.
+    pub(crate) fn close(&mut self, socket: SocketId) {
+        self.end(socket, Request::Close { socket }, None);
+    }
+
+    /// The program let go of a connection without having read everything.
+    pub(crate) fn abort(&mut self, socket: SocketId) {
+        self.end(socket, Request::Abort { socket }, None);
+    }
+
+    /// The connection failed; the program finds out from its anchor.
+    fn fail(&mut self, socket: SocketId) {
+        let now = self.clock.now();
+        let request = Request::TakeError { socket };
+        let error = match self.shard.request(now, Principal::default(), request) {
+            Ok(Reply::Error(error)) => error.map(options::error),
+            _ => Some(Error::ConnectionAborted),
+        };
+        self.end(socket, Request::Close { socket }, error);
+    }
+
+    fn end(&mut self, socket: SocketId, request: Request, error: Option<Error>) {
+        self.request_quietly(request);
+        let Some(anchor) = self.anchors.remove(socket) else { return };
+        self.epitaphs.insert(anchor.cookie, Epitaph { error, local: anchor.local });
+        drop(anchor);
+        self.descriptor_freed();
+    }
+
+    /// For requests whose failure changes nothing: the socket is gone already.
+    pub(crate) fn request_quietly(&mut self, request: Request) {
+        let now = self.clock.now();
+        if let Err(error) = self.shard.request(now, Principal::default(), request) {
+            tracing::debug!(%error, "request to the engine");
+        }
+    }
+
+    /// Counts an anchor that can't be made, and says what the program is told.
+    pub(crate) fn refuse_anchor(&mut self, error: &io::Error) -> Error {
+        if self.metrics.anchors_refused == 0 || !pair::is_shortage(error) {
+            tracing::warn!(%error, anchors = self.anchors.len(), "can't make an anchor");
+        }
+        self.metrics.anchors_refused += 1;
+        Error::NoBufferSpace
+    }
+
+    /// A listener can't hand over its connections for want of descriptors or memory.
+    pub(crate) fn starve(&mut self, listener: SocketId) {
+        self.starved.push(listener);
+        self.retry_later();
+    }
+
+    fn retry_later(&mut self) {
+        self.retry_at = Some(self.clock.now() + RETRY);
+    }
+
+    /// Something was closed: what waits for descriptors may try again.
+    pub(crate) fn descriptor_freed(&mut self) {
+        if self.retry_at.is_some() {
+            self.retry_at = Some(Instant::ZERO);
+        }
+    }
+
+    fn retry(&mut self, now: Instant) {
+        if self.retry_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.retry_at = None;
+        self.sessions_wait = true;
+        for listener in std::mem::take(&mut self.starved) {
+            self.queue(listener);
+        }
+    }
+
+    /// Resets every connection, so that no peer waits for a daemon that is gone.
+    pub(crate) fn reset_all(&mut self) {
+        let now = self.clock.now();
+        let sockets: Vec<_> = self.shard.sockets(now).filter_map(|info| info.id).collect();
+        for socket in sockets {
+            self.request_quietly(Request::Abort { socket });
+        }
+        for attachment in &mut self.attachments {
+            while attachment.transmit(&mut self.shard, now) {}
+        }
+    }
+}
