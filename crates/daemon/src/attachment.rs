@@ -25,6 +25,8 @@ pub(crate) struct Attachment {
     /// Does the kernel tell us when the device becomes writable? Only while frames wait for it:
     /// otherwise each frame that left would wake us.
     watches_writable: bool,
+    /// The interface's queue is full, which its descriptor does not tell.
+    retry_at: Option<Instant>,
     /// The last call failed: said once, until one succeeds.
     failing: bool,
 }
@@ -48,6 +50,7 @@ impl Attachment {
             _guard: guard,
             readable: true,
             watches_writable: false,
+            retry_at: None,
             failing: false,
         })
     }
@@ -86,12 +89,18 @@ impl Attachment {
         let more = shard.poll_transmit(now, self.interface, &mut sink);
         let result = self.device.flush();
         self.report(result, "send");
+        self.retry_at = self.device.retry_after().map(|delay| now + delay);
         more && self.device.has_room()
+    }
+
+    /// When to transmit again if the descriptor says nothing.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.retry_at
     }
 
     /// Asks for word of writability while frames wait for it, and only then.
     pub(crate) fn watch(&mut self, registry: &Registry) -> io::Result<()> {
-        let wanted = self.device.is_blocked();
+        let wanted = !self.device.has_room() && self.device.retry_after().is_none();
         if wanted == self.watches_writable {
             return Ok(());
         }

@@ -155,7 +155,8 @@ impl Worker {
     /// When [`Worker::turn`] has something to do at the latest, if no event comes first.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let timeouts = [self.shard.next_timeout(), self.pings.next_timeout(), self.retry_at];
-        timeouts.into_iter().flatten().min()
+        let devices = self.attachments.iter().map(Attachment::next_timeout);
+        timeouts.into_iter().chain(devices).flatten().min()
     }
 
     /// Does a bounded amount of what there is to do; true: more is left.

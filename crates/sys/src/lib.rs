@@ -11,5 +11,5 @@ pub mod packet_socket;
 pub mod random;
 pub mod receive_batch;
 pub mod send_batch;
-pub mod tun;
 pub mod socket;
+pub mod tun;
