@@ -306,3 +306,6 @@ fn arm(shard: &mut Shard) {
         None => shard.timers.cancel(TimerKey::Neighbors),
     }
 }
+
+#[cfg(test)]
+mod tests;

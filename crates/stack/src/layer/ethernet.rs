@@ -38,3 +38,6 @@ pub(crate) fn input(
         _ => Err(DropReason::UnknownEtherType),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@ use narrows_wire::{ipv4, offload::RxOffload};
 
 pub(crate) mod arp;
 pub(crate) mod ethernet;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub(crate) mod icmpv4;
 pub(crate) mod ipv4_input;
 pub(crate) mod ipv4_output;
