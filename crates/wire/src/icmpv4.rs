@@ -9,8 +9,6 @@ pub const HEADER_LEN: usize = 8;
 pub(crate) mod kind {
     pub const ECHO_REPLY: u8 = 0;
     pub const DESTINATION_UNREACHABLE: u8 = 3;
-    pub const SOURCE_QUENCH: u8 = 4;
-    pub const REDIRECT: u8 = 5;
     pub const ECHO_REQUEST: u8 = 8;
     pub const TIME_EXCEEDED: u8 = 11;
     pub const PARAMETER_PROBLEM: u8 = 12;
@@ -69,6 +67,11 @@ struct Layout {
     rest: [U16; 2],
 }
 
+/// Does a message that may be cut short begin as an echo request or reply?
+pub fn begins_as_echo(bytes: &[u8]) -> bool {
+    matches!(bytes, [kind::ECHO_REQUEST | kind::ECHO_REPLY, 0, ..])
+}
+
 impl Header {
     /// Checks the checksum over the whole message.
     pub fn parse(bytes: &[u8]) -> Result<(Self, &[u8]), Error> {
@@ -117,19 +120,6 @@ impl Header {
         layout.checksum = Sum::of(layout.as_bytes()).add(Sum::of(payload)).finish().into();
         *out = zerocopy::transmute!(layout);
     }
-
-    /// Errors are never sent about errors (RFC 1122 §3.2.2).
-    pub fn is_error(&self) -> bool {
-        match self {
-            Self::EchoRequest { .. } | Self::EchoReply { .. } => false,
-            Self::DestinationUnreachable { .. }
-            | Self::TimeExceeded { .. }
-            | Self::ParameterProblem { .. } => true,
-            Self::Other { kind, .. } => {
-                matches!(*kind, kind::SOURCE_QUENCH | kind::REDIRECT | kind::PARAMETER_PROBLEM)
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -147,24 +137,24 @@ mod tests {
         use Header::*;
         let unreachable = |code, mtu| DestinationUnreachable { code: Unreachable(code), mtu };
         let cases = [
-            (8, 0, EchoRequest { identifier: 0x0102, sequence: 0x0304 }, false),
-            (0, 0, EchoReply { identifier: 0x0102, sequence: 0x0304 }, false),
+            (8, 0, EchoRequest { identifier: 0x0102, sequence: 0x0304 }, true),
+            (0, 0, EchoReply { identifier: 0x0102, sequence: 0x0304 }, true),
             (8, 1, Other { kind: 8, code: 1 }, false),
-            (3, 3, unreachable(3, 0), true),
-            (3, 4, unreachable(4, 0x0304), true),
-            (3, 250, unreachable(250, 0), true),
-            (4, 0, Other { kind: 4, code: 0 }, true),
-            (5, 1, Other { kind: 5, code: 1 }, true),
-            (11, 0, TimeExceeded { code: 0 }, true),
-            (11, 1, TimeExceeded { code: 1 }, true),
-            (12, 0, ParameterProblem { pointer: 1 }, true),
-            (12, 1, Other { kind: 12, code: 1 }, true),
+            (3, 3, unreachable(3, 0), false),
+            (3, 4, unreachable(4, 0x0304), false),
+            (3, 250, unreachable(250, 0), false),
+            (4, 0, Other { kind: 4, code: 0 }, false),
+            (5, 1, Other { kind: 5, code: 1 }, false),
+            (11, 0, TimeExceeded { code: 0 }, false),
+            (11, 1, TimeExceeded { code: 1 }, false),
+            (12, 0, ParameterProblem { pointer: 1 }, false),
+            (12, 1, Other { kind: 12, code: 1 }, false),
             (13, 0, Other { kind: 13, code: 0 }, false),
         ];
-        for (kind, code, expected, is_error) in cases {
+        for (kind, code, expected, echo) in cases {
             let bytes = message(kind, code, [1, 2, 3, 4]);
             assert_eq!(Header::parse(&bytes), Ok((expected, &b"payload"[..])));
-            assert_eq!(expected.is_error(), is_error, "{expected:?}");
+            assert_eq!(begins_as_echo(&bytes[..2]), echo, "{expected:?}");
         }
     }
 

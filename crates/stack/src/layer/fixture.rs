@@ -19,7 +19,6 @@ use narrows_wire::{
 
 pub(crate) const OWN_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 pub(crate) const PEER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
-pub(crate) const EVIL_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x66]);
 
 /// Ours: 10.0.0.2/24, with a default route by the peer.
 pub(crate) const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);

@@ -7,7 +7,7 @@ use crate::{
     request::Error,
     table::{egress::Frame, route::Route},
 };
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use narrows_wire::{
     address::MacAddr,
     ethernet::{self, EtherType},
@@ -45,14 +45,10 @@ pub(crate) const DEFAULT_TTL: u8 = 64;
 /// The most a datagram carries: 65,535 less the header.
 pub(crate) const MAX_PAYLOAD: usize = u16::MAX as usize - ipv4::HEADER_LEN;
 
-/// Local destinations go by the loopback interface.
-pub(crate) fn path(shard: &Shard, destination: Ipv4Addr) -> Result<Path, Error> {
-    path_from(shard, None, destination)
-}
-
-/// The path of a packet that has its source address already. Strong host (RFC 1122 §3.3.4.2): it
-/// leaves by the interface that owns the address, whatever other ways there are.
-pub(crate) fn path_from(
+/// The path of a packet. Local destinations go by the loopback interface. A source address that is
+/// given already decides the interface (strong host, RFC 1122 §3.3.4.2): packets leave by the one
+/// that owns it, whatever other ways there are.
+pub(crate) fn path(
     shard: &Shard,
     source: Option<Ipv4Addr>,
     destination: Ipv4Addr,
@@ -127,7 +123,7 @@ pub(crate) fn output(
     now: Instant,
     datagram: &Datagram<'_>,
 ) -> Result<(), DropReason> {
-    let path = path_from(shard, Some(datagram.source), datagram.destination)
+    let path = path(shard, Some(datagram.source), datagram.destination)
         .map_err(|_| DropReason::NoRoute)?;
     let identification = identification(shard, datagram.dont_fragment);
     let header = ipv4::Header {
@@ -201,6 +197,14 @@ pub(crate) fn error_of(reason: DropReason) -> Error {
         DropReason::NeighborUnresolved => Error::HostUnreachable,
         DropReason::MessageTooLong => Error::MessageTooLong,
         _ => Error::LimitReached,
+    }
+}
+
+/// The address that a socket is bound to, if it is to one.
+pub(crate) fn bound(local: SocketAddr) -> Option<Ipv4Addr> {
+    match local.ip() {
+        IpAddr::V4(address) => Some(address).filter(|address| !address.is_unspecified()),
+        IpAddr::V6(_) => None,
     }
 }
 

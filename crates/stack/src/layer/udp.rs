@@ -85,8 +85,8 @@ pub(crate) fn output(
         return Err(Error::MessageTooLong);
     }
     let local = sending_address(shard, socket, SocketKind::Udp)?;
-    let bound = Some(v4(local.ip())?).filter(|bound| *bound != Ipv4Addr::UNSPECIFIED);
-    let path = ipv4_output::path_from(shard, bound, destination)?;
+    let bound = ipv4_output::bound(local);
+    let path = ipv4_output::path(shard, bound, destination)?;
     let source = bound.unwrap_or(path.source);
     let datagram = datagram(source, local.port(), destination, remote.port(), payload)?;
     let datagram = Datagram {

@@ -155,7 +155,13 @@ impl Shard {
         remote: SocketAddr,
         destination: Ipv4Addr,
     ) -> Result<Reply, Error> {
-        let path = ipv4_output::path(self, destination)?;
+        let socket = self.sockets.get(id).ok_or(Error::NoSuchSocket)?;
+        let path = ipv4_output::path(self, ipv4_output::bound(socket.local), destination)?;
+        // ICMP has no ports: a ping socket's own is the identifier, and its peer has none.
+        let remote = match socket.kind() {
+            SocketKind::Ping => SocketAddr::new(remote.ip(), 0),
+            _ => remote,
+        };
         if self.sockets.get(id).is_some_and(|socket| socket.binding.is_none()) {
             self.bind(id, ANY)?;
         }

@@ -11,7 +11,7 @@ use crate::{
     },
     request::{Error, SocketId, SocketKind},
 };
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 use narrows_wire::{
     icmpv4::{HEADER_LEN, Header},
     ipv4::Protocol,
@@ -73,11 +73,11 @@ pub(crate) fn send_echo(
 ) -> Result<(), Error> {
     let destination = v4(remote)?;
     let local = udp::sending_address(shard, socket, SocketKind::Ping)?;
-    let source = Some(v4(local.ip())?).filter(|bound| *bound != Ipv4Addr::UNSPECIFIED);
+    let source = ipv4_output::bound(local);
     if payload.len() > ipv4_output::MAX_PAYLOAD - HEADER_LEN {
         return Err(Error::MessageTooLong);
     }
-    let path = ipv4_output::path_from(shard, source, destination)?;
+    let path = ipv4_output::path(shard, source, destination)?;
     let message = message(&Header::EchoRequest { identifier: local.port(), sequence }, payload);
     let request = Datagram {
         source: source.unwrap_or(path.source),

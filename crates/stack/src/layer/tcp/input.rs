@@ -99,7 +99,8 @@ fn listen_input(
     let IpAddr::V4(remote) = flow.remote.ip() else {
         return Err(DropReason::TcpMalformed);
     };
-    let path = ipv4_output::path(shard, remote).map_err(|_| DropReason::NoRoute)?;
+    let path = ipv4_output::path(shard, ipv4_output::bound(flow.local), remote)
+        .map_err(|_| DropReason::NoRoute)?;
     let half_open_limit = shard.config.limits.half_open;
     let socket = shard.sockets.get_mut(listener).ok_or(DropReason::TcpNoSocket)?;
     let state = socket.listener().ok_or(DropReason::TcpNoSocket)?;

@@ -72,9 +72,10 @@ fn schedule(shard: &mut Shard, id: SocketId) {
     if core::mem::replace(&mut socket.scheduled, true) {
         return;
     }
-    let destination = socket.remote.map(|remote| remote.ip());
-    let path = match destination {
-        Some(IpAddr::V4(destination)) => ipv4_output::path(shard, destination).ok(),
+    let path = match (socket.local.ip(), socket.remote.map(|remote| remote.ip())) {
+        (IpAddr::V4(source), Some(IpAddr::V4(destination))) => {
+            ipv4_output::path(shard, Some(source), destination).ok()
+        }
         _ => None,
     };
     let interface = path.map_or(InterfaceId::LOOPBACK, |path| path.interface);

@@ -61,8 +61,8 @@ pub(crate) fn connect(
     if remote.port() == 0 || destination.is_broadcast() || destination.is_multicast() {
         return Err(Error::NetworkUnreachable);
     }
-    let path = ipv4_output::path(shard, destination)?;
     let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
+    let path = ipv4_output::path(shard, ipv4_output::bound(socket.local), destination)?;
     let source = match socket.local.ip() {
         any if any.is_unspecified() => path.source.into(),
         bound => bound,

@@ -215,8 +215,8 @@ fn next_step(
     let socket = shard.sockets.get_mut(id)?;
     socket.scheduled = false;
     let flow = socket.flow()?;
-    let (_, destination) = addresses(&flow)?;
-    let path = match ipv4_output::path(shard, destination) {
+    let (source, destination) = addresses(&flow)?;
+    let path = match ipv4_output::path(shard, Some(source), destination) {
         Ok(path) => path,
         Err(_) => return Some((flow, Next::Discard(DropReason::NoRoute))),
     };
