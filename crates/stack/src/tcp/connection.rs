@@ -1,22 +1,36 @@
 //! A connection from SYN-SENT (or the end of a passive handshake) to its end.
+//!
+//! This file has the state, how it begins and what can be asked of it. What changes it is beside
+//! it: `input` (segments), `output` (what to send), `timeout` (time), `program` (calls).
 
+use super::{
+    Settings,
+    congestion::Congestion,
+    listen::{HalfOpen, Opening},
+    options::Negotiated,
+    phase::{Phase, Step},
+    readiness::Edges,
+    receive::Receiver,
+    recovery::Recovery,
+    rtt::Rtt,
+    send::{Gate, MAX_BUFFER, Sender},
+    seq::Seq,
+    time_wait::{TIME_WAIT, TimeWait, TimeWaitTimestamps},
+    timers::{Timers, Waiting},
+};
 use crate::{
     counters::DropReason,
     event::Readiness,
     request::Error,
-    tcp::{
-        Settings,
-        listen::{HalfOpen, Opening},
-        time_wait::TimeWait,
-    },
     time::{Duration, Instant},
 };
-use narrows_ring::Pool;
 use narrows_wire::{
     tcp::{Flags, Segment},
     tcp_options::Options,
 };
-use std::io::{IoSlice, IoSliceMut};
+
+/// How long a connection that nobody holds waits in FIN-WAIT-2 (Linux: tcp_fin_timeout).
+pub(super) const ORPHAN_FIN_WAIT_2: Duration = Duration::from_secs(60);
 
 /// The states of RFC 9293 §3.3.2 that a report can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,159 +124,371 @@ pub struct Info {
     pub backoff: u8,
 }
 
+/// Counts for reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub bytes_sent: u64,
+    pub bytes_acknowledged: u64,
+    pub bytes_received: u64,
+    pub bytes_retransmitted: u64,
+    pub segments_sent: u64,
+    pub segments_received: u64,
+    pub retransmissions: u64,
+}
+
+/// Segments that are due whatever the windows say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Due {
+    /// The SYN or SYN-ACK.
+    pub handshake: bool,
+    /// One with an old number, which the peer has to answer: a window or keepalive probe.
+    pub probe: bool,
+    /// A tail-loss probe.
+    pub tail: bool,
+}
+
+/// Retransmissions and probes without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unanswered {
+    pub count: u8,
+    /// When what was not answered first left.
+    pub since: Instant,
+}
+
 #[derive(Debug)]
-pub struct Connection {}
+pub struct Connection {
+    pub(super) phase: Phase,
+    /// Nobody holds the socket any more.
+    pub(super) orphan: bool,
+    /// The connection was accepted, not made: its caller waits for no CONNECTED.
+    pub(super) passive: bool,
+    pub(super) due: Due,
+    /// Window and keepalive probes since the peer was last heard.
+    pub(super) probes: u8,
+    pub(super) error: Option<Error>,
+    /// What ICMP said; it becomes the error if nothing better happens.
+    pub(super) soft_error: Option<Error>,
+    pub(super) unanswered: Unanswered,
+    pub(super) negotiated: Negotiated,
+    pub(super) snd: Sender,
+    pub(super) rcv: Receiver,
+    pub(super) recovery: Recovery,
+    pub(super) congestion: Congestion,
+    pub(super) usage: Usage,
+    pub(super) rtt: Rtt,
+    pub(super) timers: Timers,
+    pub(super) edges: Edges,
+    /// The last acceptable segment of the peer.
+    pub(super) heard_at: Instant,
+    /// The last challenge (RFC 5961 §7), or answer to something outside the window.
+    pub(super) challenged_at: Option<Instant>,
+    pub(super) totals: Totals,
+    pub(super) settings: Settings,
+}
+
+/// Was the congestion window used? Only then may it grow (RFC 7661; as Linux's tcp_cwnd_validate).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Usage {
+    pub limited: bool,
+    /// The most that was in flight in this round trip, which ends when `until` is acknowledged.
+    pub peak: u32,
+    pub until: Seq,
+}
 
 impl Connection {
     /// An active open: `poll_segment` gives the SYN.
     pub fn connect(now: Instant, opening: Opening, settings: &Settings) -> Self {
-        let _ = (now, opening, settings);
-        todo!()
+        let negotiated = Negotiated::offered(&opening, settings);
+        let mut connection = Self::new(now, Phase::SynSent, Seq(opening.iss), negotiated, settings);
+        connection.due.handshake = true;
+        connection
     }
 
     /// The end of a passive handshake; the caller passes the segment that completed it next.
     pub fn accept(now: Instant, half_open: HalfOpen, settings: &Settings) -> Self {
-        let _ = (now, half_open, settings);
-        todo!()
+        let iss = Seq(half_open.iss);
+        let scale = half_open.negotiated.receive_scale;
+        let mut connection =
+            Self::new(now, Phase::SynReceived, iss, half_open.negotiated, settings);
+        connection.passive = true;
+        connection.snd.nxt = iss + 1;
+        connection.snd.open_window(Seq(half_open.irs), u32::from(half_open.peer_window));
+        connection.rcv.begin(Seq(half_open.irs), half_open.window, scale);
+        connection.unanswered.since = half_open.sent_at;
+        if half_open.retries > 0 {
+            connection.rtt.syn_was_lost();
+            connection.unanswered.count = half_open.retries;
+        }
+        connection
     }
 
-    /// RFC 9293 §3.10.7.3 and .4, in their order. Payload goes to its place in the receive ring.
-    pub fn segment_arrives(
-        &mut self,
+    fn new(
         now: Instant,
-        buffers: &mut Pool,
-        segment: &Segment<'_>,
-    ) -> Outcome {
-        let _ = (now, buffers, segment);
-        todo!()
+        phase: Phase,
+        iss: Seq,
+        negotiated: Negotiated,
+        settings: &Settings,
+    ) -> Self {
+        Self {
+            phase,
+            orphan: false,
+            passive: false,
+            due: Due::default(),
+            probes: 0,
+            error: None,
+            soft_error: None,
+            unanswered: Unanswered { count: 0, since: now },
+            congestion: Congestion::new(settings.congestion, u32::from(negotiated.max_payload())),
+            negotiated,
+            snd: Sender::new(now, iss, settings),
+            rcv: Receiver::new(now, settings),
+            recovery: Recovery::new(iss),
+            usage: Usage { limited: false, peak: 0, until: iss },
+            rtt: Rtt::default(),
+            timers: Timers::new(now),
+            edges: Edges::default(),
+            heard_at: now,
+            challenged_at: None,
+            totals: Totals::default(),
+            settings: settings.clone(),
+        }
     }
 
-    /// After a change of MTU or an ICMP error whose quoted sequence number was `sequence`.
-    pub fn icmp_error(&mut self, now: Instant, sequence: u32, error: IcmpError) -> Fate {
-        let _ = (now, sequence, error);
-        todo!()
+    /// Payload of a full-sized segment, in a flow where nothing is out of order.
+    pub(super) fn segment(&self) -> u32 {
+        self.snd.segment(u32::from(self.negotiated.max_payload()))
     }
 
-    /// Is there anything that `poll_segment` would give now? Cheap.
-    pub fn wants_to_send(&self, now: Instant) -> bool {
-        let _ = now;
-        todo!()
+    pub(super) fn in_flight(&self) -> u32 {
+        self.recovery.in_flight(self.snd.outstanding(), self.segment())
     }
 
-    /// The next segment, counted as sent; `max_payload` is the longest payload that the device
-    /// segments by itself, 0 when it does not: then segments are one MSS at most.
-    #[must_use]
-    pub fn poll_segment(&mut self, now: Instant, max_payload: usize) -> Option<Outgoing> {
-        let _ = (now, max_payload);
-        todo!()
+    /// What limits sending now. A segment that carries SACK blocks takes less.
+    pub(super) fn gate(&self) -> Gate {
+        let payload = self.negotiated.max_payload();
+        let payload = payload.saturating_sub(self.rcv.sack_len(&self.negotiated));
+        Gate {
+            congestion_window: self.congestion.window,
+            in_flight: self.in_flight(),
+            segment: self.snd.segment(u32::from(payload)),
+            no_delay: self.settings.no_delay,
+            cork: self.settings.cork,
+            defer: self.recovery.is_open(),
+        }
     }
 
-    pub fn payload(&self, outgoing: &Outgoing) -> [&[u8]; 2] {
-        let _ = outgoing;
-        todo!()
+    /// Moves to the next phase and does what entering it asks for.
+    pub(super) fn step(&mut self, now: Instant, step: Step) {
+        let phase = self.phase.after(step);
+        if phase == self.phase {
+            return;
+        }
+        self.phase = phase;
+        match phase {
+            Phase::Established => {
+                self.start_keep_alive(now);
+                if self.snd.shut {
+                    self.step(now, Step::Shutdown);
+                }
+            }
+            Phase::FinWait2 if self.orphan => self.timers.lifetime = now + ORPHAN_FIN_WAIT_2,
+            Phase::TimeWait => {
+                self.timers.stop();
+                self.timers.lifetime = now + TIME_WAIT;
+            }
+            Phase::Closed => self.timers.stop(),
+            _ => {}
+        }
     }
 
+    pub(super) fn start_keep_alive(&mut self, now: Instant) {
+        if self.settings.keep_alive && self.phase.may_probe() {
+            self.timers.lifetime = now + self.settings.keep_alive_idle;
+        }
+    }
+
+    /// The end, with or without an error. What was received can still be read.
+    pub(super) fn finish(&mut self, error: Option<Error>) {
+        self.phase = Phase::Closed;
+        self.timers.stop();
+        self.due = Due::default();
+        if error.is_some() {
+            self.error = self.error.or(error);
+            self.edges.raise(Readiness::FAILED);
+        }
+    }
+
+    /// Arms or stops the timer of the sending side after anything that could matter to it.
+    pub(super) fn settle(&mut self, now: Instant) {
+        if self.phase.is_handshake() {
+            return;
+        }
+        if !self.phase.may_send() {
+            self.timers.stop_waiting();
+        } else if self.snd.outstanding() > 0 {
+            if matches!(self.timers.waiting(), Waiting::Nothing | Waiting::Persist) {
+                self.timers.started = now;
+                self.wait_for_acknowledgment(now, None);
+            }
+        } else if self.snd.unsent() > 0 && self.snd.sendable(&self.gate()) == 0 {
+            if self.timers.waiting() != Waiting::Persist && !self.due.probe {
+                let timeout = self.rtt.timeout(self.unanswered.count);
+                self.timers.wait(Waiting::Persist, now + timeout);
+            }
+        } else {
+            self.timers.stop_waiting();
+        }
+    }
+
+    /// Something is outstanding: waits for what comes first of the reordering deadline, the
+    /// tail-loss probe and the timeout.
+    pub(super) fn wait_for_acknowledgment(&mut self, now: Instant, reordering: Option<Instant>) {
+        let timeout = self.timers.started + self.rtt.timeout(self.unanswered.count);
+        if let Some(deadline) = reordering.filter(|deadline| *deadline < timeout) {
+            self.timers.wait(Waiting::Reordering, deadline);
+            return;
+        }
+        let probe = match self.negotiated.sack && self.unanswered.count == 0 {
+            true => self.recovery.probe_timeout(&self.rtt, self.snd.outstanding(), self.segment()),
+            false => None,
+        };
+        match probe.map(|wait| now + wait).filter(|deadline| *deadline < timeout) {
+            Some(deadline) => self.timers.wait(Waiting::TailProbe, deadline),
+            None => self.timers.wait(Waiting::Timeout, timeout),
+        }
+    }
+
+    /// What is left to say to whoever called: read once at the end of each call.
+    pub(super) fn fate(&mut self) -> Fate {
+        match self.phase {
+            Phase::Closed => Fate::Closed,
+            Phase::TimeWait if self.orphan => {
+                let time_wait = self.time_wait();
+                self.finish(None);
+                Fate::TimeWait(time_wait)
+            }
+            _ => Fate::Alive,
+        }
+    }
+
+    fn time_wait(&mut self) -> TimeWait {
+        TimeWait {
+            snd_nxt: self.snd.nxt.0,
+            rcv_nxt: self.rcv.nxt.0,
+            window: self.rcv.offer(self.negotiated.receive_scale, self.segment()),
+            timestamps: self
+                .negotiated
+                .stamps
+                .map(|stamps| TimeWaitTimestamps { recent: stamps.recent, offset: stamps.offset }),
+        }
+    }
+
+    /// Deadlines only; `handle_timeout` may come early, or late. Stale after every other call
+    /// with `&mut self`.
     pub fn next_timeout(&self) -> Option<Instant> {
-        todo!()
+        self.timers.earliest()
     }
 
-    /// Retransmission, delayed ACK, window probe, keepalive, FIN-WAIT-2 and user timeouts: whatever
-    /// is due. May leave something for `poll_segment`.
-    pub fn handle_timeout(&mut self, now: Instant, buffers: &mut Pool) -> Outcome {
-        let _ = (now, buffers);
-        todo!()
-    }
-
-    /// What became true since the last call: edges, for `Event`.
+    /// What became true since the last call: edges, for `Event`. Stale after every other call
+    /// with `&mut self`.
     #[must_use]
     pub fn take_readiness(&mut self) -> Readiness {
-        todo!()
-    }
-
-    /// Offers room in the send ring (at most `max` bytes) to `fill`, which returns how many bytes
-    /// it wrote; they will be sent. `Err`: nothing may be sent any more.
-    pub fn send_with(
-        &mut self,
-        now: Instant,
-        buffers: &mut Pool,
-        max: usize,
-        fill: impl FnOnce(&mut [IoSliceMut<'_>; 2]) -> usize,
-    ) -> Result<usize, Error> {
-        let _ = (now, buffers, max, fill);
-        todo!()
-    }
-
-    /// Room in the send ring; 0 also when nothing may be sent.
-    pub fn send_room(&self) -> usize {
-        todo!()
-    }
-
-    /// Offers received bytes to `drain`, which returns how many it took. `Ok(0)` with no bytes
-    /// offered is the end of the stream; `Err(WouldBlock)`: nothing yet; other errors: why not.
-    pub fn receive_with(
-        &mut self,
-        now: Instant,
-        buffers: &mut Pool,
-        max: usize,
-        drain: impl FnOnce(&[IoSlice<'_>; 2]) -> usize,
-    ) -> Result<usize, Error> {
-        let _ = (now, buffers, max, drain);
-        todo!()
-    }
-
-    /// Readable bytes.
-    pub fn receive_queue(&self) -> usize {
-        todo!()
-    }
-
-    /// Bytes queued and not acknowledged.
-    pub fn send_queue(&self) -> usize {
-        todo!()
-    }
-
-    /// shutdown(SHUT_WR): FIN after what is queued.
-    pub fn shutdown_send(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
-    }
-
-    /// close(): nobody reads any more. Sends FIN after what is queued, or RST where Linux would
-    /// (unread data, zero linger). The connection lives on as an orphan.
-    pub fn close(&mut self, now: Instant, buffers: &mut Pool) -> Outcome {
-        let _ = (now, buffers);
-        todo!()
-    }
-
-    /// RST at once, where the state has one to send.
-    pub fn abort(&mut self, now: Instant, buffers: &mut Pool) -> Option<Outgoing> {
-        let _ = (now, buffers);
-        todo!()
+        self.edges.take()
     }
 
     /// Why the connection failed; stays set.
     pub fn error(&self) -> Option<Error> {
-        todo!()
+        self.error
     }
 
     pub fn state(&self) -> State {
-        todo!()
+        self.phase.state()
     }
 
     pub fn info(&self, now: Instant) -> Info {
         let _ = now;
-        todo!()
+        Info {
+            state: self.state(),
+            algorithm: self.congestion.algorithm(),
+            congestion_window: self.congestion.window,
+            slow_start_threshold: self.congestion.threshold,
+            send_window: self.snd.wnd,
+            receive_window: self.rcv.window(),
+            send_mss: self.negotiated.max_payload(),
+            receive_mss: self.negotiated.receive_mss,
+            send_window_scale: self.negotiated.send_scale,
+            receive_window_scale: self.negotiated.receive_scale,
+            timestamps: self.negotiated.stamps.is_some(),
+            sack: self.negotiated.sack,
+            smoothed_rtt: self.rtt.smoothed(),
+            rtt_variance: self.rtt.variance(),
+            min_rtt: self.rtt.minimum(),
+            retransmission_timeout: self.rtt.timeout(self.unanswered.count),
+            bytes_in_flight: self.in_flight(),
+            bytes_sent: self.totals.bytes_sent,
+            bytes_acknowledged: self.totals.bytes_acknowledged,
+            bytes_received: self.totals.bytes_received,
+            bytes_retransmitted: self.totals.bytes_retransmitted,
+            segments_sent: self.totals.segments_sent,
+            segments_received: self.totals.segments_received,
+            retransmissions: self.totals.retransmissions,
+            backoff: self.unanswered.count,
+        }
     }
 
-    /// Applies changed settings (buffer limits, keepalive, Nagle, congestion control …).
+    /// Applies changed settings (buffer limits, keepalive, Nagle, congestion control …). May let
+    /// `poll_segment` give something that it held back.
     pub fn set(&mut self, now: Instant, settings: &Settings) {
-        let _ = (now, settings);
-        todo!()
+        let keep_alive = (self.settings.keep_alive, self.settings.keep_alive_idle);
+        self.settings = settings.clone();
+        self.snd.ring.set_limit(settings.send_limit.min(MAX_BUFFER));
+        self.rcv.set_limit(settings.receive_limit, self.negotiated.receive_scale);
+        self.congestion.set_algorithm(settings.congestion);
+        if let Some(max_segment) = settings.max_segment {
+            self.negotiated.limit_segment(max_segment);
+        }
+        if keep_alive != (settings.keep_alive, settings.keep_alive_idle) && self.phase.may_probe() {
+            self.timers.lifetime = Instant::NEVER;
+            self.start_keep_alive(now);
+        }
+        self.settle(now);
     }
 }
 
 /// The RST that answers a segment for which there is no connection (RFC 9293 §3.10.7.1); `None`
 /// if it is itself a RST.
 pub fn reset_for(segment: &Segment<'_>) -> Option<Outgoing> {
-    let _ = segment;
-    todo!()
+    let header = &segment.header;
+    if header.flags.rst() {
+        return None;
+    }
+    if header.flags.ack() {
+        return Some(Outgoing::bare(Seq(header.acknowledgment), Seq(0), Flags::RST));
+    }
+    let next = Seq(header.sequence) + segment_len(segment);
+    Some(Outgoing::bare(Seq(0), next, Flags::RST.with(Flags::ACK)))
+}
+
+/// Sequence numbers that a segment occupies.
+pub(super) fn segment_len(segment: &Segment<'_>) -> u32 {
+    let flags = segment.header.flags;
+    // A segment came in an IP packet.
+    segment.payload.len() as u32 + u32::from(flags.syn()) + u32::from(flags.fin())
+}
+
+impl Outgoing {
+    /// A segment with neither text nor options nor a window.
+    pub(super) fn bare(sequence: Seq, acknowledgment: Seq, flags: Flags) -> Self {
+        Self {
+            sequence: sequence.0,
+            acknowledgment: acknowledgment.0,
+            flags,
+            window: 0,
+            urgent: 0,
+            options: Options::default(),
+            payload_offset: 0,
+            payload_len: 0,
+            segment_size: 0,
+        }
+    }
 }

@@ -1,17 +1,38 @@
-//! SYN-RECEIVED of a passive open: small, owned by the listener's table, no buffers.
+//! SYN-RECEIVED of a passive open (RFC 9293 §3.10.7.2 and .4): small, owned by the listener's
+//! table, no buffers.
 
+use super::{
+    Settings,
+    connection::{Outgoing, reset_for, segment_len},
+    options::Negotiated,
+    receive::Receiver,
+    rtt::INITIAL_TIMEOUT,
+    seq::Seq,
+};
 use crate::{
     counters::DropReason,
-    tcp::{Settings, connection::Outgoing},
-    time::Instant,
+    time::{Duration, Instant},
 };
-use narrows_wire::tcp::Segment;
+use narrows_wire::tcp::{Flags, Segment};
+
+/// SYN-ACKs sent again before the peer is given up (Linux: tcp_synack_retries).
+const RETRIES: u8 = 5;
+/// At most one answer in this time to segments that change nothing.
+const REPLY_INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Debug)]
 pub struct HalfOpen {
     pub iss: u32,
     pub irs: u32,
-    // peer's options, timestamp offset, retransmission state: private to this module
+    pub(super) negotiated: Negotiated,
+    /// What we offered in the SYN-ACK.
+    pub(super) window: u16,
+    pub(super) peer_window: u16,
+    /// When the first SYN-ACK left.
+    pub(super) sent_at: Instant,
+    pub(super) retries: u8,
+    deadline: Instant,
+    replied_at: Option<Instant>,
 }
 
 /// What a listener needs to know to answer a SYN.
@@ -44,22 +65,106 @@ impl HalfOpen {
         opening: Opening,
         settings: &Settings,
     ) -> (Self, Outgoing) {
-        let _ = (now, syn, opening, settings);
-        todo!()
+        let mut negotiated = Negotiated::offered(&opening, settings);
+        negotiated.agree(&syn.options, now);
+        let half_open = Self {
+            iss: opening.iss,
+            irs: syn.header.sequence,
+            negotiated,
+            window: Receiver::syn_window(settings),
+            peer_window: syn.header.window,
+            sent_at: now,
+            retries: 0,
+            deadline: now + INITIAL_TIMEOUT,
+            replied_at: None,
+        };
+        let syn_ack = half_open.syn_ack(now);
+        (half_open, syn_ack)
     }
 
+    fn syn_ack(&self, now: Instant) -> Outgoing {
+        Outgoing {
+            window: self.window,
+            options: self.negotiated.syn_options(now),
+            ..Outgoing::bare(Seq(self.iss), Seq(self.irs) + 1, Flags::SYN.with(Flags::ACK))
+        }
+    }
+
+    /// RFC 9293 §3.10.7.4 for SYN-RECEIVED, in its order.
     pub fn segment_arrives(&mut self, now: Instant, segment: &Segment<'_>) -> HalfOpenVerdict {
-        let _ = (now, segment);
-        todo!()
+        let header = &segment.header;
+        let next = Seq(self.irs) + 1;
+        let start = Seq(header.sequence);
+        // Our SYN-ACK was lost: the peer's SYN comes again.
+        if header.flags.syn() && !header.flags.ack() && start + 1 == next {
+            return self.reply(now, DropReason::TcpOutOfWindow, self.syn_ack(now));
+        }
+        let old = self
+            .negotiated
+            .stamps
+            .zip(segment.options.timestamps)
+            .is_some_and(|(stamps, theirs)| stamps.is_old(theirs.value, now));
+        if old && !header.flags.rst() {
+            return self.reply(now, DropReason::TcpPaws, self.challenge(now));
+        }
+        let end = start + segment_len(segment);
+        if end.before(next) || start.after(next + u32::from(self.window)) {
+            return match header.flags.rst() {
+                true => HalfOpenVerdict::Drop(DropReason::TcpOutOfWindow),
+                false => self.reply(now, DropReason::TcpOutOfWindow, self.challenge(now)),
+            };
+        }
+        if header.flags.rst() {
+            return match start == next {
+                true => HalfOpenVerdict::Reset,
+                false => self.reply(now, DropReason::TcpBlindReset, self.challenge(now)),
+            };
+        }
+        if header.flags.syn() {
+            return self.reply(now, DropReason::TcpBlindSyn, self.challenge(now));
+        }
+        if !header.flags.ack() {
+            return HalfOpenVerdict::Drop(DropReason::TcpNoAck);
+        }
+        if Seq(header.acknowledgment) != Seq(self.iss) + 1 {
+            return match reset_for(segment) {
+                Some(reset) => HalfOpenVerdict::Reply(reset),
+                None => HalfOpenVerdict::Drop(DropReason::TcpBadAck),
+            };
+        }
+        HalfOpenVerdict::Established
+    }
+
+    /// Where we are, for a peer that sent something else (RFC 5961).
+    fn challenge(&self, now: Instant) -> Outgoing {
+        let mut options = self.negotiated.syn_options(now);
+        (options.mss, options.window_scale, options.sack_permitted) = (None, None, false);
+        Outgoing {
+            window: self.window >> self.negotiated.receive_scale,
+            options,
+            ..Outgoing::bare(Seq(self.iss) + 1, Seq(self.irs) + 1, Flags::ACK)
+        }
+    }
+
+    fn reply(&mut self, now: Instant, reason: DropReason, reply: Outgoing) -> HalfOpenVerdict {
+        if self.replied_at.is_some_and(|at| now.since(at) < REPLY_INTERVAL) {
+            return HalfOpenVerdict::Drop(reason);
+        }
+        self.replied_at = Some(now);
+        HalfOpenVerdict::Reply(reply)
     }
 
     pub fn next_timeout(&self) -> Instant {
-        todo!()
+        self.deadline
     }
 
     /// Another SYN-ACK, or `None` when enough were sent (Linux: 5 retries).
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Outgoing> {
-        let _ = now;
-        todo!()
+        if self.retries >= RETRIES {
+            return None;
+        }
+        self.retries += 1;
+        self.deadline = now + INITIAL_TIMEOUT * (1 << self.retries);
+        Some(self.syn_ack(now))
     }
 }

@@ -1,10 +1,44 @@
 //! One TCP connection (RFC 9293). Knows no interface and no table: segments, the program's calls
 //! and the time come in; segments, readiness and the next deadline come out.
 
+//!
+//! | module | what is there |
+//! |---|---|
+//! | `connection` | the state, how it begins, what can be asked of it |
+//! | `phase` | the states of RFC 9293 and every transition |
+//! | `input` | segments: §3.10.7, one helper for each step |
+//! | `output` | what leaves next |
+//! | `timeout`, `timers` | what time does |
+//! | `program`, `readiness` | the program's calls, and what it is told |
+//! | `send`, `receive` | the two sequence spaces, their bytes and windows |
+//! | `assembler`, `delayed_ack` | the receiving side's detail |
+//! | `scoreboard`, `recovery`, `rtt`, `congestion` | the sending side's |
+//! | `options` | what the SYNs agreed on |
+//! | `listen`, `time_wait` | SYN-RECEIVED and TIME-WAIT, small types of their own |
+
+mod assembler;
 pub mod congestion;
 pub mod connection;
+mod delayed_ack;
+mod input;
 pub mod listen;
+mod options;
+mod output;
+mod phase;
+mod program;
+mod readiness;
+mod receive;
+mod recovery;
+mod rtt;
+mod scoreboard;
+mod send;
+mod seq;
 pub mod time_wait;
+mod timeout;
+mod timers;
+
+#[cfg(test)]
+mod tests;
 
 pub use connection::{Connection, Info, State};
 

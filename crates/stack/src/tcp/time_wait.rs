@@ -1,7 +1,21 @@
 //! TIME-WAIT: what is left of a connection that this end closed first (RFC 9293 §3.6.1).
 
-use crate::{counters::DropReason, tcp::connection::Outgoing, time::Instant};
-use narrows_wire::tcp::Segment;
+use super::{
+    connection::{Outgoing, segment_len},
+    options::stamp,
+    seq::Seq,
+};
+use crate::{
+    counters::DropReason,
+    time::{Duration, Instant},
+};
+use narrows_wire::{
+    tcp::{Flags, Segment},
+    tcp_options::{Options, Timestamps},
+};
+
+/// 2 MSL, as Linux has it.
+pub(super) const TIME_WAIT: Duration = Duration::from_secs(60);
 
 /// Small enough to keep a hundred thousand: what it takes to answer a retransmitted FIN, and to
 /// tell a new SYN from an old one.
@@ -36,8 +50,40 @@ pub enum TimeWaitVerdict {
 }
 
 impl TimeWait {
+    /// RFC 9293 §3.10.7.4 for TIME-WAIT.
     pub fn segment_arrives(&self, now: Instant, segment: &Segment<'_>) -> TimeWaitVerdict {
-        let _ = (now, segment);
-        todo!()
+        let flags = segment.header.flags;
+        let start = Seq(segment.header.sequence);
+        let next = Seq(self.rcv_nxt);
+        let age = self.timestamps.as_ref().zip(segment.options.timestamps);
+        let old = age.as_ref().is_some_and(|(t, theirs)| Seq(theirs.value).before(Seq(t.recent)));
+        let newer = age.is_some_and(|(t, theirs)| Seq(theirs.value).after(Seq(t.recent)));
+        if flags.rst() {
+            return match start == next {
+                true => TimeWaitVerdict::Expire,
+                false => TimeWaitVerdict::Drop(DropReason::TcpBlindReset),
+            };
+        }
+        if flags.syn() && !flags.ack() && !old && (start.after(next) || newer) {
+            return TimeWaitVerdict::Reopen;
+        }
+        if segment_len(segment) == 0 {
+            // Two ends in TIME-WAIT must not answer each other's acknowledgments.
+            return TimeWaitVerdict::Drop(DropReason::TcpOutOfWindow);
+        }
+        let fin_again = flags.fin() && start + segment_len(segment) == next && !old;
+        TimeWaitVerdict::Acknowledge { reply: self.acknowledgment(now), restart: fin_again }
+    }
+
+    fn acknowledgment(&self, now: Instant) -> Outgoing {
+        let timestamps = self.timestamps.as_ref().map(|timestamps| Timestamps {
+            value: stamp(now, timestamps.offset),
+            echo: timestamps.recent,
+        });
+        Outgoing {
+            window: self.window,
+            options: Options { timestamps, ..Options::default() },
+            ..Outgoing::bare(Seq(self.snd_nxt), Seq(self.rcv_nxt), Flags::ACK)
+        }
     }
 }

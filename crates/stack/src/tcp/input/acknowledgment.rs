@@ -1,0 +1,219 @@
+//! The fifth step: what the peer has (RFC 9293 §3.10.7.4, RFC 5961 §5, RFC 2018, RFC 2883).
+
+use super::{Checked, Stop};
+use crate::{
+    counters::DropReason,
+    tcp::{
+        congestion::Acknowledged,
+        connection::{Connection, reset_for},
+        phase::{Phase, Step},
+        recovery::Arrival,
+        scoreboard::Delivered,
+        seq::Seq,
+        timers::Waiting,
+    },
+    time::{Duration, Instant},
+};
+use narrows_ring::Pool;
+use narrows_wire::tcp::Segment;
+
+impl Connection {
+    pub(super) fn check_acknowledgment(
+        &mut self,
+        now: Instant,
+        buffers: &mut Pool,
+        segment: &Segment<'_>,
+    ) -> Checked {
+        let header = &segment.header;
+        if !header.flags.ack() {
+            return Err(Stop::Drop(DropReason::TcpNoAck));
+        }
+        let ack = Seq(header.acknowledgment);
+        if self.phase == Phase::SynReceived {
+            if ack != self.snd.nxt {
+                return Err(Stop::Reset(DropReason::TcpBadAck, reset_for(segment)));
+            }
+            self.syn_acknowledged(now, ack);
+            let window = u32::from(header.window) << self.scale_of(segment);
+            self.snd.open_window(Seq(header.sequence), window);
+        }
+        // RFC 5961 §5.2
+        if ack.after(self.snd.nxt) || ack.before(self.snd.una - self.snd.max_wnd) {
+            return Err(self.challenge(now, DropReason::TcpBadAck));
+        }
+        self.heard(now);
+        self.update_timestamp(now, segment);
+        self.acknowledge(now, buffers, segment, ack);
+        if self.snd.fin_acknowledged() {
+            self.step(now, Step::FinAcknowledged);
+        }
+        match self.phase {
+            Phase::Closed => Err(Stop::Done),
+            _ => Ok(()),
+        }
+    }
+
+    fn scale_of(&self, segment: &Segment<'_>) -> u8 {
+        if segment.header.flags.syn() { 0 } else { self.negotiated.send_scale }
+    }
+
+    /// RFC 7323 §4.3: TS.Recent follows the segment that the next acknowledgment will echo.
+    fn update_timestamp(&mut self, now: Instant, segment: &Segment<'_>) {
+        if let (Some(stamps), Some(theirs)) =
+            (&mut self.negotiated.stamps, segment.options.timestamps)
+            && Seq(segment.header.sequence).at_or_before(self.rcv.told)
+        {
+            stamps.update(theirs.value, now);
+        }
+    }
+
+    fn acknowledge(&mut self, now: Instant, buffers: &mut Pool, segment: &Segment<'_>, ack: Seq) {
+        let header = &segment.header;
+        let una = self.snd.una;
+        let advanced = ack.after(una);
+        let outstanding = self.snd.outstanding();
+        let flight = self.in_flight();
+        let window = u32::from(header.window) << self.scale_of(segment);
+        let window_changed =
+            ack.at_or_after(una) && self.snd.update_window(Seq(header.sequence), advanced, window);
+
+        let mut delivered = Delivered::default();
+        if advanced {
+            let bytes = self.snd.acknowledged(ack);
+            self.totals.bytes_acknowledged += bytes as u64;
+            self.snd.ring.consume(buffers, bytes);
+            self.edges.acknowledged(&self.snd.ring);
+            self.recovery.board.acknowledge(ack, &mut delivered);
+            self.unanswered.count = 0;
+            self.unanswered.since = now;
+            self.due.tail = false;
+        } else if self.snd.wnd > 0 && outstanding == 0 {
+            // The window is open: nobody needs to probe it any more.
+            self.unanswered.count = 0;
+        }
+        let duplicated = self.selective(segment, una, ack, &mut delivered);
+        if outstanding == 0 {
+            return;
+        }
+        self.sample_rtt(now, segment, advanced, &delivered);
+        let segment_size = self.segment();
+        let duplicate = !advanced
+            && ack == una
+            && segment.payload.is_empty()
+            && !header.flags.fin()
+            && !window_changed;
+        let arrival = Arrival {
+            now,
+            una: self.snd.una,
+            nxt: self.snd.nxt,
+            advanced,
+            duplicate,
+            duplicated,
+            delivered,
+            flight,
+            segment: segment_size,
+            sack: self.negotiated.sack,
+            echo: segment.options.timestamps.map(|timestamps| timestamps.echo),
+        };
+        let reordering = self.recovery.acknowledged(&arrival, &mut self.congestion, &self.rtt);
+        self.grow(&arrival);
+        let news = advanced || arrival.delivered.octets > 0;
+        self.wait_further(now, news, advanced, reordering);
+    }
+
+    /// SACK blocks: returns how many octets the peer says came twice.
+    fn selective(
+        &mut self,
+        segment: &Segment<'_>,
+        una: Seq,
+        ack: Seq,
+        delivered: &mut Delivered,
+    ) -> u32 {
+        let blocks = segment.options.sack.as_slice();
+        if !self.negotiated.sack || blocks.is_empty() {
+            return 0;
+        }
+        let mut duplicated = 0;
+        for (index, (left, right)) in blocks.iter().enumerate() {
+            let (left, right) = (Seq(*left), Seq(*right));
+            // RFC 2883 §4: the first block is a duplicate if it is acknowledged, or in the second.
+            let in_second = blocks
+                .get(1)
+                .is_some_and(|(l, r)| Seq(*l).at_or_before(left) && right.at_or_before(Seq(*r)));
+            if index == 0 && left.before(right) && (right.at_or_before(ack) || in_second) {
+                if left.at_or_after(una - self.snd.max_wnd) && right.at_or_before(self.snd.nxt) {
+                    duplicated = right.since(left);
+                }
+            } else if left.at_or_after(self.snd.una)
+                && left.before(right)
+                && right.at_or_before(self.snd.nxt)
+            {
+                self.recovery.board.sack(left, right, delivered);
+            }
+        }
+        duplicated
+    }
+
+    /// RFC 6298 §3: from what was sent once, else (RFC 7323 §4.1) from the echoed timestamp.
+    fn sample_rtt(
+        &mut self,
+        now: Instant,
+        segment: &Segment<'_>,
+        advanced: bool,
+        delivered: &Delivered,
+    ) {
+        if let Some(sent_at) = delivered.sampled {
+            self.rtt.sample(now, now.since(sent_at));
+        } else if advanced
+            && let (Some(stamps), Some(theirs)) =
+                (self.negotiated.stamps, segment.options.timestamps)
+            && theirs.echo != 0
+        {
+            let millis = stamps.now(now).wrapping_sub(theirs.echo);
+            // More is a peer that makes numbers up.
+            const PLAUSIBLE: u32 = 120_000;
+            if millis < PLAUSIBLE {
+                self.rtt.sample(now, Duration::from_millis(u64::from(millis.max(1))));
+            }
+        }
+    }
+
+    fn grow(&mut self, arrival: &Arrival) {
+        if !arrival.advanced || !self.recovery.lets_grow() {
+            return;
+        }
+        // In slow start twice what was used is enough (RFC 7661 §4.3, as Linux).
+        let used = self.usage.limited
+            || !self.recovery.is_open()
+            || (self.congestion.in_slow_start()
+                && self.congestion.window < self.usage.peak.saturating_mul(2));
+        if used {
+            self.congestion.acknowledged(Acknowledged {
+                now: arrival.now,
+                bytes: arrival.delivered.octets,
+                segment: arrival.segment,
+                rtt: self.rtt.smoothed(),
+            });
+        }
+    }
+
+    /// RFC 6298 §5.2 and §5.3.
+    fn wait_further(
+        &mut self,
+        now: Instant,
+        news: bool,
+        advanced: bool,
+        reordering: Option<Instant>,
+    ) {
+        if self.snd.outstanding() == 0 {
+            self.timers.stop_waiting();
+            return;
+        }
+        if advanced {
+            self.timers.started = now;
+        }
+        if news || reordering.is_some() || self.timers.waiting() == Waiting::Reordering {
+            self.wait_for_acknowledgment(now, reordering);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! A segment arrives (RFC 9293 §3.10.7.4): one helper for each step, in the RFC's order.
+
+mod acknowledgment;
+mod syn_sent;
+mod text;
+
+use super::{
+    connection::{Connection, Fate, Outcome, Outgoing, reset_for, segment_len},
+    phase::Phase,
+    seq::Seq,
+};
+use crate::{counters::DropReason, request::Error, time::Duration, time::Instant};
+use narrows_ring::Pool;
+use narrows_wire::tcp::Segment;
+
+/// At most one challenge, or answer to a segment without text from outside the window, in this
+/// time (Linux: tcp_invalid_ratelimit). The limit is the connection's own, so nothing can be
+/// learned about other connections from it (CVE-2016-5696).
+const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Why the steps end before the last one.
+enum Stop {
+    /// The segment did what it should.
+    Done,
+    Drop(DropReason),
+    /// Dropped, and answered with this.
+    Reset(DropReason, Option<Outgoing>),
+}
+
+type Checked = Result<(), Stop>;
+
+impl Connection {
+    /// RFC 9293 §3.10.7.3 and .4, in their order. Payload goes to its place in the receive ring.
+    /// Makes stale what `wants_to_send`, `next_timeout` and `take_readiness` said.
+    pub fn segment_arrives(
+        &mut self,
+        now: Instant,
+        buffers: &mut Pool,
+        segment: &Segment<'_>,
+    ) -> Outcome {
+        self.totals.segments_received += 1;
+        let steps = match self.phase {
+            Phase::Closed => Err(Stop::Reset(DropReason::TcpNoSocket, reset_for(segment))),
+            Phase::SynSent => self.syn_sent(now, buffers, segment),
+            _ => self.synchronized(now, buffers, segment),
+        };
+        let (mut reply, dropped) = match steps {
+            Ok(()) | Err(Stop::Done) => (None, None),
+            Err(Stop::Drop(reason)) => (None, Some(reason)),
+            Err(Stop::Reset(reason, reply)) => (reply, Some(reason)),
+        };
+        if self.phase == Phase::TimeWait && self.orphan {
+            // Nobody will poll for it.
+            reply = Some(self.acknowledgment(now));
+        }
+        self.settle(now);
+        let fate = self.fate();
+        if fate != Fate::Alive {
+            self.snd.ring.release(buffers);
+        }
+        Outcome { reply, dropped, fate }
+    }
+
+    fn synchronized(&mut self, now: Instant, buffers: &mut Pool, segment: &Segment<'_>) -> Checked {
+        self.check_timestamp(now, segment)?;
+        self.check_sequence(now, segment)?;
+        self.check_reset(now, segment)?;
+        self.check_syn(now, segment)?;
+        self.check_acknowledgment(now, buffers, segment)?;
+        // Sixth, URG: the pointer is ignored and urgent text stays where it is in the stream, as
+        // RFC 6093 recommends. There is nothing it could point wrongly into.
+        self.receive_text(now, buffers, segment)?;
+        self.receive_fin(now, segment);
+        Ok(())
+    }
+
+    /// RFC 7323 §5.3 R1: is this from an earlier lap of the sequence space?
+    fn check_timestamp(&mut self, now: Instant, segment: &Segment<'_>) -> Checked {
+        let (Some(stamps), Some(theirs)) = (self.negotiated.stamps, segment.options.timestamps)
+        else {
+            return Ok(());
+        };
+        if segment.header.flags.rst() || !stamps.is_old(theirs.value, now) {
+            return Ok(());
+        }
+        self.answer_stray(now, segment);
+        Err(Stop::Drop(DropReason::TcpPaws))
+    }
+
+    /// First: does any of it lie in the window?
+    fn check_sequence(&mut self, now: Instant, segment: &Segment<'_>) -> Checked {
+        let start = Seq(segment.header.sequence);
+        let end = start + segment_len(segment);
+        let edge = self.rcv.accepted_edge(self.negotiated.receive_scale).max(self.rcv.nxt);
+        if end.at_or_after(self.rcv.told) && start.at_or_before(edge) {
+            return Ok(());
+        }
+        if segment.header.flags.rst() {
+            return Err(Stop::Drop(DropReason::TcpOutOfWindow));
+        }
+        if self.is_syn_ack_again(segment) {
+            return Ok(());
+        }
+        if segment.header.flags.syn() {
+            return Err(self.challenge(now, DropReason::TcpBlindSyn));
+        }
+        if start.before(self.rcv.nxt) && end.after(start) {
+            self.rcv.report_duplicate(start, end.min(self.rcv.nxt));
+        }
+        self.answer_stray(now, segment);
+        Err(Stop::Drop(DropReason::TcpOutOfWindow))
+    }
+
+    /// Second: RFC 5961 §3.2. Only a RST with the exact number is believed.
+    fn check_reset(&mut self, now: Instant, segment: &Segment<'_>) -> Checked {
+        if !segment.header.flags.rst() {
+            return Ok(());
+        }
+        if Seq(segment.header.sequence) != self.rcv.nxt {
+            return Err(self.challenge(now, DropReason::TcpBlindReset));
+        }
+        let error = match self.phase {
+            Phase::SynReceived => Some(Error::ConnectionRefused),
+            Phase::CloseWait => Some(Error::BrokenPipe),
+            Phase::TimeWait => None,
+            _ => Some(Error::ConnectionReset),
+        };
+        self.finish(error);
+        Err(Stop::Done)
+    }
+
+    /// Fourth: RFC 5961 §4.2. A SYN here is a peer that began anew, or an attack.
+    fn check_syn(&mut self, now: Instant, segment: &Segment<'_>) -> Checked {
+        if !segment.header.flags.syn() || self.is_syn_ack_again(segment) {
+            return Ok(());
+        }
+        Err(self.challenge(now, DropReason::TcpBlindSyn))
+    }
+
+    /// In a simultaneous open, the peer's SYN-ACK repeats the SYN and acknowledges ours.
+    fn is_syn_ack_again(&self, segment: &Segment<'_>) -> bool {
+        let header = &segment.header;
+        self.phase == Phase::SynReceived
+            && !self.passive
+            && header.flags.syn()
+            && header.flags.ack()
+            && Seq(header.sequence) + 1 == self.rcv.nxt
+            && Seq(header.acknowledgment) == self.snd.nxt
+    }
+
+    /// RFC 5961 §7: answers with an ACK that an honest peer can act upon, but not too often.
+    fn challenge(&mut self, now: Instant, reason: DropReason) -> Stop {
+        if self.may_challenge(now) {
+            self.rcv.acks.now();
+            Stop::Drop(reason)
+        } else {
+            Stop::Drop(DropReason::TcpChallengeAckLimited)
+        }
+    }
+
+    /// Answers what can't be used, so that the peer learns where we are. Only what has text is
+    /// answered every time: two ends can't answer each other's answers for ever.
+    fn answer_stray(&mut self, now: Instant, segment: &Segment<'_>) {
+        let text = !segment.payload.is_empty() && !segment.header.flags.syn();
+        if text || self.may_challenge(now) {
+            self.rcv.acks.now();
+        }
+    }
+
+    fn may_challenge(&mut self, now: Instant) -> bool {
+        let due = self.challenged_at.is_none_or(|at| now.since(at) >= CHALLENGE_INTERVAL);
+        if due {
+            self.challenged_at = Some(now);
+        }
+        due
+    }
+
+    /// The peer is there.
+    fn heard(&mut self, now: Instant) {
+        self.heard_at = now;
+        self.probes = 0;
+    }
+}

@@ -1,0 +1,81 @@
+//! SYN-SENT (RFC 9293 §3.10.7.3).
+
+use super::{Checked, Stop};
+use crate::{
+    counters::DropReason,
+    event::Readiness,
+    request::Error,
+    tcp::{
+        connection::{Connection, reset_for},
+        phase::Step,
+        receive::Receiver,
+        seq::Seq,
+    },
+    time::Instant,
+};
+use narrows_ring::Pool;
+use narrows_wire::tcp::Segment;
+
+impl Connection {
+    pub(super) fn syn_sent(
+        &mut self,
+        now: Instant,
+        buffers: &mut Pool,
+        segment: &Segment<'_>,
+    ) -> Checked {
+        let header = &segment.header;
+        let ack = Seq(header.acknowledgment);
+        // First: does it acknowledge our SYN, or something else?
+        if header.flags.ack() && (ack.at_or_before(self.snd.iss) || ack.after(self.snd.nxt)) {
+            return Err(Stop::Reset(DropReason::TcpBadAck, reset_for(segment)));
+        }
+        // Second: RST. Without an acknowledgment anybody could have sent it.
+        if header.flags.rst() {
+            if !header.flags.ack() {
+                return Err(Stop::Drop(DropReason::TcpBlindReset));
+            }
+            self.finish(Some(Error::ConnectionRefused));
+            return Err(Stop::Done);
+        }
+        // Fourth: SYN.
+        if !header.flags.syn() {
+            return Err(Stop::Drop(DropReason::TcpOutOfWindow));
+        }
+        self.negotiated.agree(&segment.options, now);
+        let scale = self.negotiated.receive_scale;
+        self.rcv.begin(Seq(header.sequence), Receiver::syn_window(&self.settings), scale);
+        self.snd.open_window(Seq(header.sequence), u32::from(header.window));
+        self.heard(now);
+        if !header.flags.ack() {
+            // Simultaneous open: our SYN goes again, with an acknowledgment.
+            self.step(now, Step::SynReceived);
+            self.due.handshake = true;
+            return Ok(());
+        }
+        self.rcv.acks.now();
+        self.syn_acknowledged(now, ack);
+        self.receive_text(now, buffers, segment)?;
+        self.receive_fin(now, segment);
+        Ok(())
+    }
+
+    /// Our SYN is acknowledged and the peer's is known.
+    pub(super) fn syn_acknowledged(&mut self, now: Instant, ack: Seq) {
+        let retried = self.unanswered.count > 0;
+        if retried {
+            self.rtt.syn_was_lost();
+        } else {
+            self.rtt.sample(now, now.since(self.unanswered.since));
+        }
+        self.unanswered.count = 0;
+        self.due.handshake = false;
+        self.snd.acknowledged(ack);
+        self.timers.stop_waiting();
+        self.congestion.begin(self.segment(), retried);
+        self.usage.until = ack;
+        self.step(now, Step::SynAcknowledged);
+        if !self.passive {
+            self.edges.raise(Readiness::CONNECTED);
+        }
+    }
+}

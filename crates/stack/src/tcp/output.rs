@@ -1,0 +1,274 @@
+//! What leaves, and when. [`Connection::decide`] says what the next segment is without changing
+//! anything, so `wants_to_send` and `poll_segment` can't disagree.
+
+use super::{
+    connection::{Connection, Outgoing},
+    delayed_ack::Need,
+    phase::Phase,
+    receive::Receiver,
+    seq::Seq,
+    timers::Waiting,
+};
+use crate::time::Instant;
+use narrows_wire::{tcp::Flags, tcp_options::Options};
+
+/// The next segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// SYN or SYN-ACK.
+    Handshake,
+    /// An old sequence number and no text: the peer answers with its window.
+    Probe,
+    /// Lost octets.
+    Again(Seq, Seq),
+    /// The tail, to provoke an acknowledgment.
+    TailAgain(Seq, Seq),
+    /// So many octets that were never sent, a FIN included.
+    New(u32),
+    /// The same, beyond the congestion window, as a tail-loss probe.
+    TailNew(u32),
+    Acknowledgment,
+}
+
+impl Connection {
+    /// Is there anything that `poll_segment` would give now? Cheap. Stale after every call with
+    /// `&mut self`.
+    pub fn wants_to_send(&self, now: Instant) -> bool {
+        let _ = now;
+        self.decide().is_some()
+    }
+
+    /// The next segment, counted as sent; `max_payload` is the longest payload that the device
+    /// segments by itself, 0 when it does not: then segments are one MSS at most. Its payload
+    /// ([`Connection::payload`]) is there until the next call with `&mut self`. Makes stale what
+    /// `wants_to_send` and `next_timeout` said.
+    #[must_use]
+    pub fn poll_segment(&mut self, now: Instant, max_payload: usize) -> Option<Outgoing> {
+        let next = self.decide()?;
+        if matches!(next, Next::New(_)) {
+            self.restart_after_idle(now);
+        }
+        let outgoing = match next {
+            Next::Handshake => self.send_handshake(now),
+            Next::Probe => {
+                self.due.probe = false;
+                let old = self.snd.una - 1;
+                self.emit(now, old, old, Flags::ACK)
+            }
+            Next::Again(start, end) => self.send_again(now, start, end, max_payload),
+            Next::TailAgain(start, end) => {
+                self.due.tail = false;
+                self.recovery.probed(Some(start), end, now);
+                self.count_again(start, end);
+                let outgoing = self.emit(now, start, end, Flags::ACK.with(Flags::PSH));
+                self.wait_for_acknowledgment(now, None);
+                outgoing
+            }
+            Next::New(octets) => self.send_new(now, octets, max_payload),
+            Next::TailNew(octets) => {
+                self.due.tail = false;
+                let outgoing = self.send_new(now, octets, 0);
+                self.recovery.probed(None, self.snd.nxt, now);
+                self.wait_for_acknowledgment(now, None);
+                outgoing
+            }
+            Next::Acknowledgment => self.acknowledgment(now),
+        };
+        self.settle(now);
+        Some(outgoing)
+    }
+
+    /// The payload of a segment that `poll_segment` just gave.
+    pub fn payload(&self, outgoing: &Outgoing) -> [&[u8]; 2] {
+        self.snd.ring.peek(outgoing.payload_offset, outgoing.payload_len)
+    }
+
+    /// RFC 9293 §3.8: what comes first is what the peer waits for most.
+    fn decide(&self) -> Option<Next> {
+        if self.due.handshake {
+            return Some(Next::Handshake);
+        }
+        if self.due.probe {
+            return Some(Next::Probe);
+        }
+        if self.phase.may_send() {
+            let gate = self.gate();
+            if let Some((start, end)) = self.recovery.board.first_lost() {
+                let octets = end.since(start);
+                let room = gate.congestion_window.saturating_sub(gate.in_flight);
+                if room >= octets {
+                    return Some(Next::Again(start, end));
+                }
+                let whole = room - room % gate.segment;
+                if whole > 0 || gate.in_flight == 0 {
+                    return Some(Next::Again(start, end.min(start + whole.max(gate.segment))));
+                }
+            } else if let Some(next) = self.decide_tail(gate.segment) {
+                return Some(next);
+            } else {
+                let octets = self.snd.sendable(&gate);
+                if octets > 0 {
+                    return Some(Next::New(octets));
+                }
+            }
+        }
+        (self.rcv.acks.need() == Need::Now).then_some(Next::Acknowledgment)
+    }
+
+    /// RFC 8985 §7.3: new data if there is any, else the last that was sent.
+    fn decide_tail(&self, segment: u32) -> Option<Next> {
+        if !self.due.tail {
+            return None;
+        }
+        let unsent = self.snd.unsent().min(self.snd.window_room()).min(segment);
+        if unsent > 0 {
+            return Some(Next::TailNew(unsent));
+        }
+        let (start, end) = self.recovery.board.tail(segment)?;
+        Some(Next::TailAgain(start, end))
+    }
+
+    /// A whole number of segments that one call may give, at least one.
+    fn burst(max_payload: usize, segment: u32) -> u32 {
+        let most = u32::try_from(max_payload).unwrap_or(u32::MAX).min(u32::from(u16::MAX));
+        (most - most % segment).max(segment)
+    }
+
+    fn send_handshake(&mut self, now: Instant) -> Outgoing {
+        self.due.handshake = false;
+        self.snd.nxt = self.snd.iss + 1;
+        if self.unanswered.count == 0 {
+            self.unanswered.since = now;
+        }
+        self.timers.wait(Waiting::Timeout, now + self.rtt.timeout(self.unanswered.count));
+        self.totals.segments_sent += 1;
+        let mut options = self.negotiated.syn_options(now);
+        let mut outgoing = Outgoing::bare(self.snd.iss, Seq(0), Flags::SYN);
+        if self.phase == Phase::SynReceived {
+            outgoing.flags = Flags::SYN.with(Flags::ACK);
+            outgoing.acknowledgment = self.rcv.nxt.0;
+            self.told();
+        } else if let Some(timestamps) = &mut options.timestamps {
+            timestamps.echo = 0;
+        }
+        outgoing.window = Receiver::syn_window(&self.settings);
+        Outgoing { options, ..outgoing }
+    }
+
+    fn send_new(&mut self, now: Instant, octets: u32, max_payload: usize) -> Outgoing {
+        let segment = self.gate().segment;
+        let start = self.snd.nxt;
+        let fin = start + octets == self.snd.end() + 1;
+        let burst = Self::burst(max_payload, segment);
+        // A FIN rides along with the last text.
+        let octets = if octets - u32::from(fin) > burst { burst } else { octets };
+        let end = start + octets;
+        let push = end.at_or_after(self.snd.end());
+        let outstanding = self.snd.outstanding();
+        self.snd.sent(now, end, segment);
+        self.recovery.board.send(start, end, now);
+        self.recovery.sent(octets);
+        self.totals.bytes_sent += u64::from(octets);
+        if self.recovery.is_open() && self.timers.waiting() != Waiting::Reordering {
+            if outstanding == 0 {
+                self.timers.started = now;
+            }
+            self.wait_for_acknowledgment(now, None);
+        }
+        self.note_usage();
+        self.rcv.acks.answered(now);
+        let flags = if push { Flags::ACK.with(Flags::PSH) } else { Flags::ACK };
+        self.emit(now, start, end, flags)
+    }
+
+    fn send_again(&mut self, now: Instant, start: Seq, end: Seq, max_payload: usize) -> Outgoing {
+        let segment = self.gate().segment;
+        let end = end.min(start + Self::burst(max_payload, segment));
+        let stamp = self.negotiated.stamps.map(|stamps| stamps.now(now));
+        self.recovery.retransmitted(start, end, now, stamp);
+        self.count_again(start, end);
+        self.emit(now, start, end, Flags::ACK)
+    }
+
+    fn count_again(&mut self, start: Seq, end: Seq) {
+        let octets = end.since(start);
+        self.totals.bytes_sent += u64::from(octets);
+        self.totals.bytes_retransmitted += u64::from(octets);
+        self.totals.retransmissions += u64::from(octets.div_ceil(self.segment()));
+    }
+
+    /// A segment with the text of `start..end`, and the FIN if that is in there.
+    fn emit(&mut self, now: Instant, start: Seq, end: Seq, flags: Flags) -> Outgoing {
+        let segment = self.gate().segment;
+        let (payload_offset, payload_len) =
+            if start == end { (0, 0) } else { self.snd.text(start, end) };
+        let fin = self.snd.shut && start != end && end == self.snd.end() + 1;
+        let flags = if fin { flags.with(Flags::FIN) } else { flags };
+        let timestamps = self.negotiated.stamps.map(|stamps| stamps.option(now));
+        let options =
+            Options { timestamps, sack: self.rcv.sack(&self.negotiated), ..Options::default() };
+        let window = self.rcv.offer(self.negotiated.receive_scale, self.receive_segment());
+        self.told();
+        let segments = (payload_len as u32).div_ceil(segment).max(1);
+        self.totals.segments_sent += u64::from(segments);
+        Outgoing {
+            sequence: start.0,
+            acknowledgment: self.rcv.nxt.0,
+            flags,
+            window,
+            urgent: 0,
+            options,
+            payload_offset,
+            payload_len,
+            segment_size: u16::try_from(segment).unwrap_or(u16::MAX),
+        }
+    }
+
+    /// The peer is being told of everything up to `rcv_nxt`.
+    fn told(&mut self) {
+        self.rcv.told = self.rcv.nxt;
+        self.rcv.acks.sent();
+        self.timers.delayed_ack = Instant::NEVER;
+    }
+
+    /// The most that the peer puts in a segment.
+    pub(super) fn receive_segment(&self) -> u32 {
+        u32::from(self.negotiated.receive_mss)
+    }
+
+    /// An acknowledgment as an [`Outcome`](super::connection::Outcome)'s reply, for a connection
+    /// that is going away.
+    pub(super) fn acknowledgment(&mut self, now: Instant) -> Outgoing {
+        self.emit(now, self.snd.nxt, self.snd.nxt, Flags::ACK)
+    }
+
+    /// RFC 9293 §3.10.5: a RST that the peer will accept.
+    pub(super) fn reset(&mut self) -> Outgoing {
+        self.totals.segments_sent += 1;
+        let flags = Flags::RST.with(Flags::ACK);
+        Outgoing::bare(self.snd.nxt, self.rcv.nxt, flags)
+    }
+
+    fn restart_after_idle(&mut self, now: Instant) {
+        let idle = now.since(self.snd.sent_at);
+        let timeout = self.rtt.timeout(0);
+        if self.snd.outstanding() == 0 && idle > timeout && self.totals.bytes_sent > 0 {
+            self.congestion.restart(idle, timeout, self.segment());
+        }
+    }
+
+    /// Records whether the congestion window limits sending.
+    fn note_usage(&mut self) {
+        let gate = self.gate();
+        let limited = self.snd.limited_by(&gate);
+        let usage = &mut self.usage;
+        if limited
+            || self.snd.una.at_or_after(usage.until)
+            || (!usage.limited && gate.in_flight > usage.peak)
+        {
+            usage.limited = limited;
+            usage.peak = gate.in_flight;
+            usage.until = self.snd.nxt;
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The send sequence space (RFC 9293 §3.3.1), the bytes in it, and how much of them may leave.
+
+use super::{Settings, seq::Seq};
+use crate::time::Instant;
+use narrows_ring::ByteRing;
+
+/// Half the sequence space would be ambiguous; a quarter is not.
+pub(super) const MAX_BUFFER: usize = 1 << 30;
+/// Waiting for room to grow is worth it up to this much: what one frame to a device can take.
+const DEFERRED_BURST: u32 = 65_536;
+/// …and up to this part of the window, so that there are always bursts in flight (as Linux's
+/// tcp_tso_win_divisor).
+const DEFERRED_PART: u32 = 4;
+
+#[derive(Debug)]
+pub(super) struct Sender {
+    pub iss: Seq,
+    /// The oldest unacknowledged octet.
+    pub una: Seq,
+    /// After the last octet that was ever sent: retransmissions do not move it back.
+    pub nxt: Seq,
+    /// In octets, and the largest of all.
+    pub wnd: u32,
+    pub max_wnd: u32,
+    /// The sequence number of the segment that last set the window.
+    wl1: Seq,
+    /// The sequence number of the first byte in `ring`.
+    start: Seq,
+    pub ring: ByteRing,
+    /// A FIN follows the last byte in `ring`.
+    pub shut: bool,
+    /// After the last segment sent that was less than a full one (Minshall's variant of Nagle's
+    /// algorithm).
+    small_end: Seq,
+    /// A timer overrides Nagle's algorithm and the avoidance of silly windows, once.
+    pub forced: bool,
+    /// When text last left.
+    pub sent_at: Instant,
+}
+
+/// What else limits the sender at the moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gate {
+    pub congestion_window: u32,
+    pub in_flight: u32,
+    /// Payload of a full-sized segment.
+    pub segment: u32,
+    pub no_delay: bool,
+    pub cork: bool,
+    /// May sending wait for a larger burst?
+    pub defer: bool,
+}
+
+impl Sender {
+    pub fn new(now: Instant, iss: Seq, settings: &Settings) -> Self {
+        Self {
+            iss,
+            una: iss,
+            nxt: iss,
+            wnd: 0,
+            max_wnd: 0,
+            wl1: iss,
+            start: iss + 1,
+            ring: ByteRing::new(settings.send_limit.min(MAX_BUFFER)),
+            shut: false,
+            small_end: iss,
+            forced: false,
+            sent_at: now,
+        }
+    }
+
+    /// Where the queued bytes end, and a FIN would be.
+    pub fn end(&self) -> Seq {
+        // The ring's limit is MAX_BUFFER.
+        self.start + self.ring.len() as u32
+    }
+
+    pub fn outstanding(&self) -> u32 {
+        self.nxt.since(self.una)
+    }
+
+    /// Octets never sent, a FIN included.
+    pub fn unsent(&self) -> u32 {
+        (self.end() + u32::from(self.shut)).since(self.nxt)
+    }
+
+    pub fn fin_acknowledged(&self) -> bool {
+        self.shut && self.una.after(self.end())
+    }
+
+    /// Octets that the peer's window still takes.
+    pub fn window_room(&self) -> u32 {
+        (self.una + self.wnd).since(self.nxt)
+    }
+
+    /// Where in the ring `at` is, and how many bytes of `at..end` are text (not the FIN).
+    pub fn text(&self, at: Seq, end: Seq) -> (usize, usize) {
+        let offset = at.since(self.start) as usize;
+        (offset, end.min(self.end()).since(at) as usize)
+    }
+
+    /// Octets that may leave now, in one or several segments: 0, or what makes at least one that
+    /// is worth sending (RFC 9293 §3.8.6.2.1, RFC 896).
+    pub fn sendable(&self, gate: &Gate) -> u32 {
+        let unsent = self.unsent();
+        if unsent == 0 {
+            return 0;
+        }
+        let congestion = gate.congestion_window.saturating_sub(gate.in_flight);
+        let congestion =
+            if gate.in_flight == 0 { congestion.max(gate.segment) } else { congestion };
+        let room = self.window_room().min(congestion);
+        if self.forced {
+            return unsent.min(room);
+        }
+        if unsent > room {
+            let whole = room - room % gate.segment;
+            let part = gate.congestion_window.min(self.wnd) / DEFERRED_PART;
+            let wait = gate.defer
+                && whole < part.min(DEFERRED_BURST)
+                && gate.in_flight >= gate.segment.saturating_mul(2);
+            return if wait { 0 } else { whole };
+        }
+        let tail = self.end().since(self.nxt) % gate.segment;
+        if self.shut || tail == 0 || self.may_send_small(gate) { unsent } else { unsent - tail }
+    }
+
+    fn may_send_small(&self, gate: &Gate) -> bool {
+        !gate.cork && (gate.no_delay || !self.small_end.after(self.una))
+    }
+
+    /// Is it the congestion window that holds text back?
+    pub fn limited_by(&self, gate: &Gate) -> bool {
+        let congestion = gate.congestion_window.saturating_sub(gate.in_flight);
+        let burst = (gate.congestion_window / DEFERRED_PART).min(DEFERRED_BURST);
+        self.unsent() > congestion
+            && congestion < self.window_room()
+            && congestion < burst.max(gate.segment)
+    }
+
+    /// Octets up to `end` leave for the first time.
+    pub fn sent(&mut self, now: Instant, end: Seq, segment: u32) {
+        let (_, text) = self.text(self.nxt, end);
+        if !(text as u32).is_multiple_of(segment.max(1)) {
+            self.small_end = end;
+        }
+        self.nxt = end;
+        self.forced = false;
+        self.sent_at = now;
+    }
+
+    /// `ack`, which is beyond `una`, is acknowledged. Returns how many bytes of the ring that is.
+    pub fn acknowledged(&mut self, ack: Seq) -> usize {
+        self.una = ack;
+        if !self.small_end.after(ack) {
+            // Keeps the comparison meaningful however much is sent.
+            self.small_end = ack;
+        }
+        let bytes = ack.since(self.start).min(self.ring.len() as u32);
+        self.start += bytes;
+        bytes as usize
+    }
+
+    /// RFC 9293 §3.10.7.4: an old segment must not set the window.
+    pub fn update_window(&mut self, sequence: Seq, advanced: bool, window: u32) -> bool {
+        let newer = sequence.after(self.wl1) || (sequence == self.wl1 && window > self.wnd);
+        if !advanced && !newer {
+            return false;
+        }
+        let changed = window != self.wnd;
+        (self.wl1, self.wnd) = (sequence, window);
+        self.max_wnd = self.max_wnd.max(window);
+        changed
+    }
+
+    /// The peer's first window.
+    pub fn open_window(&mut self, sequence: Seq, window: u32) {
+        (self.wl1, self.wnd, self.max_wnd) = (sequence, window, window);
+    }
+
+    /// A full-sized segment for this peer: one with a small buffer gets halves of it, so that
+    /// avoiding silly windows does not stop the flow (as Linux's tcp_bound_to_half_wnd).
+    pub fn segment(&self, max_payload: u32) -> u32 {
+        const SMALL_BUFFER: u32 = 536;
+        let half = if self.max_wnd > SMALL_BUFFER { self.max_wnd / 2 } else { self.max_wnd };
+        if half == 0 { max_payload } else { max_payload.min(half) }.max(1)
+    }
+}
