@@ -12,10 +12,15 @@ use std::{
 /// numbers, unless so few may be open that this would not fit.
 const LOWEST_DESCRIPTOR: i32 = 512;
 
-/// One connection to the daemon. Requests are answered in order, one at a time.
+/// Answers that may wait to be read: few enough for the daemon to write them without waiting.
+const MOST_OWED: u32 = 32;
+
+/// One connection to the daemon. Requests are answered in order.
 #[derive(Debug)]
 pub struct Session {
     endpoint: Endpoint,
+    /// Answers to come that nobody waits for.
+    owed: u32,
     /// The kernel's name for the session's socket, by which [`Session::is_intact`] knows it.
     cookie: u64,
 }
@@ -26,7 +31,7 @@ impl Session {
         let open = || {
             let endpoint = Endpoint::connect(path)?;
             let cookie = socket_cookie(&endpoint)?;
-            Ok(Session { endpoint: moved_up(endpoint), cookie })
+            Ok(Session { endpoint: moved_up(endpoint), owed: 0, cookie })
         };
         open().map_err(|error| OpenError::new(path.to_owned(), error))
     }
@@ -49,6 +54,7 @@ impl Session {
         anchor: Option<BorrowedFd<'_>>,
     ) -> Result<(Reply, Option<OwnedFd>), Error> {
         self.endpoint.send(request, anchor).map_err(Error::SessionEnded)?;
+        self.settle()?;
         match self.endpoint.recv::<Answer>() {
             Ok(Some((Ok(reply), descriptor))) => Ok((reply, descriptor)),
             Ok(Some((Err(refusal), _))) => Err(refusal.into()),
@@ -56,6 +62,30 @@ impl Session {
             Ok(None) => Err(Error::UnexpectedAnswer),
             Err(error) => Err(Error::SessionEnded(error)),
         }
+    }
+
+    /// Sends a request about `anchor` that can't be refused, and does not wait for the answer.
+    /// It is carried out before any later request, and before the daemon learns that the last
+    /// copy of the anchor was closed: one travels with the request.
+    pub fn post(&mut self, request: &Request, anchor: BorrowedFd<'_>) -> Result<(), Error> {
+        if self.owed >= MOST_OWED {
+            self.settle()?;
+        }
+        self.endpoint.send(request, Some(anchor)).map_err(Error::SessionEnded)?;
+        self.owed += 1;
+        Ok(())
+    }
+
+    /// Reads the answers that nobody waited for.
+    fn settle(&mut self) -> Result<(), Error> {
+        while self.owed > 0 {
+            match self.endpoint.recv::<Answer>() {
+                Ok(Some(_)) => self.owed -= 1,
+                Ok(None) => return Err(Error::UnexpectedAnswer),
+                Err(error) => return Err(Error::SessionEnded(error)),
+            }
+        }
+        Ok(())
     }
 
     /// A request whose answer is a reply alone.

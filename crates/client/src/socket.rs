@@ -57,6 +57,16 @@ impl Session {
         self.done(&Request::SetOption(option), anchor)
     }
 
+    /// As [`Session::set_option`], without waiting for an answer. For options that every socket
+    /// takes with every value; on one that has ended they have no effect.
+    pub fn post_option(
+        &mut self,
+        anchor: BorrowedFd<'_>,
+        option: SocketOption,
+    ) -> Result<(), Error> {
+        self.post(&Request::SetOption(option), anchor)
+    }
+
     pub fn option(
         &mut self,
         anchor: BorrowedFd<'_>,

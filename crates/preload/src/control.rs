@@ -182,6 +182,9 @@ pub fn peer_address(anchor: BorrowedFd<'_>) -> Result<SocketAddr, Errno> {
 
 /// An option that the daemon keeps.
 pub fn set_option(anchor: BorrowedFd<'_>, option: &SocketOption) -> Result<(), Errno> {
+    if sockopt::is_always_taken(option) {
+        return with(|session| session.post_option(anchor, option.clone()));
+    }
     match with(|session| session.set_option(anchor, option.clone())) {
         // On a connection that has ended Linux sets options as on any, to no effect.
         Err(errno) if is_over(anchor, errno) => Ok(()),

@@ -138,6 +138,24 @@ fn set_ip(name: c_int) -> Result<Set, Errno> {
     }
 }
 
+/// Whether the daemon can't refuse an option, so that its answer need not be waited for. Servers
+/// set several of these on each connection.
+pub fn is_always_taken(option: &SocketOption) -> bool {
+    use SocketOption::*;
+    matches!(
+        option,
+        ReuseAddress(_)
+            | KeepAlive(_)
+            | KeepAliveIdle(_)
+            | KeepAliveInterval(_)
+            | KeepAliveCount(_)
+            | NoDelay(_)
+            | Cork(_)
+            | Linger(_)
+            | UserTimeout(_)
+    )
+}
+
 /// Judges `getsockopt(level, name)`.
 pub fn get(level: c_int, name: c_int) -> Result<Get, Errno> {
     match level {
