@@ -1,1 +1,69 @@
-fn main() {}
+//! `narrows`: the daemon, programs on it, and what can be seen and asked of it.
+//!
+//! One file a subcommand. Each reads its words from [`arguments`], asks the daemon where it needs
+//! to, and writes to the output it is given, so that what is printed can be tested from rows alone.
+
+#![forbid(unsafe_code)]
+
+mod addr;
+mod arguments;
+mod demo;
+mod down;
+mod neigh;
+mod ping;
+mod report;
+mod route;
+mod run;
+mod ss;
+mod stat;
+mod up;
+
+use anyhow::Result;
+use arguments::{Arguments, Command};
+use clap::Parser;
+use narrows_client::Stack;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut out = io::stdout().lock();
+    let result = execute(arguments, &mut out).and_then(|code| {
+        out.flush()?;
+        Ok(code)
+    });
+    match result {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("narrows: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<ExitCode> {
+    let socket = narrows_ipc::path::socket_path(arguments.socket.as_deref());
+    let ask = || Stack::connect(Some(&socket));
+    match arguments.command {
+        Command::Up(options) => up::execute(options, socket)?,
+        Command::Run(program) => run::execute(&program, &socket)?,
+        Command::Ss(options) => ss::execute(&options, &ask()?, out)?,
+        Command::Stat(options) => stat::execute(&options, &ask()?, out)?,
+        Command::Addr(query) => addr::execute(&query, &ask()?, out)?,
+        Command::Route(query) => route::execute(&query, &ask()?, out)?,
+        Command::Neigh(query) => neigh::execute(&query, &ask()?, out)?,
+        Command::Ping(options) => return ping::execute(&options, &ask()?, out),
+        Command::Down => down::execute(&ask()?)?,
+        Command::Demo => return demo::execute(out),
+        Command::Peer(peer) => return Ok(narrows_testbed::peer::main(peer.words.into_iter())),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whoever read our output has had enough of it (`narrows ss | head`).
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod as_root;
+mod daemon;
+mod interrupt;
 mod namespace;
 mod netlink;
 mod network;
@@ -14,6 +16,8 @@ mod ping;
 mod process;
 
 pub use as_root::as_root;
+pub use daemon::Daemon;
+pub use interrupt::Interrupt;
 pub use namespace::{Namespace, enter_user_namespace_if_needed};
 pub use network::Network;
 pub use ping::ping;

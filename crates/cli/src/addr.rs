@@ -1,0 +1,199 @@
+//! `narrows addr`: interfaces and their addresses, printed as `ip address` and `ip -j address` do.
+
+use crate::{
+    arguments::Query,
+    report::{self, Mac},
+};
+use anyhow::Result;
+use narrows_client::Stack;
+use narrows_ipc::message::LinkRow;
+use serde_json::{Value, json};
+use std::{io::Write, net::IpAddr};
+
+pub fn execute(query: &Query, stack: &Stack, out: &mut dyn Write) -> Result<()> {
+    let device = report::device_asked("addr", &query.words)?;
+    let mut links = stack.links()?;
+    if let Some(name) = device {
+        links.retain(|link| link.name == name);
+        if links.is_empty() {
+            return Err(report::no_such_device(name));
+        }
+    }
+    if query.json {
+        report::write_json(out, &links.iter().map(to_json).collect())?;
+    } else {
+        links.iter().try_for_each(|link| write_link(out, link))?;
+    }
+    Ok(())
+}
+
+/// Has no station address: the stack's own loopback.
+fn is_loopback(link: &LinkRow) -> bool {
+    link.addresses.iter().any(|(address, _)| address.is_loopback())
+}
+
+fn flags(link: &LinkRow) -> Vec<&'static str> {
+    let kind: &[&str] = if is_loopback(link) { &["LOOPBACK"] } else { &["BROADCAST", "MULTICAST"] };
+    let state: &[&str] = if link.up { &["UP", "LOWER_UP"] } else { &[] };
+    [kind, state].concat()
+}
+
+fn state(link: &LinkRow) -> &'static str {
+    match (is_loopback(link), link.up) {
+        (true, _) => "UNKNOWN",
+        (false, true) => "UP",
+        (false, false) => "DOWN",
+    }
+}
+
+fn scope(address: IpAddr) -> &'static str {
+    match address {
+        address if address.is_loopback() => "host",
+        IpAddr::V4(address) if address.is_link_local() => "link",
+        IpAddr::V6(address) if address.is_unicast_link_local() => "link",
+        _ => "global",
+    }
+}
+
+fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "inet" } else { "inet6" }
+}
+
+fn link_type(link: &LinkRow) -> (&'static str, Mac) {
+    if is_loopback(link) { ("loopback", Mac([0; 6])) } else { ("ether", Mac([0xff; 6])) }
+}
+
+/// Loopback's network has a broadcast address by the numbers only.
+fn broadcast(address: IpAddr, length: u8) -> Option<IpAddr> {
+    report::broadcast(address, length).filter(|_| !address.is_loopback()).map(IpAddr::V4)
+}
+
+fn write_link(out: &mut dyn Write, link: &LinkRow) -> Result<()> {
+    let LinkRow { id, name, mtu, .. } = link;
+    let (kind, everyone) = link_type(link);
+    let (flags, state) = (flags(link).join(","), state(link));
+    writeln!(out, "{id}: {name}: <{flags}> mtu {mtu} state {state} group default")?;
+    writeln!(out, "    link/{kind} {} brd {everyone}", Mac(link.mac))?;
+    if !link.device.is_empty() {
+        writeln!(out, "    alias {}", link.device)?;
+    }
+    for (address, length) in &link.addresses {
+        let (family, scope) = (family(*address), scope(*address));
+        let brd = broadcast(*address, *length).map(|all| format!("brd {all} ")).unwrap_or_default();
+        writeln!(out, "    {family} {address}/{length} {brd}scope {scope} {name}")?;
+        writeln!(out, "       valid_lft forever preferred_lft forever")?;
+    }
+    Ok(())
+}
+
+fn to_json(link: &LinkRow) -> Value {
+    let (kind, everyone) = link_type(link);
+    let addresses: Vec<Value> = link
+        .addresses
+        .iter()
+        .map(|(address, length)| {
+            let mut row = json!({
+                "family": family(*address),
+                "local": address,
+                "prefixlen": length,
+                "scope": scope(*address),
+                "label": link.name,
+                "valid_life_time": u32::MAX,
+                "preferred_life_time": u32::MAX,
+            });
+            if let Some(all) = broadcast(*address, *length) {
+                row["broadcast"] = json!(all);
+            }
+            row
+        })
+        .collect();
+    let mut row = json!({
+        "ifindex": link.id,
+        "ifname": link.name,
+        "flags": flags(link),
+        "mtu": link.mtu,
+        "operstate": state(link),
+        "group": "default",
+        "link_type": kind,
+        "address": Mac(link.mac).to_string(),
+        "broadcast": everyone.to_string(),
+        "addr_info": addresses,
+    });
+    if !link.device.is_empty() {
+        row["ifalias"] = json!(link.device);
+    }
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<LinkRow> {
+        vec![
+            LinkRow {
+                id: 1,
+                name: "lo".into(),
+                device: String::new(),
+                mac: [0; 6],
+                mtu: 65_536,
+                addresses: vec![([127, 0, 0, 1].into(), 8)],
+                up: true,
+            },
+            LinkRow {
+                id: 2,
+                name: "lan".into(),
+                device: "packet:eth1".into(),
+                mac: [2, 0xfc, 0, 0, 0, 1],
+                mtu: 1500,
+                addresses: vec![([10, 0, 0, 2].into(), 24), ([10, 9, 0, 1].into(), 32)],
+                up: false,
+            },
+        ]
+    }
+
+    #[test]
+    fn reads_as_ip_address() {
+        let mut out = Vec::new();
+        for row in rows() {
+            write_link(&mut out, &row).unwrap();
+        }
+        let expected = "\
+1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 state UNKNOWN group default
+    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00
+    inet 127.0.0.1/8 scope host lo
+       valid_lft forever preferred_lft forever
+2: lan: <BROADCAST,MULTICAST> mtu 1500 state DOWN group default
+    link/ether 02:fc:00:00:00:01 brd ff:ff:ff:ff:ff:ff
+    alias packet:eth1
+    inet 10.0.0.2/24 brd 10.0.0.255 scope global lan
+       valid_lft forever preferred_lft forever
+    inet 10.9.0.1/32 scope global lan
+       valid_lft forever preferred_lft forever
+";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn json_has_the_keys_of_ip() {
+        let rows: Vec<Value> = rows().iter().map(to_json).collect();
+        assert_eq!(rows[0]["addr_info"][0].get("broadcast"), None);
+        assert_eq!(
+            rows[1],
+            json!({
+                "ifindex": 2, "ifname": "lan", "flags": ["BROADCAST", "MULTICAST"], "mtu": 1500,
+                "operstate": "DOWN", "group": "default", "link_type": "ether",
+                "address": "02:fc:00:00:00:01", "broadcast": "ff:ff:ff:ff:ff:ff",
+                "ifalias": "packet:eth1",
+                "addr_info": [
+                    {"family": "inet", "local": "10.0.0.2", "prefixlen": 24,
+                     "broadcast": "10.0.0.255", "scope": "global", "label": "lan",
+                     "valid_life_time": 4294967295u32, "preferred_life_time": 4294967295u32},
+                    {"family": "inet", "local": "10.9.0.1", "prefixlen": 32,
+                     "scope": "global", "label": "lan",
+                     "valid_life_time": 4294967295u32, "preferred_life_time": 4294967295u32},
+                ],
+            })
+        );
+    }
+}

@@ -1,0 +1,189 @@
+//! The words of the command line.
+
+use clap::{Args, Parser, Subcommand, builder::TypedValueParser};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+/// A TCP/IP stack in user space, for every program on this machine
+#[derive(Debug, Parser)]
+#[command(version, disable_help_subcommand = true)]
+pub struct Arguments {
+    /// The daemon's control socket [default: $NARROWS_SOCKET, else a path under $XDG_RUNTIME_DIR,
+    /// /run or /tmp]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon, in the foreground; SIGTERM or `narrows down` ends it
+    Up(Up),
+    /// Run a program whose TCP sockets are served by Narrows
+    Run(Run),
+    /// List sockets, as ss(8) does
+    Ss(Ss),
+    /// Show what the daemon counted, and what it dropped and why
+    Stat(Stat),
+    /// Show interfaces and their addresses, as ip-address(8) does
+    #[command(visible_alias = "a", alias = "address")]
+    Addr(Query),
+    /// Show routes, as ip-route(8) does
+    #[command(visible_alias = "r")]
+    Route(Query),
+    /// Show neighbors, as ip-neighbour(8) does
+    #[command(visible_alias = "n", aliases = ["neighbor", "neighbour"])]
+    Neigh(Query),
+    /// Send ICMP echo requests from Narrows' address
+    Ping(Ping),
+    /// End the daemon
+    Down,
+    /// Show everything at once, on a network of its own, and check every byte
+    Demo,
+    /// The programs at either end of the demo, the bench and the tests
+    #[command(hide = true)]
+    Peer(Peer),
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// What to attach to [default: a TAP interface narrows0, Narrows at 10.111.0.2/24]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "PROGRAM")]
+    pub command: Vec<OsString>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct Ss {
+    /// TCP sockets only
+    #[arg(short, long)]
+    pub tcp: bool,
+    /// Listening sockets only
+    #[arg(short, long)]
+    pub listening: bool,
+    /// Sockets in every state
+    #[arg(short, long)]
+    pub all: bool,
+    /// Don't resolve service names (they never are)
+    #[arg(short, long)]
+    pub numeric: bool,
+    /// Show the process that owns each socket
+    #[arg(short, long)]
+    pub processes: bool,
+    /// Show what TCP knows about each connection
+    #[arg(short, long)]
+    pub info: bool,
+    /// No header line
+    #[arg(short = 'H', long)]
+    pub no_header: bool,
+    /// JSON
+    #[arg(short, long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Stat {
+    /// JSON
+    #[arg(short, long)]
+    pub json: bool,
+}
+
+/// What `ip OBJECT show` takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Query {
+    /// JSON, as ip(8) prints it
+    #[arg(short, long, global = true)]
+    pub json: bool,
+    /// [show] [[dev] NAME]
+    #[arg(value_name = "WORDS", hide = true)]
+    pub words: Vec<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Ping {
+    /// Address or name
+    pub destination: String,
+    /// Stop after that many requests [default: at Ctrl-C]
+    #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub count: Option<u16>,
+    /// Seconds between requests
+    #[arg(short, long, default_value = "1", value_parser = seconds())]
+    pub interval: Duration,
+    /// Bytes of payload
+    #[arg(short, long, default_value_t = 56)]
+    pub size: u16,
+    /// Seconds to wait for an answer
+    #[arg(short = 'W', long, default_value = "1", value_parser = seconds())]
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub struct Peer {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<OsString>,
+}
+
+/// Seconds with a fraction, as ping(8) takes them.
+fn seconds() -> impl TypedValueParser<Value = Duration> {
+    clap::builder::StringValueParser::new().try_map(|text| {
+        let seconds: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
+        Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn grammar_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn words_after_the_program_are_the_programs() {
+        for line in [
+            &["narrows", "run", "--", "iperf3", "-c", "10.0.0.1", "--socket", "x"][..],
+            &["narrows", "run", "iperf3", "-c", "10.0.0.1", "--socket", "x"],
+        ] {
+            let arguments = Arguments::try_parse_from(line).unwrap();
+            let Command::Run(run) = arguments.command else { panic!("{line:?}") };
+            assert_eq!(run.command, ["iperf3", "-c", "10.0.0.1", "--socket", "x"], "{line:?}");
+            assert_eq!(arguments.socket, None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn short_options_combine_as_in_ss() {
+        let arguments = Arguments::try_parse_from(["narrows", "ss", "-tanpiH"]).unwrap();
+        let Command::Ss(ss) = arguments.command else { panic!() };
+        assert!(ss.tcp && ss.all && ss.numeric && ss.processes && ss.info && ss.no_header);
+        assert!(!ss.listening && !ss.json);
+    }
+
+    #[test]
+    fn seconds_may_have_a_fraction() {
+        for (text, expected) in [
+            ("0.2", Some(Duration::from_millis(200))),
+            ("3", Some(Duration::from_secs(3))),
+            ("-1", None),
+            ("x", None),
+        ] {
+            let line = ["narrows", "ping", "10.0.0.1", &format!("--interval={text}")];
+            let interval = match Arguments::try_parse_from(line).map(|a| a.command) {
+                Ok(Command::Ping(ping)) => Some(ping.interval),
+                _ => None,
+            };
+            assert_eq!(interval, expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! `narrows ss`: the sockets of every program, in the columns of ss(8).
+
+use crate::{
+    arguments::Ss,
+    report::{self, Align},
+};
+use anyhow::Result;
+use narrows_client::Stack;
+use narrows_ipc::message::{Owner, SocketRow, TcpInfo, TcpState};
+use serde_json::{Value, json};
+use std::{
+    io::{self, Write},
+    path::Path,
+    time::Duration,
+};
+
+pub fn execute(options: &Ss, stack: &Stack, out: &mut dyn Write) -> Result<()> {
+    let mut rows = stack.sockets()?;
+    rows.retain(|row| is_asked_for(options, row.state));
+    if options.json {
+        report::write_json(out, &rows.iter().map(to_json).collect())?;
+    } else {
+        write_sockets(out, options, &rows)?;
+    }
+    Ok(())
+}
+
+/// ss(8) shows connections; with `-l` listeners instead, with `-a` everything.
+fn is_asked_for(options: &Ss, state: TcpState) -> bool {
+    let listens = matches!(state, TcpState::Listen | TcpState::Closed);
+    let passes_by = matches!(state, TcpState::TimeWait | TcpState::SynReceived);
+    options.all || if options.listening { listens } else { !listens && !passes_by }
+}
+
+fn state_name(state: TcpState) -> &'static str {
+    match state {
+        TcpState::Established => "ESTAB",
+        TcpState::SynSent => "SYN-SENT",
+        TcpState::SynReceived => "SYN-RECV",
+        TcpState::FinWait1 => "FIN-WAIT-1",
+        TcpState::FinWait2 => "FIN-WAIT-2",
+        TcpState::TimeWait => "TIME-WAIT",
+        TcpState::Closed => "UNCONN",
+        TcpState::CloseWait => "CLOSE-WAIT",
+        TcpState::LastAck => "LAST-ACK",
+        TcpState::Listen => "LISTEN",
+        TcpState::Closing => "CLOSING",
+    }
+}
+
+/// `*` is any port.
+fn endpoint(address: std::net::SocketAddr) -> String {
+    match address.port() {
+        0 if address.is_ipv6() => format!("[{}]:*", address.ip()),
+        0 => format!("{}:*", address.ip()),
+        _ => address.to_string(),
+    }
+}
+
+fn peer(row: &SocketRow) -> String {
+    match (row.remote, row.local.is_ipv6()) {
+        (Some(remote), _) => endpoint(remote),
+        (None, false) => "0.0.0.0:*".to_owned(),
+        (None, true) => "[::]:*".to_owned(),
+    }
+}
+
+fn program(owner: &Owner) -> &str {
+    let name = Path::new(&owner.executable).file_name().and_then(|name| name.to_str());
+    name.unwrap_or(&owner.executable)
+}
+
+fn process(owner: Option<&Owner>) -> String {
+    owner
+        .map(|owner| format!("users:((\"{}\",pid={}))", program(owner), owner.pid))
+        .unwrap_or_default()
+}
+
+pub fn write_sockets(out: &mut dyn Write, options: &Ss, rows: &[SocketRow]) -> io::Result<()> {
+    let header = [
+        "Netid",
+        "State",
+        "Recv-Q",
+        "Send-Q",
+        "Local Address:Port",
+        "Peer Address:Port",
+        "Process",
+    ];
+    let cells = |row: &SocketRow| {
+        [
+            row.protocol.clone(),
+            state_name(row.state).to_owned(),
+            row.receive_queue.to_string(),
+            row.send_queue.to_string(),
+            endpoint(row.local),
+            peer(row),
+            if options.processes { process(row.owner.as_ref()) } else { String::new() },
+        ]
+    };
+    let mut table: Vec<[String; 7]> = Vec::with_capacity(rows.len() + 1);
+    if !options.no_header {
+        table.push(header.map(str::to_owned));
+    }
+    table.extend(rows.iter().map(cells));
+
+    let mut text = Vec::new();
+    // As in ss(8), one kind of socket asked for needs no column that names it.
+    if options.tcp {
+        let narrow: Vec<[String; 6]> = table.into_iter().map(|[_, rest @ ..]| rest).collect();
+        use Align::{Left, Right};
+        report::write_table(&mut text, [Left, Right, Right, Right, Left, Left], &narrow)?;
+    } else {
+        use Align::{Left, Right};
+        report::write_table(&mut text, [Left, Left, Right, Right, Right, Left, Left], &table)?;
+    }
+    let header_lines = usize::from(!options.no_header);
+    for (number, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        out.write_all(line)?;
+        let row = number.checked_sub(header_lines).and_then(|index| rows.get(index));
+        if let (true, Some(info)) = (options.info, row.and_then(|row| row.tcp.as_deref())) {
+            writeln!(out, "\t {}", details(info))?;
+        }
+    }
+    Ok(())
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// The line `ss -i` adds, with the words it uses.
+fn details(info: &TcpInfo) -> String {
+    let mut words: Vec<String> = Vec::new();
+    words.extend(info.timestamps.then(|| "ts".to_owned()));
+    words.extend(info.sack.then(|| "sack".to_owned()));
+    words.push(info.congestion.clone());
+    words.push(format!("wscale:{},{}", info.send_window_scale, info.receive_window_scale));
+    words.push(format!("rto:{}", milliseconds(info.retransmission_timeout)));
+    words.extend((info.backoff > 0).then(|| format!("backoff:{}", info.backoff)));
+    words.push(format!(
+        "rtt:{}/{}",
+        milliseconds(info.smoothed_rtt),
+        milliseconds(info.rtt_variance)
+    ));
+    words.push(format!("mss:{}", info.send_mss));
+    words.push(format!("rcvmss:{}", info.receive_mss));
+    // In segments, as ss(8) counts it.
+    words.push(format!("cwnd:{}", info.congestion_window / u32::from(info.send_mss.max(1))));
+    let threshold = info.slow_start_threshold;
+    let is_set = threshold < u32::MAX / 2;
+    words.extend(
+        is_set.then(|| format!("ssthresh:{}", threshold / u32::from(info.send_mss.max(1)))),
+    );
+    for (name, value) in [
+        ("bytes_sent", info.bytes_sent),
+        ("bytes_retrans", info.bytes_retransmitted),
+        ("bytes_acked", info.bytes_acknowledged),
+        ("bytes_received", info.bytes_received),
+        ("segs_out", info.segments_sent),
+        ("segs_in", info.segments_received),
+        ("retrans", info.retransmissions),
+        ("unacked_bytes", info.bytes_in_flight.into()),
+        ("rcv_wnd", info.receive_window.into()),
+        ("snd_wnd", info.send_window.into()),
+    ] {
+        words.extend((value > 0).then(|| format!("{name}:{value}")));
+    }
+    words.push(format!("minrtt:{}", milliseconds(info.min_rtt)));
+    words.join(" ")
+}
+
+fn to_json(row: &SocketRow) -> Value {
+    let mut json = json!({
+        "netid": row.protocol,
+        "state": state_name(row.state),
+        "recv-q": row.receive_queue,
+        "send-q": row.send_queue,
+        "local": { "address": row.local.ip(), "port": row.local.port() },
+    });
+    if let Some(remote) = row.remote {
+        json["peer"] = json!({ "address": remote.ip(), "port": remote.port() });
+    }
+    if let Some(owner) = &row.owner {
+        json["process"] = json!({
+            "name": program(owner),
+            "executable": owner.executable,
+            "pid": owner.pid,
+            "uid": owner.uid,
+            "gid": owner.gid,
+        });
+    }
+    if let Some(info) = &row.tcp {
+        json["tcp"] = json!(info);
+    }
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(state: TcpState, local: &str, remote: Option<&str>) -> SocketRow {
+        SocketRow {
+            id: 1,
+            protocol: "tcp".into(),
+            local: local.parse().unwrap(),
+            remote: remote.map(|text| text.parse().unwrap()),
+            state,
+            receive_queue: 0,
+            send_queue: 0,
+            owner: None,
+            tcp: None,
+        }
+    }
+
+    fn rows() -> Vec<SocketRow> {
+        let owner = Owner { pid: 71, uid: 33, gid: 33, executable: "/usr/sbin/nginx".into() };
+        let mut listener = row(TcpState::Listen, "0.0.0.0:80", None);
+        listener.send_queue = 511;
+        listener.owner = Some(owner.clone());
+        let mut connection = row(TcpState::Established, "10.0.0.2:80", Some("10.0.0.1:40000"));
+        connection.receive_queue = 65_536;
+        connection.owner = Some(owner);
+        connection.tcp = Some(Box::new(TcpInfo {
+            congestion: "cubic".into(),
+            congestion_window: 14_480,
+            slow_start_threshold: u32::MAX,
+            send_mss: 1448,
+            receive_mss: 1448,
+            send_window_scale: 7,
+            receive_window_scale: 9,
+            timestamps: true,
+            sack: true,
+            smoothed_rtt: Duration::from_micros(61),
+            rtt_variance: Duration::from_micros(20),
+            min_rtt: Duration::from_micros(44),
+            retransmission_timeout: Duration::from_millis(200),
+            bytes_sent: 5000,
+            ..TcpInfo::default()
+        }));
+        vec![listener, connection]
+    }
+
+    fn print(options: &Ss) -> String {
+        let mut out = Vec::new();
+        write_sockets(&mut out, options, &rows()).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn columns_of_ss() {
+        assert_eq!(
+            print(&Ss::default()),
+            "\
+Netid State  Recv-Q Send-Q Local Address:Port Peer Address:Port Process
+tcp   LISTEN      0    511         0.0.0.0:80 0.0.0.0:*
+tcp   ESTAB   65536      0        10.0.0.2:80 10.0.0.1:40000
+"
+        );
+    }
+
+    #[test]
+    fn one_family_without_header_with_processes_and_details() {
+        let options =
+            Ss { tcp: true, processes: true, info: true, no_header: true, ..Ss::default() };
+        assert_eq!(
+            print(&options),
+            "\
+LISTEN     0 511  0.0.0.0:80 0.0.0.0:*      users:((\"nginx\",pid=71))
+ESTAB  65536   0 10.0.0.2:80 10.0.0.1:40000 users:((\"nginx\",pid=71))
+\t ts sack cubic wscale:7,9 rto:200 rtt:0.061/0.02 mss:1448 rcvmss:1448 cwnd:10 \
+bytes_sent:5000 minrtt:0.044
+"
+        );
+    }
+
+    #[test]
+    fn which_states_are_shown() {
+        use TcpState::*;
+        let all = [
+            Established,
+            SynSent,
+            SynReceived,
+            FinWait1,
+            FinWait2,
+            TimeWait,
+            Closed,
+            CloseWait,
+            LastAck,
+            Listen,
+            Closing,
+        ];
+        let shown = |options: Ss| -> Vec<TcpState> {
+            all.into_iter().filter(|state| is_asked_for(&options, *state)).collect()
+        };
+        assert_eq!(
+            shown(Ss::default()),
+            [Established, SynSent, FinWait1, FinWait2, CloseWait, LastAck, Closing]
+        );
+        assert_eq!(shown(Ss { listening: true, ..Ss::default() }), [Closed, Listen]);
+        assert_eq!(shown(Ss { all: true, ..Ss::default() }), all);
+    }
+
+    #[test]
+    fn ports_not_chosen_are_stars() {
+        for (text, expected) in
+            [("0.0.0.0:0", "0.0.0.0:*"), ("10.0.0.2:80", "10.0.0.2:80"), ("[::]:0", "[::]:*")]
+        {
+            assert_eq!(endpoint(text.parse().unwrap()), expected);
+        }
+    }
+
+    #[test]
+    fn json_says_who() {
+        let rows = rows();
+        let json = to_json(&rows[1]);
+        assert_eq!(json["process"]["name"], "nginx");
+        assert_eq!(json["peer"]["port"], 40_000);
+        assert_eq!(json["recv-q"], 65_536);
+        assert_eq!(json["tcp"]["congestion"], "cubic");
+        assert_eq!(to_json(&rows[0]).get("peer"), None);
+    }
+}

@@ -1,0 +1,105 @@
+//! `narrows stat`: what the daemon counted, and every drop by name with what it means.
+
+use crate::{
+    arguments::Stat,
+    report::{self, Align},
+};
+use anyhow::Result;
+use narrows_client::Stack;
+use narrows_ipc::message::Statistics;
+use serde_json::{Map, Value, json};
+use std::io::{self, Write};
+
+pub fn execute(options: &Stat, stack: &Stack, out: &mut dyn Write) -> Result<()> {
+    let statistics = stack.statistics()?;
+    if options.json {
+        report::write_json(out, &to_json(&statistics))?;
+    } else {
+        write_statistics(out, &statistics)?;
+    }
+    Ok(())
+}
+
+pub fn write_statistics(out: &mut dyn Write, statistics: &Statistics) -> io::Result<()> {
+    let counters: Vec<_> =
+        statistics.counters.iter().map(|(name, value)| [name.clone(), value.to_string()]).collect();
+    report::write_table(out, [Align::Left, Align::Right], &counters)?;
+    writeln!(out)?;
+    write_drops(out, statistics)
+}
+
+/// The drops that happened; one line that says so when none did.
+pub fn write_drops(out: &mut dyn Write, statistics: &Statistics) -> io::Result<()> {
+    let mut rows = vec![["dropped", "count", "meaning"].map(str::to_owned)];
+    rows.extend(
+        statistics
+            .drops
+            .iter()
+            .filter(|drop| drop.count > 0)
+            .map(|drop| [drop.name.clone(), drop.count.to_string(), drop.meaning.clone()]),
+    );
+    match rows.len() {
+        1 => writeln!(out, "nothing dropped"),
+        _ => report::write_table(out, [Align::Left, Align::Right, Align::Left], &rows),
+    }
+}
+
+fn to_json(statistics: &Statistics) -> Value {
+    let counters: Map<String, Value> =
+        statistics.counters.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    let drops: Map<String, Value> = statistics
+        .drops
+        .iter()
+        .map(|drop| (drop.name.clone(), json!({ "count": drop.count, "meaning": drop.meaning })))
+        .collect();
+    json!({ "counters": counters, "drops": drops })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use narrows_ipc::message::DropRow;
+
+    fn some() -> Statistics {
+        let drop = |name: &str, meaning: &str, count| DropRow {
+            name: name.into(),
+            meaning: meaning.into(),
+            count,
+        };
+        Statistics {
+            counters: vec![("frames received".into(), 12), ("frames sent".into(), 3400)],
+            drops: vec![
+                drop("arp-not-for-us", "asks for another machine's address", 7),
+                drop("martian", "an address that can't be on a wire", 0),
+            ],
+        }
+    }
+
+    #[test]
+    fn only_drops_that_happened_are_listed() {
+        let mut out = Vec::new();
+        write_statistics(&mut out, &some()).unwrap();
+        let expected = "\
+frames received   12
+frames sent     3400
+
+dropped        count meaning
+arp-not-for-us     7 asks for another machine's address
+";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn says_so_when_nothing_was_dropped() {
+        let mut out = Vec::new();
+        write_drops(&mut out, &Statistics::default()).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "nothing dropped\n");
+    }
+
+    #[test]
+    fn json_keeps_names() {
+        let json = to_json(&some());
+        assert_eq!(json["counters"]["frames sent"], 3400);
+        assert_eq!(json["drops"]["arp-not-for-us"]["count"], 7);
+    }
+}
