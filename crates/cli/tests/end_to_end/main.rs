@@ -1,0 +1,14 @@
+//! Unmodified programs on a real daemon, over a real wire, against the kernel.
+//!
+//! Each test has a network and a daemon of its own ([`stage`]). They need root or user
+//! namespaces and fail without. Programs of the distribution that aren't installed are left
+//! out, unless `NARROWS_TESTS_REQUIRE_ALL` is set.
+
+mod commands;
+mod configuration;
+mod descriptors;
+mod lifetimes;
+mod programs;
+mod refusals;
+mod stage;
+mod transfers;
