@@ -16,6 +16,9 @@ use narrows_stack::{
 };
 use std::io;
 
+#[cfg(test)]
+mod tests;
+
 /// Connections handed over for one listener before others get their turn.
 const ACCEPTS_PER_TURN: usize = 64;
 

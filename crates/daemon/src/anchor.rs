@@ -47,7 +47,7 @@ use std::{
 };
 
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 /// Bytes moved by one system call: more than an anchor's kernel buffers hold, small enough to stay
 /// in the cache between ring and kernel.

@@ -5,23 +5,14 @@ use crate::{
     token::{self, Source},
     worker::Worker,
 };
-use mio::{Events, Poll};
-use std::{
-    io::{self, Read},
-    os::unix::net::UnixStream,
-    time::Duration,
-};
+use mio::{Events, Poll, event::Event};
+use std::{io, time::Duration};
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1024;
 
-/// Runs until a signal or a program asks the daemon to end. `signals` becomes readable for the
-/// former.
-pub(crate) fn run(
-    worker: &mut Worker,
-    poll: &mut Poll,
-    signals: &mut UnixStream,
-) -> io::Result<()> {
+/// Runs until a signal or a program asks the daemon to end.
+pub(crate) fn run(worker: &mut Worker, poll: &mut Poll) -> io::Result<()> {
     let mut events = Events::with_capacity(EVENTS);
     let mut spin = Spin::default();
     let mut more = true;
@@ -32,20 +23,22 @@ pub(crate) fn run(
             idle(worker, poll, &mut events, &mut spin)?;
         }
         for event in &events {
-            match token::source(event.token()) {
-                Source::Signal => {
-                    let mut bytes = [0; 16];
-                    worker.stopping |= signals.read(&mut bytes).is_ok();
-                }
-                Source::Listener => worker.listener_ready(),
-                Source::Device(index) => worker.device_ready(index),
-                Source::Session(token) => worker.session_ready(token),
-                Source::Anchor(token) => worker.anchor_ready(token, event),
-            }
+            dispatch(worker, event);
         }
         more = worker.turn();
     }
     Ok(())
+}
+
+/// Every source of events.
+pub(crate) fn dispatch(worker: &mut Worker, event: &Event) {
+    match token::source(event.token()) {
+        Source::Signal => worker.stopping = true,
+        Source::Listener => worker.listener_ready(),
+        Source::Device(index) => worker.device_ready(index),
+        Source::Session(token) => worker.queue_session(token),
+        Source::Anchor(token) => worker.anchor_ready(token, event),
+    }
 }
 
 /// Nothing is left to do: polls for a moment where that pays, then sleeps.

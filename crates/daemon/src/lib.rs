@@ -30,6 +30,8 @@ mod options;
 mod pair;
 mod ping;
 mod requests;
+#[cfg(test)]
+mod rig;
 mod session;
 mod spin;
 mod startup;
@@ -57,7 +59,7 @@ pub struct Options {
 /// means that nothing was started, or that the daemon can't go on.
 pub fn run(options: Options) -> anyhow::Result<()> {
     let mut daemon = startup::start(&options)?;
-    let result = event_loop::run(&mut daemon.worker, &mut daemon.poll, &mut daemon.signals);
+    let result = event_loop::run(&mut daemon.worker, &mut daemon.poll);
     daemon.worker.reset_all();
     tracing::info!("ended");
     Ok(result?)

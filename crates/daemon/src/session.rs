@@ -15,7 +15,7 @@ use std::{
 };
 
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 /// Requests answered for one session before others get their turn.
 const REQUESTS_PER_TURN: usize = 32;

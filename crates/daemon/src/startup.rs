@@ -38,7 +38,7 @@ pub(crate) struct Daemon {
     pub worker: Worker,
     pub poll: Poll,
     /// Readable when a signal asks the daemon to end.
-    pub signals: UnixStream,
+    _signals: UnixStream,
 }
 
 pub(crate) fn start(options: &Options) -> Result<Daemon> {
@@ -76,7 +76,7 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
     let registry = poll.registry().try_clone()?;
     let worker = Worker::new(shard, clock, registry, attachments, listener, policy)?;
     announce(&configuration, &worker, options);
-    Ok(Daemon { worker, poll, signals })
+    Ok(Daemon { worker, poll, _signals: signals })
 }
 
 fn configuration(options: &Options) -> Result<Configuration> {

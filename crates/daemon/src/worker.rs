@@ -116,10 +116,6 @@ impl Worker {
         self.sessions_wait = true;
     }
 
-    pub(crate) fn session_ready(&mut self, token: Token) {
-        self.queue_session(token);
-    }
-
     pub(crate) fn anchor_ready(&mut self, token: Token, event: &Ready) {
         let Some(anchor) = self.anchors.by_token(token) else { return };
         anchor.note(event);

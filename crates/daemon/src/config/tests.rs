@@ -7,6 +7,7 @@ fn links() -> Vec<Link> {
         name: name.into(),
         mac: Some(MacAddr([2, 0, 0, 0, 0, 1])),
         mtu: 1500,
+        gso_max_size: 65_536,
         up: true,
         addresses: addresses.to_vec(),
     };
