@@ -86,6 +86,8 @@ pub(crate) struct Anchor {
     read_closed: bool,
     /// No copy of the program's end is left, or both directions are shut down.
     hung_up: bool,
+    /// The engine's side is gone; what it received still goes to the program.
+    failed: bool,
 }
 
 /// What an anchor is, and what that state needs.
@@ -106,8 +108,6 @@ pub(crate) enum State {
 pub(crate) struct Streams {
     from_program: FromProgram,
     to_program: ToProgram,
-    /// The engine's side is gone; what it received still goes to the program.
-    failed: bool,
     /// A program has it: bytes or a request came.
     claimed: bool,
     /// The listener it came from was closed with records unread.
@@ -213,6 +213,7 @@ impl Anchor {
             watches_writable: false,
             read_closed: false,
             hung_up: false,
+            failed: false,
         })
     }
 
@@ -241,9 +242,7 @@ impl Anchor {
 
     /// The engine says that the connection is gone.
     pub(crate) fn fail(&mut self) {
-        if let State::Open(streams) = &mut self.state {
-            streams.failed = true;
-        }
+        self.failed = true;
     }
 
     /// A handshake begins: `filler` through the program's end takes its writability away.
@@ -315,6 +314,7 @@ impl Anchor {
         match self.state {
             State::Open(_) => self.pump_streams(shard, now, budget, &mut pumped),
             _ if self.hung_up => pumped.next = Next::End(Ending::Closed),
+            _ if self.failed => pumped.next = Next::End(Ending::Failed),
             _ => {}
         }
         pumped
@@ -333,7 +333,7 @@ impl Anchor {
         let program_listens = !self.hung_up && streams.to_program == ToProgram::Open;
         pumped.next = if streams.from_program == FromProgram::Reset {
             Next::End(Ending::Reset)
-        } else if streams.failed && (delivered == Stop::Dry || !program_listens) {
+        } else if self.failed && (delivered == Stop::Dry || !program_listens) {
             Next::End(Ending::Failed)
         } else if self.hung_up && streams.from_program == FromProgram::Ended {
             let never_taken = streams.stranded && !streams.claimed;
@@ -391,7 +391,7 @@ impl Anchor {
                 Ok(count) => *moved += count,
                 Err(Error::WouldBlock) => return Stop::Dry,
                 Err(_) => {
-                    streams.failed = true;
+                    self.failed = true;
                     return Stop::Dry;
                 }
             }
@@ -408,7 +408,7 @@ impl Anchor {
         moved: &mut usize,
     ) -> Stop {
         let State::Open(streams) = &mut self.state else { return Stop::Dry };
-        while self.readable && !streams.failed && streams.from_program == FromProgram::Open {
+        while self.readable && !self.failed && streams.from_program == FromProgram::Open {
             if *moved >= budget {
                 return Stop::Budget;
             }
