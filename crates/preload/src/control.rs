@@ -212,10 +212,12 @@ pub fn take_error(anchor: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
     if !anchor::has_hung_up(anchor) {
         return Ok(None);
     }
+    // What the kernel says is `ECONNRESET` whatever the reason was; it, too, is told once.
+    let broken = kernel_option::socket_error(anchor)?.err();
     match with(|session| session.take_error(anchor)) {
-        Ok(failure) => Ok(failure.map(|error| Errno::from_raw_os_error(error.errno()))),
+        Ok(failure) => Ok(failure.map(|error| Errno::from_raw_os_error(error.errno())).or(broken)),
         // Ended in order and forgotten since, or left behind by a daemon that died.
-        Err(Errno::NOTSOCK) if session::is_current(anchor) => Ok(None),
+        Err(Errno::NOTSOCK) if session::is_current(anchor) => Ok(broken),
         Err(Errno::NOTSOCK) => Ok(Some(Errno::CONNRESET)),
         Err(errno) => Err(errno),
     }

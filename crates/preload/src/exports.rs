@@ -281,7 +281,7 @@ pub unsafe extern "C-unwind" fn setsockopt(
 /// Looks at the result of a call that reads into `room` bytes.
 #[inline]
 fn after_read(fd: c_int, read: ssize_t, room: size_t) -> ssize_t {
-    if read == 0 && room > 0 { transfer::read_nothing(fd) } else { read }
+    if read < 0 || read == 0 && room > 0 { transfer::after_failed_read(fd, read) } else { read }
 }
 
 /// Looks at the result of a call that writes and may have raised SIGPIPE.
@@ -332,11 +332,9 @@ pub unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, len: size_t
 pub unsafe extern "C-unwind" fn readv(fd: c_int, slices: *const iovec, count: c_int) -> ssize_t {
     // SAFETY: the program's arguments, as they came.
     let read = unsafe { real::readv(fd, slices, count) };
-    if read != 0 {
-        return read;
-    }
     // SAFETY: the kernel has read that many slices, or there are none.
-    after_read(fd, read, unsafe { room(slices, size_t::try_from(count).unwrap_or(0)) })
+    let room = || unsafe { room(slices, size_t::try_from(count).unwrap_or(0)) };
+    after_read(fd, read, if read == 0 { room() } else { 0 })
 }
 
 #[cfg_attr(not(test), unsafe(no_mangle))]
@@ -369,11 +367,9 @@ pub unsafe extern "C-unwind" fn recvfrom(
 pub unsafe extern "C-unwind" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
     // SAFETY: the program's arguments, as they came.
     let read = unsafe { real::recvmsg(fd, message, flags) };
-    if read != 0 {
-        return read;
-    }
     // SAFETY: the kernel has read the message's header and its slices.
-    after_read(fd, read, unsafe { room((*message).msg_iov, (*message).msg_iovlen as size_t) })
+    let room = || unsafe { room((*message).msg_iov, (*message).msg_iovlen as size_t) };
+    after_read(fd, read, if read == 0 { room() } else { 0 })
 }
 
 /// What the compiler makes of `read` when it knows the buffer's size; so with the next two.

@@ -1,11 +1,13 @@
-//! The data calls: the kernel's on an anchor as on any stream socket. Only two of their results
-//! may not be what they seem.
+//! The data calls: the kernel's on an anchor as on any stream socket. Three of their results may
+//! not be what they seem.
 //!
 //! - A read of nothing is the end of the stream, unless the connection was reset or timed out
 //!   with nothing left to read: a reset must never look like a finished transfer.
+//! - A reset is what the kernel says of every connection whose other end the daemon has closed
+//!   before its time; it may have timed out.
 //! - A broken pipe is, the first time, the reason for which the connection broke.
 //!
-//! Neither costs a transfer anything: only these results are looked at.
+//! None costs a transfer anything: only these results are looked at.
 
 use crate::{control, kernel, session};
 use libc::ssize_t;
@@ -13,21 +15,17 @@ use narrows_client::anchor;
 use rustix::io::Errno;
 use std::os::fd::BorrowedFd;
 
-/// What a call returns to C: a count, or -1 with `errno` set.
-pub fn result(count: Result<usize, Errno>) -> ssize_t {
-    match count {
-        Ok(count) => ssize_t::try_from(count).unwrap_or(ssize_t::MAX),
-        Err(errno) => kernel::fail(errno) as ssize_t,
-    }
-}
-
-/// After a call on `fd` read nothing into room for something.
+/// After a call on `fd` read nothing or failed: its result, and `errno`, as they should be.
 #[cold]
-pub fn read_nothing(fd: i32) -> ssize_t {
-    result(match kernel::descriptor(fd).and_then(ending) {
-        Some(errno) => Err(errno),
-        None => Ok(0),
-    })
+pub fn after_failed_read(fd: i32, read: ssize_t) -> ssize_t {
+    if read < 0 && kernel::errno() != libc::ECONNRESET {
+        return read;
+    }
+    match kernel::descriptor(fd).and_then(ending) {
+        Some(errno) => kernel::fail(errno) as ssize_t,
+        None if read < 0 => kernel::fail(Errno::CONNRESET) as ssize_t,
+        None => 0,
+    }
 }
 
 /// After a call on `fd` failed with a broken pipe: `errno` as it should be. Whether it still is

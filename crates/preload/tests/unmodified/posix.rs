@@ -154,7 +154,7 @@ pub fn set_nonblocking(fd: &impl AsRawFd) {
 
 /// Forks; the child runs `program` and ends. Waits for it, and fails as it does.
 pub fn in_child(program: impl FnOnce()) {
-    // SAFETY: the tests' programs have one thread when they fork.
+    // SAFETY: where the program has more threads, the child calls the C library only.
     match check(unsafe { libc::fork() }).unwrap() {
         0 => {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(program));

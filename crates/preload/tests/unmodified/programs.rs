@@ -34,6 +34,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("address_on_connected", address_on_connected),
     ("families", families),
     ("fork", fork),
+    ("fork_beside_threads", fork_beside_threads),
     ("exec", exec),
     ("closes_everything", closes_everything),
     ("handlers_read", handlers_read),
@@ -388,6 +389,28 @@ fn fork() {
         assert_eq!(&word, b"from a worker");
         assert_eq!(client.peer_addr().unwrap(), address);
     }
+}
+
+/// A child finds the session in order, whatever other threads were doing with it.
+fn fork_beside_threads() {
+    let socket = posix::tcp();
+    let stop = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while stop.load(Ordering::Relaxed) == 0 {
+                    posix::number(&socket, libc::IPPROTO_TCP, libc::TCP_NODELAY).unwrap();
+                }
+            });
+        }
+        for _ in 0..40 {
+            posix::in_child(|| {
+                posix::name(libc::getsockname, &socket).unwrap();
+            });
+            posix::name(libc::getsockname, &socket).unwrap();
+        }
+        stop.store(1, Ordering::Relaxed);
+    });
 }
 
 /// An executed program knows the sockets it inherits.
