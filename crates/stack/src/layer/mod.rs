@@ -5,6 +5,8 @@ use crate::table::interface::InterfaceId;
 use narrows_wire::{ipv4, offload::RxOffload};
 
 pub(crate) mod arp;
+#[cfg(test)]
+mod attacks;
 pub(crate) mod ethernet;
 #[cfg(test)]
 pub(crate) mod fixture;

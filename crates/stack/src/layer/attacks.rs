@@ -1,0 +1,460 @@
+//! What other stacks have fallen for, as frames. Each test is named by the attack; what it protects
+//! lies in the layers and tables, whose own tests go into the details.
+
+use super::fixture::*;
+use crate::{
+    Config, Error, SocketId, config::Limits, counters::DropReason, request::Request,
+    table::neighbor::NeighborState, time::Duration,
+};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use narrows_wire::{
+    address::MacAddr,
+    arp::{Operation, Packet},
+    ethernet::EtherType,
+    icmpv4::{Header as IcmpHeader, Unreachable},
+    ipv4::{Header, Protocol},
+};
+use std::collections::BTreeSet;
+
+const EVIL_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x66]);
+const EVIL: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 66);
+
+/// A host that talks with the peer, whose link address it has asked for.
+fn talking() -> (Host, SocketId) {
+    let mut host = Host::new();
+    let socket = host.socket(Request::OpenUdp, (OWN, 1000));
+    talk(&mut host, socket);
+    host.receive(&arp_frame(&answer(PEER_MAC)));
+    host.sent();
+    (host, socket)
+}
+
+fn talk(host: &mut Host, socket: SocketId) {
+    let to = Some(SocketAddr::new(PEER.into(), 7));
+    host.shard.send_to(host.now, socket, to, b"secret").expect("sent");
+}
+
+/// "The peer's address is at `mac`", to us.
+fn answer(mac: MacAddr) -> Packet {
+    Packet {
+        operation: Operation::Reply,
+        sender_mac: mac,
+        sender_ip: PEER,
+        target_mac: OWN_MAC,
+        target_ip: OWN,
+    }
+}
+
+/// Where the next datagram to the peer goes, if it goes.
+fn next_hop(host: &mut Host, socket: SocketId) -> Option<MacAddr> {
+    host.sent();
+    talk(host, socket);
+    let frames = host.sent();
+    frames.iter().find(|frame| !is_arp(frame)).map(|frame| read_packet(frame).0.destination)
+}
+
+#[test]
+fn arp_poisoning_moves_no_traffic_while_the_holder_answers() {
+    let request = Packet { operation: Operation::Request, ..answer(EVIL_MAC) };
+    for (what, lie) in [
+        ("an answer", answer(EVIL_MAC)),
+        ("an answer to everybody", Packet { target_mac: MacAddr::BROADCAST, ..answer(EVIL_MAC) }),
+        ("an announcement", Packet { target_ip: PEER, ..request }),
+        ("an announcement as an answer", Packet { target_ip: PEER, ..answer(EVIL_MAC) }),
+        ("a question for us", request),
+        ("a question for another", Packet { target_ip: EVIL, ..request }),
+    ] {
+        let (mut host, socket) = talking();
+        host.pass(Duration::from_secs(5));
+        for round in 0..200 {
+            host.receive(&arp_frame(&lie));
+            host.pass(Duration::from_millis(100));
+            // The holder hears a question and answers.
+            let asked = host.sent().iter().any(|frame| {
+                let (link, question) = read_arp(frame);
+                question.operation == Operation::Request && link.destination == PEER_MAC
+            });
+            if asked {
+                host.receive(&arp_frame(&answer(PEER_MAC)));
+            }
+            assert_eq!(next_hop(&mut host, socket), Some(PEER_MAC), "{what}, round {round}");
+        }
+    }
+}
+
+#[test]
+fn arp_poisoning_does_nothing_to_a_pinned_neighbor() {
+    let mut host = Host::with_peer();
+    let socket = host.socket(Request::OpenUdp, (OWN, 1000));
+    for _ in 0..100 {
+        host.receive(&arp_frame(&answer(EVIL_MAC)));
+        host.pass(Duration::from_secs(1));
+        assert_eq!(next_hop(&mut host, socket), Some(PEER_MAC));
+    }
+    assert_eq!(host.dropped(DropReason::ArpUnsolicited), 100);
+}
+
+#[test]
+fn a_storm_of_arp_makes_no_entries_and_no_traffic() {
+    let (mut host, socket) = talking();
+    for number in 0..100_000u32 {
+        let sender_ip = Ipv4Addr::from(0x0a00_0100 + number);
+        let sender_mac =
+            MacAddr([2, 1, 0, (number >> 16) as u8, (number >> 8) as u8, number as u8]);
+        let lie = Packet { sender_mac, sender_ip, ..answer(EVIL_MAC) };
+        host.receive(&arp_frame(&lie));
+        let announcement = Packet { operation: Operation::Request, target_ip: sender_ip, ..lie };
+        host.receive(&arp_frame(&announcement));
+    }
+    assert_eq!(host.shard.neighbors.len(), 1);
+    assert!(host.sent().is_empty());
+    assert_eq!(next_hop(&mut host, socket), Some(PEER_MAC));
+}
+
+#[test]
+fn a_storm_of_requesters_fills_the_table_and_displaces_nobody() {
+    let config =
+        Config { limits: Limits { neighbors: 64, ..Limits::default() }, ..Config::default() };
+    let mut host = Host::with(config, [3; 16]);
+    let socket = host.socket(Request::OpenUdp, (OWN, 1000));
+    talk(&mut host, socket);
+    host.receive(&arp_frame(&answer(PEER_MAC)));
+    for number in 3..=254 {
+        let question = Packet {
+            operation: Operation::Request,
+            sender_ip: [10, 0, 0, number].into(),
+            ..answer(EVIL_MAC)
+        };
+        host.receive(&arp_frame(&question));
+    }
+    assert_eq!(host.shard.neighbors.len(), 64);
+    assert_eq!(next_hop(&mut host, socket), Some(PEER_MAC));
+    // Those that we talk to take the places of those that only asked.
+    let to = Some(SocketAddr::new([10, 0, 0, 200].into(), 7));
+    host.shard.send_to(host.now, socket, to, b"x").expect("there is room");
+    assert_eq!(host.shard.neighbors.len(), 64);
+    assert_eq!(next_hop(&mut host, socket), Some(PEER_MAC));
+}
+
+#[test]
+fn neighbor_exhaustion_by_a_scan_leaves_the_others_alone() {
+    let (mut host, socket) = talking();
+    host.request(Request::AddAddress { interface: ETH, prefix: prefix("10.8.0.1/16") });
+    let mut questions = 0;
+    for number in 2..20_000u32 {
+        let to = Some(SocketAddr::new(Ipv4Addr::from(0x0a08_0000 + number).into(), 7));
+        let payload = vec![0; 1400];
+        let _ = host.shard.send_to(host.now, socket, to, &payload);
+        questions += host.sent().len();
+        if number % 1000 == 0 {
+            assert_eq!(next_hop(&mut host, socket), Some(PEER_MAC));
+        }
+    }
+    assert!(questions <= 256, "{questions} questions to everybody at once");
+    let incomplete =
+        host.shard.neighbors.iter().filter(|row| row.state == NeighborState::Incomplete).count();
+    assert!(incomplete <= 256, "{incomplete}");
+    assert!(host.dropped(DropReason::NeighborTableFull) > 15_000);
+    host.pass(Duration::from_secs(10));
+    let left = host.shard.neighbors.iter().count();
+    assert_eq!(left, 1, "the peer alone");
+}
+
+#[test]
+fn fragment_smack_stays_within_its_memory() {
+    let mut host = Host::with_peer();
+    let limits = Limits::default();
+    let mut random = crate::random::Random::new([5; 16]);
+    for number in 0..200_000u32 {
+        let header = Header {
+            source: Ipv4Addr::from(0xc000_0200 + random.below(1 << 16)),
+            identification: random.next_u32() as u16,
+            fragment_offset: (random.below(8000) * 8) as u16,
+            more_fragments: true,
+            ..PACKET
+        };
+        host.receive(&packet_frame(&header, &[0; 8]));
+        if number % 1000 == 0 {
+            assert!(host.shard.reassembly.bytes() <= limits.reassembly_bytes);
+            assert!(host.shard.reassembly.len() <= limits.reassembly_datagrams);
+            host.pass(Duration::from_millis(10));
+        }
+    }
+    host.pass(Duration::from_secs(16));
+    assert!(host.shard.reassembly.is_empty());
+    let drops: u64 = host.drops().iter().map(|(_, count)| count).sum();
+    assert_eq!(drops, 200_000, "every fragment is accounted for, once");
+}
+
+#[test]
+fn fragment_smack_does_not_keep_others_from_being_heard() {
+    let mut host = Host::with_peer();
+    let socket = host.socket(Request::OpenUdp, (OWN, 7));
+    let mut heard = 0;
+    for round in 0..200u32 {
+        for number in 0..500u32 {
+            let header = Header {
+                source: Ipv4Addr::from(0xc000_0200 + round * 500 + number),
+                identification: number as u16,
+                more_fragments: true,
+                ..PACKET
+            };
+            host.receive(&packet_frame(&header, &[0; 1480]));
+        }
+        // Two fragments that come one after the other.
+        let datagram = udp(&PACKET, 5000, 7, &[round as u8; 2000]);
+        let header = Header { identification: round as u16, ..PACKET };
+        let first = Header { more_fragments: true, ..header };
+        let last = Header { fragment_offset: 1480, ..header };
+        host.receive(&packet_frame(&first, &datagram[..1480]));
+        host.receive(&packet_frame(&last, &datagram[1480..]));
+        heard += usize::from(host.shard.receive_from(socket, &mut [0; 2000]).is_ok());
+    }
+    assert_eq!(heard, 200);
+}
+
+#[test]
+fn teardrop_and_its_relatives_are_dropped_whole() {
+    // Each: offset, length, more. The second overlaps the first in another way each time.
+    for second in [(24, 4, false), (32, 64, true), (0, 48, true), (0, 32, true), (8, 8, true)] {
+        let mut host = Host::with_peer();
+        let piece = |fragment_offset, len, more_fragments| {
+            let header = Header { fragment_offset, more_fragments, ..PACKET };
+            packet_frame(&header, &vec![fragment_offset as u8 + 1; len])
+        };
+        host.receive(&piece(0, 40, true));
+        let (offset, len, more) = second;
+        host.receive(&piece(offset, len, more));
+        host.receive(&piece(40, 8, false));
+        assert_eq!(host.drops(), [(DropReason::FragmentOverlap, 3)], "{second:?}");
+        host.pass(Duration::from_secs(16));
+        assert!(host.sent().is_empty() && host.shard.reassembly.is_empty());
+    }
+}
+
+#[test]
+fn the_ping_of_death_does_not_arrive() {
+    let mut host = Host::with_peer();
+    let echo = icmp(&IcmpHeader::EchoRequest { identifier: 1, sequence: 1 }, &vec![0; 65_520]);
+    for (index, piece) in echo.chunks(1480).enumerate() {
+        let header = Header {
+            protocol: Protocol::ICMP,
+            fragment_offset: (index * 1480) as u16,
+            more_fragments: (index + 1) * 1480 < echo.len(),
+            ..PACKET
+        };
+        host.receive(&packet_frame(&header, piece));
+    }
+    assert_eq!(host.drops(), [(DropReason::FragmentTooBig, 1)]);
+    assert!(host.sent().is_empty());
+}
+
+#[test]
+fn lengths_that_lie_are_not_believed() {
+    let whole = packet_frame(&PACKET, &udp(&PACKET, 1, 7, b"hello"));
+    for (what, at, value) in [
+        ("total length of the packet", 16, [0xff, 0xff]),
+        ("length of the datagram", 38, [0xff, 0xff]),
+        ("length of the datagram", 38, [0, 0]),
+    ] {
+        let mut host = Host::with_peer();
+        host.socket(Request::OpenUdp, (OWN, 7));
+        let mut frame = whole.clone();
+        frame[at..at + 2].copy_from_slice(&value);
+        // Even with a checksum that fits.
+        frame[24..26].fill(0);
+        let checksum = narrows_wire::checksum::Sum::of(&frame[14..34]).finish();
+        frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+        let reason = host.refused(&frame);
+        let expected = if at == 16 { DropReason::Ipv4Truncated } else { DropReason::UdpMalformed };
+        assert_eq!(reason, expected, "{what}");
+    }
+}
+
+#[test]
+fn sad_dns_learns_nothing_from_how_many_errors_come() {
+    let mut counts = BTreeSet::new();
+    for seed in 0..30 {
+        let mut host = Host::with(Config::default(), [seed; 16]).pinned();
+        let probe = |source: Ipv4Addr, port| {
+            let header = Header { source, ..PACKET };
+            packet_frame(&header, &udp(&header, 53, port, b"?"))
+        };
+        // The attacker speaks for the server, and so uses up the server's errors …
+        for port in 2000..3000 {
+            host.receive(&probe(REMOTE, port));
+        }
+        host.sent();
+        // … which says nothing about how many it gets itself.
+        for port in 2000..2100 {
+            host.receive(&probe(EVIL, port));
+        }
+        let answer = Packet { sender_mac: EVIL_MAC, sender_ip: EVIL, ..answer(EVIL_MAC) };
+        host.receive(&arp_frame(&answer));
+        let errors = host.sent().iter().filter(|frame| !is_arp(frame)).count();
+        counts.insert(errors);
+        assert!(errors >= 10, "{errors}");
+    }
+    assert!(counts.len() > 2, "{counts:?}");
+}
+
+#[test]
+fn redirects_change_no_route() {
+    let mut host = Host::with_peer();
+    let socket = host.socket(Request::OpenUdp, (OWN, 1000));
+    let to = Some(SocketAddr::new(REMOTE.into(), 7));
+    host.shard.send_to(host.now, socket, to, b"x").expect("sent");
+    let frame = host.sent_one();
+    let routes: Vec<_> = host.shard.routes().copied().collect();
+    for code in 0..4 {
+        let redirect = icmp(&IcmpHeader::Other { kind: 5, code }, &frame[14..42]);
+        let header = Header { protocol: Protocol::ICMP, ..PACKET };
+        assert_eq!(host.refused(&packet_frame(&header, &redirect)), DropReason::IcmpIgnored);
+    }
+    assert_eq!(host.shard.routes().copied().collect::<Vec<_>>(), routes);
+    host.shard.send_to(host.now, socket, to, b"x").expect("sent");
+    assert_eq!(read_packet(&host.sent_one()).0.destination, PEER_MAC);
+}
+
+#[test]
+fn forged_errors_about_flows_that_are_not_ours_do_nothing() {
+    let mut host = Host::with_peer();
+    let socket = host.socket(Request::OpenUdp, (OWN, 1000));
+    host.request(Request::Connect { socket, remote: SocketAddr::new(PEER.into(), 7) });
+    for port in (1..=65_535).filter(|port| *port != 1000) {
+        let quoted = Header { source: OWN, destination: PEER, ..PACKET };
+        let quote = packet(&quoted, &udp(&quoted, port, 7, b""));
+        let error = IcmpHeader::DestinationUnreachable { code: Unreachable::PORT, mtu: 0 };
+        let header = Header { protocol: Protocol::ICMP, ..PACKET };
+        host.receive(&packet_frame(&header, &icmp(&error, &quote)));
+    }
+    assert_eq!(host.drops(), [(DropReason::IcmpUnmatched, 65_534)]);
+    assert_eq!(host.shard.receive_from(socket, &mut []), Err(Error::WouldBlock));
+}
+
+/// CVE-2019-14899: somebody on one link feels for flows of another interface's address.
+#[test]
+fn off_path_vpn_inference_gets_no_answer() {
+    let mut host = Host::with_peer();
+    let vpn = host.add_interface("vpn0", MacAddr([2, 0, 0, 0, 1, 2]), "10.1.0.2/24");
+    let vpn_address = Ipv4Addr::new(10, 1, 0, 2);
+    let socket = host.socket(Request::OpenUdp, (vpn_address, 7));
+    for (source, destination) in [
+        (PEER, vpn_address),
+        (Ipv4Addr::new(10, 1, 0, 1), vpn_address),
+        (Ipv4Addr::new(10, 1, 0, 1), OWN),
+    ] {
+        let header = Header { source, destination, ..PACKET };
+        host.receive(&ping(&header));
+        host.receive(&packet_frame(&header, &udp(&header, 5, 7, b"are you there")));
+        host.receive(&packet_frame(&header, &udp(&header, 5, 8, b"and you")));
+        for flags in [0x02, 0x10, 0x12, 0x04] {
+            let mut segment = [0; 20];
+            segment[12..14].copy_from_slice(&[0x50, flags]);
+            let header = Header { protocol: Protocol::TCP, ..header };
+            host.receive(&packet_frame(&header, &segment));
+        }
+        let question = Packet {
+            operation: Operation::Request,
+            sender_mac: EVIL_MAC,
+            sender_ip: EVIL,
+            target_mac: MacAddr::ZERO,
+            target_ip: vpn_address,
+        };
+        host.receive(&arp_frame(&question));
+    }
+    assert!(host.sent().is_empty() && host.sent_on(vpn).is_empty());
+    assert_eq!(host.shard.receive_from(socket, &mut []), Err(Error::WouldBlock));
+    let mut reasons: Vec<_> = host.drops().into_iter().map(|(reason, _)| reason).collect();
+    reasons.sort();
+    assert_eq!(reasons, [DropReason::ArpNotForUs, DropReason::Martian, DropReason::NotLocal]);
+}
+
+#[test]
+fn land_and_its_relatives_get_no_answer() {
+    let mut host = Host::with_peer();
+    host.socket(Request::OpenUdp, (OWN, 7));
+    let flags = [0x02, 0x10, 0x12];
+    for source in [OWN, Ipv4Addr::LOCALHOST, Ipv4Addr::BROADCAST, [224, 0, 0, 1].into()] {
+        let header = Header { source, ..PACKET };
+        host.receive(&ping(&header));
+        host.receive(&packet_frame(&header, &udp(&header, 7, 7, b"chargen")));
+        for flags in flags {
+            let mut segment = [0; 20];
+            segment[..4].copy_from_slice(&[0, 80, 0, 80]);
+            segment[12..14].copy_from_slice(&[0x50, flags]);
+            let header = Header { protocol: Protocol::TCP, ..header };
+            host.receive(&packet_frame(&header, &segment));
+        }
+    }
+    assert_eq!(host.drops(), [(DropReason::Martian, 20)]);
+    assert!(host.sent().is_empty());
+}
+
+#[test]
+fn smurfs_get_no_answer() {
+    let mut host = Host::with_peer();
+    for destination in [Ipv4Addr::BROADCAST, [10, 0, 0, 255].into(), [10, 0, 0, 0].into()] {
+        for link in [MacAddr::BROADCAST, OWN_MAC] {
+            let header = Header { source: REMOTE, destination, ..PACKET };
+            let mut echo = ping(&header);
+            echo[..6].copy_from_slice(&link.0);
+            host.receive(&echo);
+            let nobody = packet(&header, &udp(&header, 7, 19, b"?"));
+            host.receive(&frame(link, EtherType::IPV4, &nobody));
+        }
+    }
+    assert!(host.sent().is_empty());
+}
+
+/// CVE-2020-36516 and the idle scan: what identifications others get says nothing.
+#[test]
+fn the_idle_scan_finds_no_counter() {
+    let mut host = Host::with_peer();
+    let mut next = |source| {
+        host.receive(&ping(&Header { source, ..PACKET }));
+        read_packet(&host.sent_one()).1.header.identification
+    };
+    let mut steps = BTreeSet::new();
+    let mut last = next(PEER);
+    for _ in 0..200 {
+        next(REMOTE);
+        let identification = next(PEER);
+        steps.insert(identification.wrapping_sub(last));
+        last = identification;
+    }
+    assert!(steps.len() > 190, "{}", steps.len());
+}
+
+#[test]
+fn a_program_that_does_not_read_costs_its_own_memory_alone() {
+    let mut host = Host::with_peer();
+    let lazy = host.socket(Request::OpenUdp, (OWN, 7));
+    let other = host.socket(Request::OpenUdp, (OWN, 8));
+    for _ in 0..10_000 {
+        host.receive(&packet_frame(&PACKET, &udp(&PACKET, 5, 7, &[0; 1000])));
+    }
+    host.receive(&packet_frame(&PACKET, &udp(&PACKET, 5, 8, b"hello")));
+    assert!(host.shard.receive_from(other, &mut [0; 10]).is_ok());
+    let mut held = 0;
+    while let Ok((len, _)) = host.shard.receive_from(lazy, &mut []) {
+        held += len;
+    }
+    assert!(held <= Limits::default().datagram_bytes, "{held}");
+}
+
+#[test]
+fn an_answer_for_another_address_of_ours_is_not_solicited() {
+    let mut host = Host::new();
+    let socket = host.socket(Request::OpenUdp, (OWN, 1000));
+    talk(&mut host, socket);
+    for lie in [
+        Packet { target_ip: EVIL, ..answer(EVIL_MAC) },
+        Packet { target_mac: EVIL_MAC, ..answer(EVIL_MAC) },
+    ] {
+        host.receive(&arp_frame(&lie));
+    }
+    let row = host.shard.neighbors.iter().find(|row| row.address == IpAddr::V4(PEER));
+    // Of an announcement it is not yet known who holds the address: it is asked for when used.
+    assert_eq!(row.map(|row| row.state), Some(NeighborState::Stale));
+}
