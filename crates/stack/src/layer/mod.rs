@@ -14,6 +14,8 @@ pub(crate) mod icmpv4;
 pub(crate) mod ipv4_input;
 pub(crate) mod ipv4_output;
 pub(crate) mod loopback;
+#[cfg(test)]
+mod random_frames;
 pub(crate) mod tcp;
 pub(crate) mod udp;
 
