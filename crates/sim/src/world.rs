@@ -24,8 +24,11 @@ use std::collections::BTreeMap;
 /// Where servers listen.
 const PORT: u16 = 80;
 
-/// How often a client whose handshake got no answer tries again.
+/// How often a client tries that gets no answer, from its peer or from ARP.
 const ATTEMPTS: u32 = 4;
+
+/// And how long it waits before that.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// Rounds of a host's turn: far more than any turn needs.
 const MOST_ROUNDS: usize = 100_000;
@@ -290,16 +293,15 @@ impl World {
             Some(Owner::Program(number)) => {
                 let number = *number;
                 let program = &mut self.programs[number];
-                program.tell(readiness);
                 if program.has_begun() {
-                    return program.run(self.now, &mut host.shard);
-                }
-                if readiness.contains(Readiness::CONNECTED) {
+                    program.tell(readiness);
+                    program.run(self.now, &mut host.shard)
+                } else if readiness.contains(Readiness::CONNECTED) {
                     program.begin(socket);
-                    program.tell(Readiness::WRITABLE);
+                    program.tell(readiness | Readiness::WRITABLE);
                     program.run(self.now, &mut host.shard)
                 } else if readiness.contains(Readiness::FAILED) {
-                    self.call_failed(scenario, number, socket)
+                    self.call_failed(number, socket)
                 } else {
                     Ok(())
                 }
@@ -328,12 +330,7 @@ impl World {
     }
 
     /// No answer: as a patient program, the client tries again a few times.
-    fn call_failed(
-        &mut self,
-        scenario: &Scenario,
-        number: usize,
-        socket: SocketId,
-    ) -> Result<(), Broken> {
+    fn call_failed(&mut self, number: usize, socket: SocketId) -> Result<(), Broken> {
         let host = &mut self.hosts[self.homes[number]];
         let reply = host.request(self.now, Request::TakeError { socket });
         let Ok(Reply::Error(Some(error))) = reply else {
@@ -342,8 +339,11 @@ impl World {
         let closed = host.request(self.now, Request::Close { socket });
         holds!(closed.is_ok(), "close of a failed socket: {closed:?}");
         let index = number / 2;
-        if error == Error::TimedOut && self.attempts[index] < ATTEMPTS {
-            return self.call(scenario, index);
+        let silence = matches!(error, Error::TimedOut | Error::HostUnreachable);
+        if silence && self.attempts[index] < ATTEMPTS {
+            let again = self.now.since(self.start) + RETRY_AFTER;
+            self.plan(again, Item::Call(index));
+            return Ok(());
         }
         self.programs[number].fail(error);
         // Nobody will come.

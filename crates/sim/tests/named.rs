@@ -96,17 +96,30 @@ fn a_lost_window_update_is_asked_for() {
 
 #[test]
 fn a_peer_that_vanishes_times_out() {
+    // ARP goes on: it is the other program's machine that hangs.
     let mut connection = Connection::new(app::upload(50_000_000));
     connection.ends = Ends::Fails(Error::TimedOut);
     connection.options = vec![SocketOption::KeepAlive(true)];
-    let mut scenario = Scenario::new("vanished", 8).link(path()).connection(connection);
-    scenario.incidents = vec![
-        (500 * MS, Incident::Silent { host: 0, silent: true }),
-        (500 * MS, Incident::Silent { host: 1, silent: true }),
-    ];
+    let lose = vec![1000..1_000_000];
+    let mut scenario =
+        Scenario::new("vanished", 8).link(LinkSettings { lose, ..path() }).connection(connection);
     // The server waits for more: two hours until it asks, and then some.
     scenario.deadline = Duration::from_secs(9000);
     scenario.run();
+}
+
+#[test]
+fn a_machine_that_vanishes_is_unreachable_in_the_end() {
+    let mut connection = Connection::new(app::upload(50_000_000));
+    connection.ends = Ends::Fails(Error::HostUnreachable);
+    connection.options =
+        vec![SocketOption::KeepAlive(true), SocketOption::KeepAliveIdle(Duration::from_secs(60))];
+    let mut scenario = Scenario::new("switched-off", 23).link(path()).connection(connection);
+    scenario.incidents =
+        [0, 1].map(|host| (500 * MS, Incident::Silent { host, silent: true })).to_vec();
+    // A connection that stood gets its fifteen tries, though ARP knows better.
+    let report = scenario.run();
+    assert!(report.programs_done > Duration::from_secs(500), "{:?}", report.programs_done);
 }
 
 #[test]
@@ -117,6 +130,7 @@ fn a_user_timeout_is_shorter() {
         SocketOption::UserTimeout(Some(Duration::from_secs(5))),
         SocketOption::KeepAlive(true),
         SocketOption::KeepAliveIdle(Duration::from_secs(4)),
+        SocketOption::KeepAliveInterval(Duration::from_secs(2)),
     ];
     let mut scenario = Scenario::new("user-timeout", 9).link(path()).connection(connection);
     scenario.incidents = vec![(500 * MS, Incident::Silent { host: 1, silent: true })];
@@ -130,7 +144,7 @@ fn nobody_answers_a_handshake() {
     connection.ends = Ends::Fails(Error::TimedOut);
     let mut scenario = Scenario::new("silence", 10).connection(connection);
     // ARP is answered, and nothing after that.
-    scenario.hosts[1].1.lose = (0..1000).collect();
+    scenario.hosts[1].1.lose = vec![0..1000];
     scenario.run();
 }
 
@@ -141,7 +155,7 @@ fn a_host_that_is_not_there() {
     let mut scenario = Scenario::new("nobody", 11).connection(connection);
     scenario.incidents = vec![(Duration::ZERO, Incident::Silent { host: 1, silent: true })];
     let report = scenario.run();
-    assert!(report.programs_done < Duration::from_secs(10), "{:?}", report.programs_done);
+    assert!(report.programs_done < Duration::from_secs(60), "{:?}", report.programs_done);
 }
 
 #[test]
@@ -173,7 +187,7 @@ fn simultaneous_close() {
 fn handshake_segments_are_lost() {
     // The client's SYN; the server's SYN-ACK; the client's ACK.
     for (name, client, server) in
-        [("syn", vec![0], vec![]), ("syn-ack", vec![], vec![0]), ("ack", vec![1], vec![])]
+        [("syn", vec![0..1], vec![]), ("syn-ack", vec![], vec![0..1]), ("ack", vec![1..2], vec![])]
     {
         let mut scenario =
             Scenario::new(name, 14).link(path()).connection(Connection::new(app::echo(1000)));

@@ -1,8 +1,13 @@
 //! Ten thousand scenarios, each drawn from its seed. `NARROWS_SIM_SEED=n cargo test -p narrows-sim
 //! --test seeded` runs one alone and leaves its frames in a pcap file.
 
-use narrows_sim::{draw, scenario};
+use narrows_sim::{
+    draw,
+    scenario::{self, Report},
+};
+use narrows_stack::counters::DropReason;
 use std::{
+    collections::BTreeMap,
     sync::atomic::{AtomicU64, Ordering},
     thread,
 };
@@ -12,33 +17,79 @@ const SEEDS: u64 = 10_000;
 /// What went wrong is shown for as many; the rest only counted.
 const SHOWN: usize = 5;
 
+/// What happens somewhere in ten thousand scenarios, or they are not what they should be.
+const MUST_HAPPEN: &[DropReason] = &[
+    DropReason::NotForThisStation,
+    DropReason::UnknownEtherType,
+    DropReason::Ipv4Malformed,
+    DropReason::Ipv4Checksum,
+    DropReason::IcmpChecksum,
+    DropReason::IcmpUnmatched,
+    DropReason::TcpMalformed,
+    DropReason::TcpChecksum,
+    DropReason::TcpNoSocket,
+    DropReason::TcpPaws,
+    DropReason::TcpOutOfWindow,
+    DropReason::TcpBadAck,
+    DropReason::TcpBlindReset,
+    DropReason::TcpBlindSyn,
+];
+
+/// What one thread saw.
+#[derive(Default)]
+struct Seen {
+    failures: Vec<String>,
+    bytes: u64,
+    drops: BTreeMap<DropReason, u64>,
+}
+
+impl Seen {
+    fn add(&mut self, result: Result<Report, String>) {
+        match result {
+            Ok(report) => {
+                self.bytes += report.bytes;
+                for (reason, count) in report.counters.iter().flat_map(|c| c.drops()) {
+                    *self.drops.entry(reason).or_default() += count;
+                }
+            }
+            Err(failure) => self.failures.push(failure),
+        }
+    }
+}
+
 #[test]
 fn ten_thousand_seeded_scenarios() {
     if let Ok(seed) = std::env::var(scenario::SEED_VARIABLE) {
         return run_alone(seed.parse().expect("a number"));
     }
     let next = AtomicU64::new(0);
-    let bytes = AtomicU64::new(0);
     let worker = || {
-        let mut failures = Vec::new();
+        let mut seen = Seen::default();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= SEEDS || failures.len() > SHOWN {
-                return failures;
+            if seed >= SEEDS || seen.failures.len() > SHOWN {
+                return seen;
             }
-            match scenario::run_seed(seed) {
-                Ok(report) => drop(bytes.fetch_add(report.bytes, Ordering::Relaxed)),
-                Err(failure) => failures.push(failure),
-            }
+            seen.add(scenario::run_seed(seed));
         }
     };
-    let failures: Vec<String> = thread::scope(|scope| {
+    let seen: Vec<Seen> = thread::scope(|scope| {
         let workers: Vec<_> = (0..2).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("failures are caught")).collect()
+        workers.into_iter().map(|worker| worker.join().expect("failures are caught")).collect()
     });
-    let shown = failures.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join("\n");
-    assert!(failures.is_empty(), "{} of {} failed:\n{shown}", failures.len(), next.into_inner());
-    println!("{SEEDS} scenarios, {} MiB sent and received", bytes.into_inner() >> 20);
+    let failures: Vec<_> = seen.iter().flat_map(|seen| &seen.failures).collect();
+    for failure in failures.iter().take(SHOWN) {
+        println!("{failure}");
+    }
+    assert!(failures.is_empty(), "{} of {} failed", failures.len(), next.into_inner().min(SEEDS));
+    let count = |reason| seen.iter().filter_map(|seen| seen.drops.get(reason)).sum::<u64>();
+    for reason in DropReason::ALL.iter().filter(|reason| count(reason) > 0) {
+        println!("{:>9} {}", count(reason), reason.describe().0);
+    }
+    let bytes: u64 = seen.iter().map(|seen| seen.bytes).sum();
+    println!("{SEEDS} scenarios, {} MiB sent and received", bytes >> 20);
+    let missing: Vec<_> = MUST_HAPPEN.iter().filter(|reason| count(reason) == 0).collect();
+    assert!(missing.is_empty(), "never happened: {missing:?}");
 }
 
 fn run_alone(seed: u64) {
