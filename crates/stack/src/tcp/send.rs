@@ -132,10 +132,10 @@ impl Sender {
     /// Is it the congestion window that holds text back?
     pub fn limited_by(&self, gate: &Gate) -> bool {
         let congestion = gate.congestion_window.saturating_sub(gate.in_flight);
+        let whole = congestion - congestion % gate.segment;
+        // What `sendable` waits for is held back by the window as well.
         let burst = (gate.congestion_window / DEFERRED_PART).min(DEFERRED_BURST);
-        self.unsent() > congestion
-            && congestion < self.window_room()
-            && congestion < burst.max(gate.segment)
+        self.unsent() > congestion && congestion < self.window_room() && whole < burst.max(1)
     }
 
     /// Octets up to `end` leave for the first time.
