@@ -117,7 +117,8 @@ impl Device {
         }
     }
 
-    /// Hands at most `max_frames` waiting frames to `input`, without blocking.
+    /// Hands at most `max_frames` waiting frames to `input`, without blocking. An error means that the
+    /// interface is gone, or the kernel out of order; one that is down only has no frames.
     pub fn receive(
         &mut self,
         max_frames: usize,
@@ -148,7 +149,8 @@ impl Device {
     }
 
     /// Sends what [`Device::send`] took. What the kernel has no room for now stays, and
-    /// [`Device::has_room`] stays false until it has left.
+    /// [`Device::has_room`] stays false until it has left. An error means that the interface is gone;
+    /// frames that the kernel refuses for another reason are only counted.
     pub fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Packet(device) => device.flush(),

@@ -25,6 +25,8 @@ pub struct TapDevice {
     mtu: u32,
     buffer: Vec<u8>,
     queue: Queue,
+    /// The interface was removed, and that has not been told yet.
+    removed: Option<Errno>,
     statistics: Statistics,
 }
 
@@ -63,6 +65,7 @@ impl TapDevice {
             mtu: link.mtu,
             buffer: vec![0; RECEIVE_BUFFER],
             queue: Queue::default(),
+            removed: None,
             statistics: Statistics::default(),
         })
     }
@@ -146,7 +149,7 @@ impl TapDevice {
             }
             self.queue.remove(1);
         }
-        Ok(())
+        self.removed.take().map_or(Ok(()), |error| Err(error.into()))
     }
 
     pub fn retry_after(&self) -> Option<Duration> {
@@ -163,6 +166,7 @@ impl TapDevice {
             Ok(_) => true,
             Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => false,
             Err(error) => {
+                self.removed = (error == Errno::BADFD).then_some(error);
                 self.statistics.send_refused += 1;
                 tracing::debug!(interface = self.name, %error, "a frame was refused");
                 true

@@ -11,7 +11,6 @@ use std::{
 // linux/if_packet.h; libc has them for some targets only.
 const PACKET_STATISTICS: c_int = 6;
 const PACKET_VNET_HDR: c_int = 15;
-const PACKET_QDISC_BYPASS: c_int = 20;
 const PACKET_IGNORE_OUTGOING: c_int = 23;
 
 /// A raw packet socket, non-blocking, that receives nothing before it is bound.
@@ -28,11 +27,6 @@ pub fn enable_vnet_header(socket: impl AsFd) -> io::Result<()> {
 /// Frames that this machine sends are not received.
 pub fn ignore_outgoing(socket: impl AsFd) -> io::Result<()> {
     set_packet_option(socket, PACKET_IGNORE_OUTGOING, &1)
-}
-
-/// Frames are given to the driver at once; what it has no room for is dropped.
-pub fn bypass_queue(socket: impl AsFd) -> io::Result<()> {
-    set_packet_option(socket, PACKET_QDISC_BYPASS, &1)
 }
 
 /// Frames that came with a VLAN tag are not received. (The kernel takes the tag off before packet
