@@ -3,16 +3,19 @@
 
 use super::fixture::*;
 use crate::{
-    Config, Error, SocketId, config::Limits, counters::DropReason, request::Request,
+    Config, Error, Reply, SocketId, config::Limits, counters::DropReason, request::Request,
     table::neighbor::NeighborState, time::Duration,
 };
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use narrows_wire::{
     address::MacAddr,
     arp::{Operation, Packet},
+    checksum::Sum,
     ethernet::EtherType,
     icmpv4::{Header as IcmpHeader, Unreachable},
     ipv4::{Header, Protocol},
+    tcp::{self, Flags},
+    tcp_options::Options,
 };
 use std::collections::BTreeSet;
 
@@ -263,7 +266,7 @@ fn lengths_that_lie_are_not_believed() {
         frame[at..at + 2].copy_from_slice(&value);
         // Even with a checksum that fits.
         frame[24..26].fill(0);
-        let checksum = narrows_wire::checksum::Sum::of(&frame[14..34]).finish();
+        let checksum = Sum::of(&frame[14..34]).finish();
         frame[24..26].copy_from_slice(&checksum.to_be_bytes());
         let reason = host.refused(&frame);
         let expected = if at == 16 { DropReason::Ipv4Truncated } else { DropReason::UdpMalformed };
@@ -330,6 +333,97 @@ fn forged_errors_about_flows_that_are_not_ours_do_nothing() {
     }
     assert_eq!(host.drops(), [(DropReason::IcmpUnmatched, 65_534)]);
     assert_eq!(host.shard.receive_from(socket, &mut []), Err(Error::WouldBlock));
+}
+
+/// A segment from the peer's port 5000 to ours, 80.
+fn segment(flags: u8, sequence: u32, acknowledgment: u32) -> Vec<u8> {
+    let header = Header { protocol: Protocol::TCP, ..PACKET };
+    let segment = tcp::Header {
+        source_port: 5000,
+        destination_port: 80,
+        sequence,
+        acknowledgment,
+        flags: Flags(flags),
+        window: 65_535,
+        urgent: 0,
+    };
+    let options = Options { mss: Some(1460).filter(|_| flags & 2 != 0), ..Options::default() };
+    let mut bytes = [0; tcp::MAX_HEADER_LEN];
+    let len = segment.emit(&options, 0, &mut bytes);
+    let sum = Sum::pseudo_header(PEER, OWN, 6, len as u16).add(Sum::of(&bytes[..len]));
+    segment.emit(&options, sum.finish(), &mut bytes);
+    packet_frame(&header, &bytes[..len])
+}
+
+/// A connection with 20,000 bytes on their way to the peer, and what of them was sent so far.
+fn sending() -> (Host, SocketId, Vec<Vec<u8>>) {
+    let mut host = Host::with_peer();
+    let Reply::Socket(listener) = host.request(Request::OpenTcp) else { panic!("no socket") };
+    let local = SocketAddr::new(OWN.into(), 80);
+    host.request(Request::Bind { socket: listener, local });
+    host.request(Request::Listen { socket: listener, backlog: 1 });
+    host.receive(&segment(0x02, 1000, 0));
+    let syn_ack = host.sent_one();
+    let syn_ack = tcp::Segment::parse(read_packet(&syn_ack).1.payload).expect("a segment");
+    host.receive(&segment(0x10, 1001, syn_ack.header.sequence.wrapping_add(1)));
+    let accepted = host.request(Request::Accept { socket: listener });
+    let Reply::Accepted { socket, .. } = accepted else { panic!("{accepted:?}") };
+    let fill = |room: &mut [std::io::IoSliceMut<'_>; 2]| room[0].len().min(20_000);
+    host.shard.send_with(host.now, socket, 20_000, fill).expect("there is room");
+    let frames = host.sent();
+    assert!(frames.len() > 2, "several segments");
+    (host, socket, frames)
+}
+
+fn send_mss(host: &mut Host, socket: SocketId) -> u16 {
+    let info = host.request(Request::Info { socket });
+    let Reply::Info(info) = info else { panic!("{info:?}") };
+    info.tcp.expect("a connection").send_mss
+}
+
+/// "The next hop takes but `mtu` bytes", about a packet of ours with another sequence number.
+fn too_big(mtu: u16, about: &[u8], sequence_offset: u32) -> Vec<u8> {
+    let mut quote = about[14..42].to_vec();
+    let sequence = u32::from_be_bytes([quote[24], quote[25], quote[26], quote[27]]);
+    quote[24..28].copy_from_slice(&sequence.wrapping_add(sequence_offset).to_be_bytes());
+    let code = Unreachable::FRAGMENTATION_NEEDED;
+    let error = icmp(&IcmpHeader::DestinationUnreachable { code, mtu }, &quote);
+    packet_frame(&Header { protocol: Protocol::ICMP, source: REMOTE, ..PACKET }, &error)
+}
+
+#[test]
+fn forged_fragmentation_needed_has_a_floor_and_must_match() {
+    let (mut host, socket, frames) = sending();
+    assert_eq!(send_mss(&mut host, socket), 1460);
+    // Numbers that are not in flight: before, after, far away.
+    for offset in [u32::MAX - 100_000, 100_000, 1 << 31] {
+        host.receive(&too_big(600, &frames[0], offset));
+        assert_eq!(send_mss(&mut host, socket), 1460, "{offset}");
+    }
+    host.receive(&too_big(1400, &frames[0], 0));
+    assert_eq!(send_mss(&mut host, socket), 1360);
+    // Nothing makes it grow, nor shrink beyond the floor.
+    host.receive(&too_big(9000, &frames[0], 0));
+    assert_eq!(send_mss(&mut host, socket), 1360);
+    for mtu in [68, 1, 0] {
+        host.receive(&too_big(mtu, &frames[0], 0));
+        assert_eq!(send_mss(&mut host, socket), 552 - 40, "{mtu}");
+    }
+}
+
+#[test]
+fn forged_unreachables_end_no_established_connection() {
+    let (mut host, socket, frames) = sending();
+    for code in 0..16 {
+        let code = Unreachable(code);
+        let error =
+            icmp(&IcmpHeader::DestinationUnreachable { code, mtu: 1400 }, &frames[0][14..42]);
+        let header = Header { protocol: Protocol::ICMP, source: REMOTE, ..PACKET };
+        host.receive(&packet_frame(&header, &error));
+    }
+    let info = host.request(Request::Info { socket });
+    let Reply::Info(info) = info else { panic!("{info:?}") };
+    assert_eq!(info.state, crate::tcp::State::Established);
 }
 
 /// CVE-2019-14899: somebody on one link feels for flows of another interface's address.

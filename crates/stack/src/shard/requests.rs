@@ -56,11 +56,7 @@ impl Shard {
                 self.interfaces.add(settings).map(Reply::Interface)
             }
             Request::AddAddress { interface, prefix } => self.add_address(interface, prefix),
-            Request::RemoveAddress { interface, prefix } => {
-                self.interfaces.remove_address(interface, prefix)?;
-                self.routes.remove(prefix.network());
-                Ok(Reply::Done)
-            }
+            Request::RemoveAddress { interface, prefix } => self.remove_address(interface, prefix),
             Request::AddRoute { to, interface, via } => {
                 self.interfaces.get(interface).ok_or(Error::NoSuchInterface)?;
                 self.routes.add(Route { to: to.network(), interface, via });
@@ -257,6 +253,9 @@ impl Shard {
             }
             SocketOption::ReceiveBuffer(bytes) => {
                 settings.receive_limit = bytes.clamp(*BUFFER_LIMITS.start(), *BUFFER_LIMITS.end());
+                if let SocketBody::Datagram(datagram) = &mut socket.body {
+                    datagram.queue.set_limit(settings.receive_limit);
+                }
             }
             SocketOption::Linger(linger) => settings.linger = linger,
             SocketOption::MaxSegment(mss) => settings.max_segment = Some(mss),
@@ -266,6 +265,18 @@ impl Shard {
         if let SocketBody::Connection(connection) = &mut socket.body {
             connection.set(now, &socket.settings);
             layer::tcp::settle(self, now, id);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// The last address of a subnet takes the route to it along.
+    fn remove_address(&mut self, interface: InterfaceId, prefix: Prefix) -> Result<Reply, Error> {
+        self.interfaces.remove_address(interface, prefix)?;
+        let network = prefix.network();
+        let same_subnet = |held: &Prefix| held.network() == network;
+        let left = self.interfaces.get(interface);
+        if !left.is_some_and(|left| left.addresses.iter().any(same_subnet)) {
+            self.routes.remove(network);
         }
         Ok(Reply::Done)
     }

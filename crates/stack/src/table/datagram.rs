@@ -34,10 +34,6 @@ impl DatagramQueue {
         self.limit = limit;
     }
 
-    pub fn limit(&self) -> usize {
-        self.limit
-    }
-
     /// Payload bytes of the datagrams waiting.
     pub fn payload_bytes(&self) -> usize {
         self.bytes.saturating_sub(self.datagrams.len().saturating_mul(OVERHEAD))
@@ -70,11 +66,6 @@ impl DatagramQueue {
         Ok(())
     }
 
-    /// The oldest datagram, which stays.
-    pub fn peek(&self) -> Option<&Datagram> {
-        self.datagrams.front()
-    }
-
     /// Takes the oldest datagram.
     pub fn pop(&mut self) -> Option<Datagram> {
         let datagram = self.datagrams.pop_front()?;
@@ -101,7 +92,6 @@ mod tests {
             push(&mut queue, payload).expect("room");
         }
         assert_eq!((queue.len(), queue.payload_bytes()), (3, 8));
-        assert_eq!(queue.peek().map(|datagram| &*datagram.payload), Some(&b"one"[..]));
         for payload in [&b"one"[..], b"", b"three"] {
             let datagram = queue.pop().expect("one waits");
             assert_eq!(datagram.from, FROM.parse().unwrap());

@@ -15,6 +15,8 @@
 //! of the old address is asked whether it is still there, and only if it is silent is everybody
 //! asked anew. While it is asked the old address stays in use.
 
+mod state;
+
 use crate::{
     counters::DropReason,
     table::{
@@ -25,6 +27,7 @@ use crate::{
 };
 use core::net::IpAddr;
 use narrows_wire::address::MacAddr;
+use state::{Entry, State, Worth};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,36 +120,6 @@ const INCOMPLETE_SHARE: usize = 4;
 const PENDING_BYTES: usize = 4 << 20;
 /// Questions to everybody disturb every host of the link: as many as may be unanswered at a time.
 const REQUESTS: Rate = Rate { interval: Duration::from_millis(4), burst: 256 };
-
-#[derive(Debug)]
-enum State {
-    /// Asked; datagrams wait for the answer.
-    Incomplete { tries: u8, ask_again: Instant, pending: VecDeque<PendingDatagram> },
-    /// Answered not long ago.
-    Reachable { mac: MacAddr, until: Instant },
-    /// Answered long ago, or said so without being asked.
-    Stale { mac: MacAddr },
-    /// In use and asked again, alone.
-    Probing { mac: MacAddr, tries: u8, ask_again: Instant },
-    /// Did not answer.
-    Failed { until: Instant },
-    /// Set by the operator.
-    Pinned { mac: MacAddr },
-}
-
-#[derive(Debug)]
-struct Entry {
-    state: State,
-    /// When its link address was last learned or confirmed.
-    updated: Instant,
-}
-
-/// Who goes first when there is no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Worth {
-    Unconfirmed,
-    Confirmed,
-}
 
 #[derive(Debug, Default)]
 pub struct NeighborTable {
@@ -396,49 +369,6 @@ impl NeighborTable {
 
 fn bytes_of(datagram: &PendingDatagram) -> usize {
     datagram.iter().map(Vec::len).sum()
-}
-
-impl State {
-    fn deadline(&self) -> Option<Instant> {
-        match self {
-            Self::Incomplete { ask_again, .. } | Self::Probing { ask_again, .. } => {
-                Some(*ask_again)
-            }
-            Self::Reachable { until, .. } | Self::Failed { until } => Some(*until),
-            Self::Stale { .. } | Self::Pinned { .. } => None,
-        }
-    }
-
-    /// `None`: it may not go. Connections wait for the answer of an incomplete one.
-    fn worth(&self) -> Option<Worth> {
-        match self {
-            Self::Incomplete { .. } | Self::Pinned { .. } => None,
-            Self::Failed { .. } | Self::Stale { .. } | Self::Probing { .. } => {
-                Some(Worth::Unconfirmed)
-            }
-            Self::Reachable { .. } => Some(Worth::Confirmed),
-        }
-    }
-
-    fn mac(&self) -> Option<MacAddr> {
-        match self {
-            Self::Incomplete { .. } | Self::Failed { .. } => None,
-            Self::Reachable { mac, .. }
-            | Self::Stale { mac }
-            | Self::Probing { mac, .. }
-            | Self::Pinned { mac } => Some(*mac),
-        }
-    }
-
-    fn report(&self) -> NeighborState {
-        match self {
-            Self::Incomplete { .. } => NeighborState::Incomplete,
-            Self::Reachable { .. } => NeighborState::Reachable,
-            Self::Stale { .. } | Self::Probing { .. } => NeighborState::Stale,
-            Self::Failed { .. } => NeighborState::Failed,
-            Self::Pinned { .. } => NeighborState::Pinned,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -91,8 +91,8 @@ pub struct IcmpLimits {
 /// Linux's icmp_ratelimit (one a second) and burst (6) suit errors that are alike; programs that
 /// try several ports of a host at once want somewhat more.
 const ERRORS: Rate = Rate { interval: Duration::from_millis(100), burst: 20 };
-/// Enough for a flood ping that waits for its answers, too little to be worth reflecting.
-const ECHO_REPLIES: Rate = Rate { interval: Duration::from_micros(100), burst: 2000 };
+/// Enough for a flood ping that waits for its answers; a storm must not take all of a core.
+const ECHO_REPLIES: Rate = Rate { interval: Duration::from_micros(20), burst: 5000 };
 
 impl IcmpLimits {
     pub fn new(random: &mut Random) -> Self {

@@ -45,12 +45,6 @@ impl RouteTable {
         removed
     }
 
-    /// The route of the exact prefix.
-    pub fn get(&self, to: Prefix) -> Option<&Route> {
-        let to = to.network();
-        self.by_length.get(&Reverse(to.length()))?.get(&to.address())
-    }
-
     /// The route of the longest prefix that contains `destination`.
     pub fn lookup(&self, destination: IpAddr) -> Option<&Route> {
         self.matches(destination).next()
@@ -143,7 +137,6 @@ mod tests {
         assert_eq!(table.iter().count(), 6);
         let found = table.lookup("10.1.2.4".parse().unwrap()).copied();
         assert_eq!(found, Some(route("10.1.2.0/24", 9, None)));
-        assert_eq!(table.get(prefix("10.1.2.7/24")).copied(), found);
         assert_eq!(table.remove(prefix("10.1.2.1/24")), found);
         assert_eq!(table.remove(prefix("10.1.2.1/24")), None);
         assert_eq!(table.lookup("10.1.2.4".parse().unwrap()).map(|r| r.interface.0), Some(3));

@@ -121,6 +121,19 @@ fn an_interface_without_an_address_sends_nothing() {
 }
 
 #[test]
+fn a_subnet_is_reached_as_long_as_an_address_is_in_it() {
+    let mut host = Host::with_peer();
+    let (first, second) = (prefix("10.0.0.2/24"), prefix("10.0.0.3/24"));
+    host.request(Request::AddAddress { interface: ETH, prefix: second });
+    host.request(Request::RemoveAddress { interface: ETH, prefix: first });
+    host.request(Request::RemoveRoute { to: prefix("0.0.0.0/0") });
+    let source = path(&host.shard, None, PEER).map(|path| path.source);
+    assert_eq!(source, Ok(address("10.0.0.3")));
+    host.request(Request::RemoveAddress { interface: ETH, prefix: second });
+    assert_eq!(path(&host.shard, None, PEER), Err(Error::NetworkUnreachable));
+}
+
+#[test]
 fn a_datagram_that_fits_is_one_packet() {
     let mut host = Host::with_peer();
     let payload = [5; 1480];

@@ -122,6 +122,21 @@ fn a_socket_that_is_not_read_fills_up() {
 }
 
 #[test]
+fn a_program_chooses_how_much_may_wait() {
+    let mut host = Host::with_peer();
+    let socket = host.socket(Request::OpenUdp, (ANY, 7));
+    let mut taken = |bytes| {
+        let option = crate::request::SocketOption::ReceiveBuffer(bytes);
+        host.request(Request::SetOption { socket, option });
+        for _ in 0..1000 {
+            host.receive(&to_port(7, &[0; 1000]));
+        }
+        core::iter::from_fn(|| received(&mut host, socket).ok()).count()
+    };
+    assert_eq!((taken(8 << 10), taken(64 << 10)), (7, 59));
+}
+
+#[test]
 fn datagrams_leave_with_a_checksum_that_others_accept() {
     let mut host = Host::with_peer();
     let socket = host.socket(Request::OpenUdp, (ANY, 7));

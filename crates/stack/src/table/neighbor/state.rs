@@ -1,0 +1,79 @@
+//! What is known of one neighbor, and what follows from that.
+
+use super::{NeighborState, PendingDatagram};
+use crate::time::Instant;
+use narrows_wire::address::MacAddr;
+use std::collections::VecDeque;
+
+#[derive(Debug)]
+pub(super) enum State {
+    /// Asked; datagrams wait for the answer.
+    Incomplete { tries: u8, ask_again: Instant, pending: VecDeque<PendingDatagram> },
+    /// Answered not long ago.
+    Reachable { mac: MacAddr, until: Instant },
+    /// Answered long ago, or said so without being asked.
+    Stale { mac: MacAddr },
+    /// In use and asked again, alone.
+    Probing { mac: MacAddr, tries: u8, ask_again: Instant },
+    /// Did not answer.
+    Failed { until: Instant },
+    /// Set by the operator.
+    Pinned { mac: MacAddr },
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub state: State,
+    /// When its link address was last learned or confirmed.
+    pub updated: Instant,
+}
+
+/// Who goes first when there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Worth {
+    Unconfirmed,
+    Confirmed,
+}
+
+impl State {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Incomplete { ask_again, .. } | Self::Probing { ask_again, .. } => {
+                Some(*ask_again)
+            }
+            Self::Reachable { until, .. } | Self::Failed { until } => Some(*until),
+            Self::Stale { .. } | Self::Pinned { .. } => None,
+        }
+    }
+
+    /// `None`: it may not go. Connections wait for the answer of an incomplete one.
+    pub(super) fn worth(&self) -> Option<Worth> {
+        match self {
+            Self::Incomplete { .. } | Self::Pinned { .. } => None,
+            Self::Failed { .. } | Self::Stale { .. } | Self::Probing { .. } => {
+                Some(Worth::Unconfirmed)
+            }
+            Self::Reachable { .. } => Some(Worth::Confirmed),
+        }
+    }
+
+    pub(super) fn mac(&self) -> Option<MacAddr> {
+        match self {
+            Self::Incomplete { .. } | Self::Failed { .. } => None,
+            Self::Reachable { mac, .. }
+            | Self::Stale { mac }
+            | Self::Probing { mac, .. }
+            | Self::Pinned { mac } => Some(*mac),
+        }
+    }
+
+    pub(super) fn report(&self) -> NeighborState {
+        match self {
+            Self::Incomplete { .. } => NeighborState::Incomplete,
+            Self::Reachable { .. } => NeighborState::Reachable,
+            Self::Stale { .. } | Self::Probing { .. } => NeighborState::Stale,
+            Self::Failed { .. } => NeighborState::Failed,
+            Self::Pinned { .. } => NeighborState::Pinned,
+        }
+    }
+}
