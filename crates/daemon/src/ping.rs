@@ -96,10 +96,10 @@ impl Pings {
         let ping = self.waiting.get(index)?;
         let now = clock.now();
         let answer = loop {
-            match shard.receive_from(socket, &mut []) {
-                Ok((_, from)) if from.ip() == IpAddr::V4(ping.destination) => {
+            match shard.receive_datagram(socket) {
+                Ok(reply) if reply.from.ip() == IpAddr::V4(ping.destination) => {
                     let round_trip = now.since(ping.sent);
-                    break Ok(Reply::Pong { round_trip, ttl: 0 });
+                    break Ok(Reply::Pong { round_trip, ttl: reply.ttl });
                 }
                 // An answer to something else.
                 Ok(_) => {}

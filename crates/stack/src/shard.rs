@@ -26,6 +26,7 @@ use crate::{
     random::{Key, Random},
     request::{Error, SocketId, SocketKind},
     table::{
+        datagram::Datagram,
         demux::Demux,
         egress::Egress,
         interface::{InterfaceId, InterfaceTable},
@@ -278,14 +279,19 @@ impl Shard {
         id: SocketId,
         buffer: &mut [u8],
     ) -> Result<(usize, SocketAddr), Error> {
+        let datagram = self.receive_datagram(id)?;
+        let copied = datagram.payload.len().min(buffer.len());
+        buffer[..copied].copy_from_slice(&datagram.payload[..copied]);
+        Ok((datagram.payload.len(), datagram.from))
+    }
+
+    /// The oldest waiting datagram, whole.
+    pub fn receive_datagram(&mut self, id: SocketId) -> Result<Datagram, Error> {
         let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
         if let Some(error) = socket.error.take() {
             return Err(error);
         }
         let datagram = socket.datagram().ok_or(Error::InvalidState)?;
-        let datagram = datagram.queue.pop().ok_or(Error::WouldBlock)?;
-        let copied = datagram.payload.len().min(buffer.len());
-        buffer[..copied].copy_from_slice(&datagram.payload[..copied]);
-        Ok((datagram.payload.len(), datagram.from))
+        datagram.queue.pop().ok_or(Error::WouldBlock)
     }
 }

@@ -37,7 +37,7 @@ pub(crate) fn input(
     };
     let socket = shard.sockets.get_mut(id).ok_or(DropReason::UdpNoSocket)?;
     let datagram = socket.datagram().ok_or(DropReason::UdpNoSocket)?;
-    datagram.queue.push(from, to, payload)?;
+    datagram.queue.push(from, to, arrival.header.ttl, payload)?;
     shard.notify(id, Readiness::READABLE);
     Ok(())
 }

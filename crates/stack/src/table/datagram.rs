@@ -9,6 +9,8 @@ pub struct Datagram {
     pub from: SocketAddr,
     /// The address it was sent to.
     pub to: SocketAddr,
+    /// Time to live, as it arrived.
+    pub ttl: u8,
     pub payload: Box<[u8]>,
 }
 
@@ -53,6 +55,7 @@ impl DatagramQueue {
         &mut self,
         from: SocketAddr,
         to: SocketAddr,
+        ttl: u8,
         payload: &[u8],
     ) -> Result<(), DropReason> {
         let bytes = self
@@ -61,7 +64,7 @@ impl DatagramQueue {
             .and_then(|bytes| bytes.checked_add(OVERHEAD))
             .filter(|bytes| *bytes <= self.limit)
             .ok_or(DropReason::ReceiveQueueFull)?;
-        self.datagrams.push_back(Datagram { from, to, payload: payload.into() });
+        self.datagrams.push_back(Datagram { from, to, ttl, payload: payload.into() });
         self.bytes = bytes;
         Ok(())
     }
@@ -82,7 +85,7 @@ mod tests {
     const TO: &str = "10.0.0.2:2000";
 
     fn push(queue: &mut DatagramQueue, payload: &[u8]) -> Result<(), DropReason> {
-        queue.push(FROM.parse().unwrap(), TO.parse().unwrap(), payload)
+        queue.push(FROM.parse().unwrap(), TO.parse().unwrap(), 64, payload)
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(super) fn reply_input(
     let id = shard.demux.datagram(SocketKind::Ping, to, from).ok_or(DropReason::IcmpUnmatched)?;
     let socket = shard.sockets.get_mut(id).ok_or(DropReason::IcmpUnmatched)?;
     let datagram = socket.datagram().ok_or(DropReason::IcmpUnmatched)?;
-    datagram.queue.push(from, to, payload)?;
+    datagram.queue.push(from, to, arrival.header.ttl, payload)?;
     shard.notify(id, Readiness::READABLE);
     Ok(())
 }
