@@ -405,6 +405,11 @@ impl Connection {
         self.phase.state()
     }
 
+    /// Segments sent again so far.
+    pub fn retransmissions(&self) -> u64 {
+        self.totals.retransmissions
+    }
+
     pub fn info(&self, now: Instant) -> Info {
         let _ = now;
         Info {

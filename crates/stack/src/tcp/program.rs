@@ -3,6 +3,7 @@
 
 use super::{
     connection::{Connection, Fate, ORPHAN_FIN_WAIT_2, Outcome, Outgoing},
+    delayed_ack::Need,
     phase::{Phase, Step},
 };
 use crate::{
@@ -122,6 +123,10 @@ impl Connection {
             self.shutdown_send(now);
             if self.phase == Phase::FinWait2 {
                 self.timers.lifetime = now + ORPHAN_FIN_WAIT_2;
+            }
+            if self.phase == Phase::TimeWait && self.rcv.acks.need() != Need::Nothing {
+                // The peer's FIN came a moment ago, and nobody will poll for its acknowledgment.
+                reply = Some(self.acknowledgment(now));
             }
         }
         let fate = self.fate();

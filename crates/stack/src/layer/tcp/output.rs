@@ -168,7 +168,9 @@ fn transmit_connection(
     while sent < QUANTUM && *budget > 0 && sink.has_room() {
         let Some(socket) = shard.sockets.get_mut(id) else { return };
         let SocketBody::Connection(connection) = &mut socket.body else { return };
+        let retransmissions = connection.retransmissions();
         let Some(outgoing) = connection.poll_segment(now, max_payload) else { break };
+        shard.counters.tcp_retransmissions += connection.retransmissions() - retransmissions;
         let Some(mut headers) = headers(Some(&link), &flow, &outgoing) else { break };
         let payload = connection.payload(&outgoing);
         let frame_len = headers.len + outgoing.payload_len;

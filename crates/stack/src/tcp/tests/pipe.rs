@@ -133,8 +133,9 @@ impl End {
         }
     }
 
-    fn run_program(&mut self, now: Instant) {
-        let Some(connection) = &mut self.connection else { return };
+    /// Returns what closing has to say at once.
+    fn run_program(&mut self, now: Instant) -> Option<Outgoing> {
+        let connection = self.connection.as_mut()?;
         self.seen |= connection.take_readiness();
         while self.sent < self.to_send {
             let (sent, left) = (self.sent, self.to_send - self.sent);
@@ -170,9 +171,11 @@ impl End {
         if self.finished && self.sent == self.to_send && !self.closed {
             self.closed = true;
             let outcome = connection.close(now, &mut self.pool);
-            assert_eq!(outcome.reply, None);
+            assert!(outcome.reply.as_ref().is_none_or(|reply| reply.flags == Flags::ACK));
             self.conclude(outcome.fate);
+            return outcome.reply;
         }
+        None
     }
 
     fn conclude(&mut self, fate: Fate) {
@@ -343,7 +346,9 @@ impl Pipe {
     /// `false` when nothing ever will.
     pub fn step(&mut self) -> bool {
         for index in [0, 1] {
-            self.ends[index].run_program(self.now);
+            if let Some(reply) = self.ends[index].run_program(self.now) {
+                self.put(index, OwnedSegment::of(&reply, [&[], &[]]));
+            }
             self.poll(index);
         }
         let mut next = self.flying.keys().next().map(|(at, _)| *at);
