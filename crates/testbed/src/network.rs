@@ -1,6 +1,9 @@
 //! A wire with Narrows at one end and the kernel at the other.
 
-use crate::{Namespace, netlink};
+use crate::{
+    Namespace,
+    netlink::{self, Links},
+};
 use anyhow::{Context, Result};
 use std::net::Ipv4Addr;
 
@@ -38,9 +41,14 @@ impl Network {
                 })
             })?
             .context("making a veth pair")?;
-        narrows
-            .run(|| netlink::run(async |links| links.set_up(Self::NARROWS_INTERFACE).await))?
-            .context("setting the veth pair up")?;
+        let up = async |links: Links| links.set_up(Self::NARROWS_INTERFACE).await;
+        narrows.run(|| netlink::run(up))?.context("setting the veth pair up")?;
+        for (namespace, name) in
+            [(&narrows, Self::NARROWS_INTERFACE), (&kernel, Self::KERNEL_INTERFACE)]
+        {
+            namespace
+                .run(|| netlink::run(async |links| links.wait_until_operational(name).await))??;
+        }
         Ok(Self { narrows, kernel })
     }
 
