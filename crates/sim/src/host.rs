@@ -1,6 +1,6 @@
 //! A shard, its device, and the programs on it.
 
-use crate::{app::PRINCIPAL, invariant::Broken, link::Link, trace::Trace};
+use crate::{app::PRINCIPAL, invariant::Broken, link::Link, observer::Observer, trace::Trace};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use narrows_stack::{
     Config, Error, Instant, InterfaceId, Reply, Request, Shard, Sink, SocketId,
@@ -87,10 +87,11 @@ impl Host {
     }
 }
 
-/// The host's device: passes frames to the link, and to the trace.
+/// The host's device: passes frames to the link, by the observer and the trace.
 pub struct Device<'a> {
     pub now: Instant,
     pub link: &'a mut Link,
+    pub observer: &'a mut Observer,
     pub trace: Option<&'a mut Trace>,
     /// Frames that the link took, this turn.
     pub sent: usize,
@@ -110,7 +111,9 @@ impl Sink for Device<'_> {
         {
             self.broken = Some(Broken(format!("trace: {error}")));
         }
-        if let Err(broken) = self.link.send(self.now, bytes, offload) {
+        let observed = self.observer.sent(&bytes, offload);
+        let carried = observed.and_then(|()| self.link.send(self.now, bytes, offload));
+        if let Err(broken) = carried {
             self.broken = Some(broken);
         }
     }

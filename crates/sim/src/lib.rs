@@ -15,6 +15,7 @@
 //! | [`frame`] | a frame on the wire; segmentation in software |
 //! | [`hostile`] | frames from somebody who means harm |
 //! | [`invariant`] | what must be true of every frame, and of a world at its end |
+//! | [`observer`] | what TCP may say, segment by segment |
 //! | [`trace`] | pcap files |
 //! | [`pattern`] | bytes that tell their place in a stream |
 
@@ -27,6 +28,7 @@ pub mod host;
 pub mod hostile;
 pub mod invariant;
 pub mod link;
+pub mod observer;
 pub mod pattern;
 pub mod scenario;
 pub mod trace;

@@ -10,6 +10,7 @@ use crate::{
     hostile::Hostile,
     invariant::{self, Broken, holds},
     link::Link,
+    observer::Observer,
     pattern::Pattern,
     scenario::{Ends, Incident, Report, Scenario},
     trace::Trace,
@@ -60,6 +61,7 @@ pub struct World {
     /// Connections yet to begin, and incidents yet to come.
     agenda: BTreeMap<Instant, Vec<Item>>,
     hostile: Hostile,
+    observer: Observer,
     trace: Option<Trace>,
     steps: u64,
 }
@@ -91,6 +93,7 @@ impl World {
             callers: BTreeMap::new(),
             agenda: BTreeMap::new(),
             hostile: Hostile::new(scenario.hostile, random(scenario.seed, 0)),
+            observer: Observer::default(),
             trace,
             steps: 0,
         };
@@ -271,7 +274,8 @@ impl World {
             quiet &= !host.shard.loop_back(self.now);
             let link = &mut self.links[index];
             let trace = self.trace.as_mut();
-            let mut device = Device { now: self.now, link, trace, sent: 0, broken: None };
+            let (now, observer) = (self.now, &mut self.observer);
+            let mut device = Device { now, link, observer, trace, sent: 0, broken: None };
             let waiting = host.shard.poll_transmit(self.now, host.interface, &mut device);
             quiet &= device.sent == 0;
             if let Some(Broken(why)) = device.broken {
@@ -323,10 +327,15 @@ impl World {
             host.local(now, socket)
         });
         match called {
-            Ok(local) => self.callers.insert((local, connection.server), index),
-            Err(error) => return Err(Broken(format!("connect: {error}"))),
-        };
-        Ok(())
+            Ok(local) => {
+                self.callers.insert((local, connection.server), index);
+                let [up, down] = streams(scenario, index);
+                self.observer.expect(local, remote, up);
+                self.observer.expect(remote, local, down);
+                Ok(())
+            }
+            Err(error) => Err(Broken(format!("connect: {error}"))),
+        }
     }
 
     /// No answer: as a patient program, the client tries again a few times.
@@ -423,6 +432,12 @@ fn set(
         host.shard.request(now, PRINCIPAL, Request::SetOption { socket, option: *option })?;
     }
     Ok(())
+}
+
+/// What the client of a connection sends, and what the server does.
+fn streams(scenario: &Scenario, connection: usize) -> [Pattern; 2] {
+    let number = scenario.seed ^ (connection as u64) << 1;
+    [Pattern::new(number), Pattern::new(number | 1)]
 }
 
 /// One of several independent sources of randomness of a scenario.
