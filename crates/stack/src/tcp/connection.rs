@@ -162,6 +162,8 @@ pub struct Connection {
     pub(super) orphan: bool,
     /// The connection was accepted, not made: its caller waits for no CONNECTED.
     pub(super) passive: bool,
+    /// The device took several segments as one the last time.
+    pub(super) offload: bool,
     pub(super) due: Due,
     /// Window and keepalive probes since the peer was last heard.
     pub(super) probes: u8,
@@ -233,6 +235,7 @@ impl Connection {
             phase,
             orphan: false,
             passive: false,
+            offload: false,
             due: Due::default(),
             probes: 0,
             error: None,
@@ -273,7 +276,7 @@ impl Connection {
             segment: self.snd.segment(u32::from(payload)),
             no_delay: self.settings.no_delay,
             cork: self.settings.cork,
-            defer: self.recovery.is_open(),
+            defer: self.offload && self.recovery.is_quiet(),
         }
     }
 
@@ -332,8 +335,8 @@ impl Connection {
             }
         } else if self.snd.unsent() > 0 && self.snd.sendable(&self.gate()) == 0 {
             if self.timers.waiting() != Waiting::Persist && !self.due.probe {
-                let timeout = self.rtt.timeout(self.unanswered.count);
-                self.timers.wait(Waiting::Persist, now + timeout);
+                let timeout = now + self.rtt.timeout(self.unanswered.count);
+                self.timers.wait(Waiting::Persist, timeout);
             }
         } else {
             self.timers.stop_waiting();
@@ -344,6 +347,7 @@ impl Connection {
     /// tail-loss probe and the timeout.
     pub(super) fn wait_for_acknowledgment(&mut self, now: Instant, reordering: Option<Instant>) {
         let timeout = self.timers.started + self.rtt.timeout(self.unanswered.count);
+        let timeout = timeout.min(self.patience_ends());
         if let Some(deadline) = reordering.filter(|deadline| *deadline < timeout) {
             self.timers.wait(Waiting::Reordering, deadline);
             return;

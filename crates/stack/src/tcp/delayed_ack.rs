@@ -55,6 +55,12 @@ impl Acks {
         self.need = Need::Now;
     }
 
+    /// Something was lost or came twice: the peer is feeling its way, and waits for every word.
+    pub fn disturbed(&mut self) {
+        self.need = Need::Now;
+        self.quick = QUICK_ACKS;
+    }
+
     /// `len` bytes came in order; `unacknowledged` have, that the peer was not told of; `mss` is
     /// the most that one segment holds (several may have come as one).
     pub fn received(

@@ -44,10 +44,9 @@ impl Connection {
     /// `wants_to_send` and `next_timeout` said.
     #[must_use]
     pub fn poll_segment(&mut self, now: Instant, max_payload: usize) -> Option<Outgoing> {
+        self.restart_after_idle(now);
         let next = self.decide()?;
-        if matches!(next, Next::New(_)) {
-            self.restart_after_idle(now);
-        }
+        self.offload = max_payload >= 2 * self.segment() as usize;
         let outgoing = match next {
             Next::Handshake => self.send_handshake(now),
             Next::Probe => {
@@ -163,14 +162,17 @@ impl Connection {
         // A FIN rides along with the last text.
         let octets = if octets - u32::from(fin) > burst { burst } else { octets };
         let end = start + octets;
-        let push = end.at_or_after(self.snd.end());
-        let outstanding = self.snd.outstanding();
+        let push = start != self.snd.end() && end.at_or_after(self.snd.end());
+        let idle = self.snd.outstanding() == 0;
+        if idle {
+            self.unanswered.since = now;
+        }
         self.snd.sent(now, end, segment);
         self.recovery.board.send(start, end, now);
         self.recovery.sent(octets);
         self.totals.bytes_sent += u64::from(octets);
         if self.recovery.is_open() && self.timers.waiting() != Waiting::Reordering {
-            if outstanding == 0 {
+            if idle {
                 self.timers.started = now;
             }
             self.wait_for_acknowledgment(now, None);
@@ -250,10 +252,14 @@ impl Connection {
     }
 
     fn restart_after_idle(&mut self, now: Instant) {
+        if self.snd.outstanding() > 0 || self.snd.unsent() == 0 || self.totals.bytes_sent == 0 {
+            return;
+        }
         let idle = now.since(self.snd.sent_at);
         let timeout = self.rtt.timeout(0);
-        if self.snd.outstanding() == 0 && idle > timeout && self.totals.bytes_sent > 0 {
+        if idle > timeout {
             self.congestion.restart(idle, timeout, self.segment());
+            self.snd.sent_at = now;
         }
     }
 

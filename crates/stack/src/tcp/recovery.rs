@@ -134,6 +134,11 @@ impl Recovery {
         self.mode == Mode::Open
     }
 
+    /// Does nothing even hint at a loss?
+    pub fn is_quiet(&self) -> bool {
+        self.is_open() && self.board.sacked() == 0 && self.duplicates == 0
+    }
+
     /// Octets on their way, as far as is known (RFC 6675's pipe).
     pub fn in_flight(&self, outstanding: u32, segment: u32) -> u32 {
         let duplicates = self.duplicates.saturating_mul(segment);
@@ -253,13 +258,16 @@ impl Recovery {
     /// RFC 6582 §3.2, for a peer that does not say what it has. Returns octets delivered.
     fn count_duplicates(&mut self, arrival: &Arrival) -> u32 {
         if arrival.advanced {
-            let counted = self.duplicates.saturating_mul(arrival.segment);
-            self.duplicates = 0;
-            if matches!(self.mode, Mode::Fast(_)) {
-                // A partial acknowledgment: the next hole begins here.
+            // All but the hole's first segment had announced themselves by a duplicate each.
+            let segments = arrival.delivered.octets / arrival.segment.max(1);
+            let partial = matches!(self.mode, Mode::Fast(_));
+            let announced = segments.saturating_sub(1).min(self.duplicates);
+            self.duplicates = if partial { self.duplicates - announced } else { 0 };
+            if partial {
+                // The next hole begins here.
                 self.board.lose_first(arrival.segment);
             }
-            return arrival.delivered.octets.saturating_sub(counted);
+            return arrival.delivered.octets.saturating_sub(announced * arrival.segment);
         }
         if !arrival.duplicate {
             return 0;
@@ -313,6 +321,9 @@ impl Recovery {
                 arrival.segment,
                 progress,
             );
+            // RFC 6582 §3.2 step 5: a partial acknowledgment always retransmits.
+            let partial = !arrival.sack && arrival.advanced;
+            let allowance = if partial { allowance.max(arrival.segment) } else { allowance };
             congestion.window = in_flight.saturating_add(allowance).max(arrival.segment);
         }
     }
@@ -398,11 +409,7 @@ impl Recovery {
 
     /// When to probe the tail of the flight, from now (RFC 8985 §7.2); `None` where a timeout does.
     pub fn probe_timeout(&self, rtt: &Rtt, flight: u32, segment: u32) -> Option<Duration> {
-        let quiet = self.is_open()
-            && self.probe.is_none()
-            && self.board.sacked() == 0
-            && self.board.lost() == 0;
-        if !quiet || !rtt.is_sampled() {
+        if !self.is_quiet() || self.probe.is_some() || !rtt.is_sampled() {
             return None;
         }
         let timeout = (rtt.smoothed() * 2).max(MIN_PROBE_TIMEOUT);

@@ -366,6 +366,12 @@ impl Scoreboard {
         }
     }
 
+    /// Octets of heap memory.
+    #[cfg(test)]
+    pub fn memory(&self) -> usize {
+        self.ranges.capacity() * size_of::<Range>()
+    }
+
     #[cfg(test)]
     pub fn ranges(&self) -> impl Iterator<Item = &Range> {
         self.ranges.iter()

@@ -115,9 +115,9 @@ impl Sender {
         }
         if unsent > room {
             let whole = room - room % gate.segment;
-            let part = gate.congestion_window.min(self.wnd) / DEFERRED_PART;
+            let burst = (gate.congestion_window.min(self.wnd) / DEFERRED_PART).min(DEFERRED_BURST);
             let wait = gate.defer
-                && whole < part.min(DEFERRED_BURST)
+                && whole < burst - burst % gate.segment
                 && gate.in_flight >= gate.segment.saturating_mul(2);
             return if wait { 0 } else { whole };
         }
@@ -129,13 +129,11 @@ impl Sender {
         !gate.cork && (gate.no_delay || !self.small_end.after(self.una))
     }
 
-    /// Is it the congestion window that holds text back?
+    /// Is it the congestion window that holds text back? What waits for a larger burst is held
+    /// back by it as well.
     pub fn limited_by(&self, gate: &Gate) -> bool {
         let congestion = gate.congestion_window.saturating_sub(gate.in_flight);
-        let whole = congestion - congestion % gate.segment;
-        // What `sendable` waits for is held back by the window as well.
-        let burst = (gate.congestion_window / DEFERRED_PART).min(DEFERRED_BURST);
-        self.unsent() > congestion && congestion < self.window_room() && whole < burst.max(1)
+        self.unsent() > congestion && congestion < self.window_room() && self.sendable(gate) == 0
     }
 
     /// Octets up to `end` leave for the first time.

@@ -52,10 +52,16 @@ impl Connection {
         self.finish(Some(self.soft_error.unwrap_or(Error::TimedOut)));
     }
 
-    /// RFC 5482: has the program's patience run out?
+    /// RFC 5482: when the program's patience runs out.
+    pub(super) fn patience_ends(&self) -> Instant {
+        match self.settings.user_timeout.filter(|timeout| !timeout.is_zero()) {
+            Some(patience) => self.unanswered.since + patience,
+            None => Instant::NEVER,
+        }
+    }
+
     fn user_timed_out(&self, now: Instant) -> bool {
-        let patience = self.settings.user_timeout.filter(|timeout| !timeout.is_zero());
-        patience.is_some_and(|patience| now.since(self.unanswered.since) >= patience)
+        now >= self.patience_ends()
     }
 
     fn retransmission_timeout(&mut self, now: Instant) {

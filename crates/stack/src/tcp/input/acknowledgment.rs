@@ -115,8 +115,11 @@ impl Connection {
             sack: self.negotiated.sack,
             echo: segment.options.timestamps.map(|timestamps| timestamps.echo),
         };
+        let may_grow = advanced && self.recovery.lets_grow();
         let reordering = self.recovery.acknowledged(&arrival, &mut self.congestion, &self.rtt);
-        self.grow(&arrival);
+        if may_grow && self.recovery.lets_grow() {
+            self.grow(&arrival);
+        }
         let news = advanced || arrival.delivered.octets > 0;
         self.wait_further(now, news, advanced, reordering);
     }
@@ -179,9 +182,6 @@ impl Connection {
     }
 
     fn grow(&mut self, arrival: &Arrival) {
-        if !arrival.advanced || !self.recovery.lets_grow() {
-            return;
-        }
         // In slow start twice what was used is enough (RFC 7661 §4.3, as Linux).
         let used = self.usage.limited
             || !self.recovery.is_open()

@@ -42,7 +42,7 @@ impl Connection {
         }
         let (at, text) = self.fit(start, segment.payload);
         if text.is_empty() {
-            // Nothing new, or no room: the peer should know where we are.
+            // No room, or nothing new: the peer should know where we are.
             self.rcv.acks.now();
             return Ok(());
         }
@@ -55,7 +55,7 @@ impl Connection {
                 self.acknowledge_text(now, readable, header.flags, holes);
             }
             // RFC 5681 §4.2: at once, so that the peer finds the hole.
-            Placed::OutOfOrder => self.rcv.acks.now(),
+            Placed::OutOfOrder => self.rcv.acks.disturbed(),
             Placed::Refused => {
                 self.rcv.acks.now();
                 return Err(Stop::Drop(DropReason::TcpOutOfOrderLimit));
@@ -70,6 +70,7 @@ impl Connection {
         if old > 0 {
             let end = start + payload.len() as u32;
             self.rcv.report_duplicate(start, end.min(self.rcv.nxt));
+            self.rcv.acks.disturbed();
         }
         let text = payload.get(old..).unwrap_or(&[]);
         let at = start.max(self.rcv.nxt);
@@ -80,7 +81,7 @@ impl Connection {
 
     fn acknowledge_text(&mut self, now: Instant, readable: u32, flags: Flags, holes: bool) {
         if holes {
-            self.rcv.acks.now();
+            self.rcv.acks.disturbed();
         }
         let unacknowledged = self.rcv.nxt.since(self.rcv.told);
         let mss = self.receive_segment();

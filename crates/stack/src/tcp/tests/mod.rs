@@ -1,4 +1,13 @@
 //! A connection from outside: fixtures for each state, and a pipe between two of them.
 
+mod acknowledgment;
+mod close;
+mod fixture;
+mod handshake;
+mod lifetime;
+mod loss;
 mod pipe;
+mod sequence;
+mod small;
 mod transfer;
+mod window;
