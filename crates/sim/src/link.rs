@@ -11,7 +11,7 @@ use narrows_stack::{
     time::{Duration, Instant},
 };
 use narrows_wire::offload::{Capabilities, TxOffload};
-use std::{cmp::Ordering, collections::BinaryHeap, ops::Range};
+use std::{cmp::Ordering, collections::BinaryHeap};
 
 /// What the device at the sending end does for its host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,8 +56,8 @@ pub struct LinkSettings {
     pub queue: usize,
     /// Instead of losing what doesn't fit the queue, the device takes no more.
     pub backpressure: bool,
-    /// IPv4 frames that are lost for sure, by number from 0.
-    pub lose: Vec<Range<u64>>,
+    /// IPv4 frames that are lost for sure: the number of the first, from 0, and how many.
+    pub lose: Vec<(u64, u64)>,
 }
 
 impl Default for LinkSettings {
@@ -193,7 +193,8 @@ impl Link {
         }
         self.busy_until = self.busy_until.max(now) + self.time_for(len);
         let number = self.ipv4_frames.saturating_sub(1);
-        let chosen = ipv4 && self.settings.lose.iter().any(|range| range.contains(&number));
+        let lost = |(first, count): &(u64, u64)| (*first..first + count).contains(&number);
+        let chosen = ipv4 && self.settings.lose.iter().any(lost);
         if self.down || chosen || self.happens(self.settings.loss) {
             return;
         }
@@ -302,7 +303,7 @@ mod tests {
         assert!((850..950).contains(&arrivals(settings, 1000).len()));
         let settings = LinkSettings { duplicate: 1000, ..LinkSettings::default() };
         assert!((1050..1150).contains(&arrivals(settings, 1000).len()));
-        let settings = LinkSettings { lose: vec![0..1, 2..3], ..LinkSettings::default() };
+        let settings = LinkSettings { lose: vec![(0, 1), (2, 1)], ..LinkSettings::default() };
         assert_eq!(arrivals(settings, 4), [(1000, 1), (1000, 3)]);
     }
 

@@ -50,6 +50,11 @@ impl Observer {
         self.streams.insert((from, to), pattern);
     }
 
+    /// The first sequence number of what `from` sends to `to`.
+    pub fn initial_sequence(&self, from: SocketAddr, to: SocketAddr) -> Option<u32> {
+        self.said.get(&(from, to)).map(|said| said.iss)
+    }
+
     /// A frame left a host, its offload requests not yet done.
     pub fn sent(&mut self, frame: &[u8], offload: TxOffload) -> Result<(), Broken> {
         let Ok((link, packet)) = ethernet::Header::parse(frame) else { return Ok(()) };

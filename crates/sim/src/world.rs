@@ -140,6 +140,7 @@ impl World {
         Ok(Report {
             programs_done,
             ended: now.since(self.start),
+            client_iss: self.client_iss(scenario),
             bytes: self.programs.iter().map(Program::bytes).sum(),
             counters: self.hosts.iter().map(|host| host.shard.counters().clone()).collect(),
         })
@@ -405,6 +406,16 @@ impl World {
             app::check_pair(client, server)?;
         }
         Ok(())
+    }
+
+    fn client_iss(&self, scenario: &Scenario) -> Vec<u32> {
+        let mut callers: Vec<_> = self.callers.iter().collect();
+        callers.sort_by_key(|(_, index)| **index);
+        let calls = callers.into_iter().map(|((local, _), index)| {
+            let server = scenario.connections[*index].server;
+            (*local, SocketAddr::new(self.hosts[server].address.into(), PORT))
+        });
+        calls.filter_map(|(from, to)| self.observer.initial_sequence(from, to)).collect()
     }
 
     fn close_listeners(&mut self) {
