@@ -97,6 +97,7 @@ fn attach(
 ) -> Result<Attachment> {
     let device = Device::open(&config.device)?;
     let addresses: Vec<Ipv4Addr> = config.addresses.iter().filter_map(ipv4).collect();
+    device.receive_only_for(&addresses).context("telling the device our addresses")?;
     let guard = match &config.device {
         DeviceSpec::Packet(name) => Some(Guard::new(name, &addresses)?),
         DeviceSpec::Tap(name) => {

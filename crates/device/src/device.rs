@@ -5,7 +5,7 @@ use narrows_wire::{
     address::MacAddr,
     offload::{Capabilities, RxOffload, TxOffload},
 };
-use std::{io, os::fd::BorrowedFd, time::Duration};
+use std::{io, net::Ipv4Addr, os::fd::BorrowedFd, time::Duration};
 
 /// A network device: frames in, frames out.
 pub enum Device {
@@ -74,6 +74,16 @@ impl Device {
         match spec {
             DeviceSpec::Packet(name) => PacketDevice::open(name).map(Self::Packet),
             DeviceSpec::Tap(name) => TapDevice::open(name).map(Self::Tap),
+        }
+    }
+
+    /// From now on IPv4 packets sent to one station are received only if they are for one of
+    /// `addresses`; all other frames as before. On an interface that the kernel uses too this keeps
+    /// its traffic from being copied here. (Nobody else is at the other end of a TAP.)
+    pub fn receive_only_for(&self, addresses: &[Ipv4Addr]) -> io::Result<()> {
+        match self {
+            Self::Packet(device) => device.receive_only_for(addresses),
+            Self::Tap(_) => Ok(()),
         }
     }
 

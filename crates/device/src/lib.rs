@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod device;
+mod filter;
 mod guard;
 pub mod link;
 mod packet;

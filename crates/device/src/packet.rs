@@ -6,11 +6,11 @@
 //! room for is kept, and then no more is taken.
 
 use crate::{
-    OpenError, Received, Statistics,
+    OpenError, Received, Statistics, filter,
     link::{self, Link},
     queue::Queue,
 };
-use narrows_sys::{packet_socket, receive_batch::ReceiveBatch, send_batch};
+use narrows_sys::{packet_socket, receive_batch::ReceiveBatch, send_batch, socket_filter};
 use narrows_wire::{
     address::MacAddr,
     ethernet,
@@ -22,6 +22,7 @@ use rustix::{
 };
 use std::{
     io::{self, IoSlice},
+    net::Ipv4Addr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
@@ -103,7 +104,7 @@ impl PacketDevice {
         set_buffers(&socket).map_err(failed)?;
         packet_socket::enable_vnet_header(&socket).map_err(failed)?;
         packet_socket::ignore_outgoing(&socket).map_err(failed)?;
-        packet_socket::refuse_tagged(&socket).map_err(failed)?;
+        socket_filter::attach(&socket, &filter::untagged()).map_err(failed)?;
         packet_socket::bind(&socket, link.index).map_err(failed)?;
         Ok(Self {
             socket,
@@ -118,6 +119,12 @@ impl PacketDevice {
             removed: None,
             statistics: Statistics::default(),
         })
+    }
+
+    /// From now on IPv4 packets sent to one station are received only if they are for one of
+    /// `addresses`.
+    pub fn receive_only_for(&self, addresses: &[Ipv4Addr]) -> io::Result<()> {
+        socket_filter::attach(&self.socket, &filter::untagged_for(addresses))
     }
 
     /// See [`crate::Device::descriptor`], and so on for the rest.

@@ -12,4 +12,5 @@ pub mod random;
 pub mod receive_batch;
 pub mod send_batch;
 pub mod socket;
+pub mod socket_filter;
 pub mod tun;

@@ -29,23 +29,6 @@ pub fn ignore_outgoing(socket: impl AsFd) -> io::Result<()> {
     set_packet_option(socket, PACKET_IGNORE_OUTGOING, &1)
 }
 
-/// Frames that came with a VLAN tag are not received. (The kernel takes the tag off before packet
-/// sockets see the frame, so they would pass for untagged ones.)
-pub fn refuse_tagged(socket: impl AsFd) -> io::Result<()> {
-    let instruction =
-        |code: u32, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf, k };
-    let tag_present = (libc::SKF_AD_OFF + libc::SKF_AD_VLAN_TAG_PRESENT) as u32;
-    let mut program = [
-        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, tag_present),
-        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, 0),
-        instruction(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),
-        instruction(libc::BPF_RET | libc::BPF_K, 0, 0),
-    ];
-    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    // SAFETY: the kernel copies the program that `filter` points to during the call; it outlives it.
-    unsafe { set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter) }
-}
-
 /// From now on frames of every protocol on that interface are received, and sent there.
 pub fn bind(socket: impl AsFd, interface: u32) -> io::Result<()> {
     let address = libc::sockaddr_ll {
@@ -95,26 +78,14 @@ pub fn take_drops(socket: impl AsFd) -> io::Result<u32> {
 }
 
 fn set_packet_option(socket: impl AsFd, option: c_int, value: &c_int) -> io::Result<()> {
-    // SAFETY: an int holds no pointers.
-    unsafe { set_option(socket, libc::SOL_PACKET, option, value) }
-}
-
-/// # Safety
-/// Pointers inside `value` must be valid for what the option makes of them.
-unsafe fn set_option<T>(
-    socket: impl AsFd,
-    level: c_int,
-    option: c_int,
-    value: &T,
-) -> io::Result<()> {
-    // SAFETY: `value` is readable for its own size; what it points to is the caller's promise.
+    // SAFETY: `value` is readable for the length given, and an int holds no pointers.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
-            level,
+            libc::SOL_PACKET,
             option,
             (&raw const *value).cast(),
-            size_of::<T>() as libc::socklen_t,
+            size_of::<c_int>() as libc::socklen_t,
         )
     };
     check(result)

@@ -19,7 +19,7 @@ use narrows_wire::{
     tcp::{self, Flags},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::{os::fd::OwnedFd, time::Instant};
+use std::{net::Ipv4Addr, os::fd::OwnedFd, time::Instant};
 
 /// An EtherType for experiments (IEEE 802), so that kernels leave the frames alone.
 const EXPERIMENT: [u8; 2] = [0x88, 0xb5];
@@ -113,6 +113,48 @@ fn neither_own_nor_tagged_frames_are_received() -> Result<()> {
         far.send(TxOffload::default(), &plain, [&[3; 50], &[]]);
         far.flush()?;
         ensure!(receive_experiments(&mut near, 1)? == [[3; 50]]);
+        Ok(())
+    })
+}
+
+#[test]
+fn what_is_for_the_kernel_need_not_be_received() -> Result<()> {
+    as_root(|| {
+        let network = Network::new()?;
+        let [mut near, mut far] = both_ends(&network)?;
+        let ours = [Network::NARROWS_ADDRESS, Ipv4Addr::new(10, 77, 0, 9)];
+        let kernels = Network::KERNEL_ADDRESS_AT_NARROWS;
+        let (near_mac, group) = (near.mac(), MacAddr([1, 0, 0x5e, 0, 0, 1]));
+        let cases = [
+            (near_mac, EtherType::IPV4, ours[0], true),
+            (near_mac, EtherType::IPV4, ours[1], true),
+            (near_mac, EtherType::IPV4, kernels, false),
+            (MacAddr::BROADCAST, EtherType::IPV4, kernels, true),
+            (group, EtherType::IPV4, kernels, true),
+            (near_mac, EtherType::ARP, kernels, true),
+            (near_mac, EtherType(0x88b5), kernels, true),
+        ];
+        near.receive_only_for(&ours)?;
+        let mark = 0xa5;
+        let mut expected = Vec::new();
+        for (destination, ether_type, address, taken) in cases {
+            // Not a packet that anyone would answer: IPv4 of version 10.
+            let mut frame = [mark; 60];
+            let (header, body) = frame.split_first_chunk_mut().context("no room")?;
+            ethernet::Header { destination, source: far.mac(), ether_type }.emit(header);
+            body[16..20].copy_from_slice(&address.octets());
+            far.send(TxOffload::default(), &frame, [&[], &[]]);
+            expected.extend(taken.then_some(frame));
+        }
+        far.flush()?;
+        let mut received = Vec::new();
+        let deadline = Instant::now() + PATIENCE;
+        while received.len() < expected.len() && wait_readable(&near, deadline)? {
+            near.receive(usize::MAX, |frame, _| {
+                received.extend(<[u8; 60]>::try_from(frame).ok().filter(|frame| frame[59] == mark));
+            })?;
+        }
+        ensure!(received == expected);
         Ok(())
     })
 }
