@@ -1,6 +1,6 @@
 //! Sessions: the control sockets of programs. Each is one process; who it is, the kernel says.
 
-use crate::{closer::Closer, control, requests, token, worker::Worker};
+use crate::{control, requests, token, worker::Worker};
 use mio::{Interest, Registry, Token, unix::SourceFd};
 use narrows_ipc::{
     Answer, Endpoint, Error, Hello, Reply, Request, TransportError, VERSION, Welcome,
@@ -17,8 +17,11 @@ use std::{
 #[cfg(test)]
 mod tests;
 
-/// Requests answered for one session before others get their turn.
-const REQUESTS_PER_TURN: usize = 32;
+/// Work done for one session before others get their turn, in requests about a socket.
+pub(crate) const WORK_PER_TURN: usize = 32;
+
+/// What a report costs in the same unit: it may look at every socket.
+const REPORT_WORK: usize = WORK_PER_TURN;
 
 /// One process's control socket.
 #[derive(Debug)]
@@ -104,16 +107,23 @@ pub(crate) enum Outcome {
     Pending,
 }
 
-/// Reads and answers what a session has sent; true: more may be waiting.
-pub(crate) fn serve(worker: &mut Worker, token: Token) -> bool {
-    for _ in 0..REQUESTS_PER_TURN {
+/// Reads and answers what a session has sent, and adds to `work` what that took; true: more may be
+/// waiting.
+pub(crate) fn serve(worker: &mut Worker, token: Token, work: &mut usize) -> bool {
+    let limit = *work + WORK_PER_TURN;
+    while *work < limit {
+        *work += 1;
         let Some(session) = worker.sessions.get_mut(token) else { return false };
+        let stray = |descriptor| worker.closer.close(descriptor);
         let step = match session.state {
-            State::New => greet(session, &worker.closer),
+            State::New => greet(session, stray),
             State::Busy => return false,
-            State::Ready => match session.endpoint.recv::<Request>() {
+            State::Ready => match session.endpoint.recv_untrusted::<Request>(stray) {
                 Ok(None) => return false,
                 Ok(Some((request, descriptor))) => {
+                    if is_report(&request) {
+                        *work += REPORT_WORK;
+                    }
                     let outcome = answer(worker, token, request, descriptor);
                     reply(worker, token, outcome)
                 }
@@ -141,6 +151,8 @@ pub(crate) fn end(worker: &mut Worker, token: Token, why: &TransportError) {
     worker.pings.forget(&mut worker.shard, worker.clock.now(), token);
     let Owner { pid, executable, .. } = &*session.owner;
     tracing::debug!(pid, executable, %why, "session ended");
+    // Packets it never read may carry descriptors of the program's.
+    worker.closer.close(session.endpoint.into_socket());
     worker.descriptor_freed();
 }
 
@@ -156,11 +168,11 @@ pub(crate) fn answer_later(worker: &mut Worker, token: Token, answer: Answer) {
 }
 
 /// `Ok(true)`: read on.
-fn greet(session: &mut Session, closer: &Closer) -> Result<bool, TransportError> {
-    let version = match session.endpoint.recv::<Hello>() {
+fn greet(session: &mut Session, mut stray: impl FnMut(OwnedFd)) -> Result<bool, TransportError> {
+    let version = match session.endpoint.recv_untrusted::<Hello>(&mut stray) {
         Ok(None) => return Ok(false),
         Ok(Some((hello, descriptor))) => {
-            descriptor.into_iter().for_each(|descriptor| closer.close(descriptor));
+            descriptor.into_iter().for_each(stray);
             hello.version
         }
         // An older or newer program may say hello in other words.
@@ -184,21 +196,34 @@ fn answer(
 ) -> Outcome {
     worker.metrics.requests += 1;
     match request {
-        Request::Sockets { .. }
-        | Request::Statistics
-        | Request::Links
-        | Request::Routes
-        | Request::Neighbors
-        | Request::Ping { .. }
-        | Request::Stop => {
-            if let Some(descriptor) = descriptor {
-                worker.closer.close(descriptor);
-                return Outcome::Answer(Err(Error::BadMessage));
-            }
-            control::answer(worker, token, request)
-        }
+        Request::Ping { .. } | Request::Stop => about_daemon(worker, token, request, descriptor),
+        request if is_report(&request) => about_daemon(worker, token, request, descriptor),
         request => requests::answer(worker, token, request, descriptor),
     }
+}
+
+fn is_report(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Sockets { .. }
+            | Request::Statistics
+            | Request::Links
+            | Request::Routes
+            | Request::Neighbors
+    )
+}
+
+fn about_daemon(
+    worker: &mut Worker,
+    token: Token,
+    request: Request,
+    descriptor: Option<OwnedFd>,
+) -> Outcome {
+    if let Some(descriptor) = descriptor {
+        worker.closer.close(descriptor);
+        return Outcome::Answer(Err(Error::BadMessage));
+    }
+    control::answer(worker, token, request)
 }
 
 fn refuse(worker: &mut Worker, token: Token, error: Error) -> Result<bool, TransportError> {

@@ -32,8 +32,8 @@ const TURN_BYTES: usize = 4 * CHUNK;
 /// Anchors and listeners served in one turn.
 const TURN_ANCHORS: usize = 256;
 
-/// Sessions served in one turn.
-const TURN_SESSIONS: usize = 64;
+/// Work done for sessions in one turn, in requests about a socket.
+const TURN_REQUESTS: usize = 8 * session::WORK_PER_TURN;
 
 /// Sessions accepted in one turn.
 const TURN_ACCEPTS: usize = 64;
@@ -209,13 +209,16 @@ impl Worker {
     }
 
     fn serve_sessions(&mut self) {
-        for _ in 0..self.ready_sessions.len().min(TURN_SESSIONS) {
+        let mut work = 0;
+        for _ in 0..self.ready_sessions.len() {
+            if work >= TURN_REQUESTS {
+                break;
+            }
             let Some(token) = self.ready_sessions.pop_front() else { break };
-            if let Some(session) = self.sessions.get_mut(token) {
-                session.queued = false;
-                if session::serve(self, token) {
-                    self.queue_session(token);
-                }
+            let Some(session) = self.sessions.get_mut(token) else { continue };
+            session.queued = false;
+            if session::serve(self, token, &mut work) {
+                self.queue_session(token);
             }
         }
     }

@@ -1,145 +1,32 @@
 //! The daemon on one end of a veth pair, driven over its control socket, against the kernel's own
 //! TCP on the other end.
 
+mod setup;
+
 use anyhow::{Context, Result, bail, ensure};
 use narrows_client::{
-    Stack, TcpListener, TcpStream,
-    ipc::{Answer, Endpoint, Reply, Request},
+    TcpListener, TcpStream,
+    ipc::{Endpoint, Reply, Request},
 };
-use narrows_daemon::Options;
 use narrows_testbed::{Network, as_root, ping};
+use setup::{NARROWS, PATIENCE, Setup, Stop, config, with_daemon};
 use std::{
     fs,
     io::{ErrorKind, Read, Write},
     net::{self, Shutdown, SocketAddr, SocketAddrV4},
-    path::PathBuf,
-    sync::atomic::{AtomicU32, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-const NARROWS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Network::NARROWS_ADDRESS, 8000));
-
-struct Setup {
-    network: Network,
-    directory: PathBuf,
+fn kernel_listener(setup: &Setup) -> Result<(net::TcpListener, SocketAddr)> {
+    let any = SocketAddrV4::new(Network::KERNEL_ADDRESS, 0);
+    let listener = setup.network.kernel.run(|| net::TcpListener::bind(any))??;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }
 
-impl Setup {
-    fn new() -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("narrows-wire-{}-{number}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
-        fs::create_dir(&directory)?;
-        let setup = Self { network: Network::new()?, directory };
-        fs::write(setup.config(), config(&format!("packet:{}", Network::NARROWS_INTERFACE)))?;
-        Ok(setup)
-    }
-
-    fn config(&self) -> PathBuf {
-        self.directory.join("narrows.toml")
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.directory.join("narrows.sock")
-    }
-
-    /// Runs a daemon in this thread, in Narrows' namespace.
-    fn run(&self) -> Result<()> {
-        let options = Options { config: Some(self.config()), socket: self.socket() };
-        self.network.narrows.run(|| narrows_daemon::run(options))?
-    }
-
-    fn stack(&self) -> Result<Stack> {
-        let start = Instant::now();
-        loop {
-            match Stack::connect(Some(&self.socket())) {
-                Ok(stack) => return Ok(stack),
-                Err(error) if start.elapsed() > PATIENCE => return Err(error.into()),
-                Err(_) => thread::sleep(Duration::from_millis(5)),
-            }
-        }
-    }
-
-    fn kernel_listener(&self) -> Result<(net::TcpListener, SocketAddr)> {
-        let any = SocketAddrV4::new(Network::KERNEL_ADDRESS, 0);
-        let listener = self.network.kernel.run(|| net::TcpListener::bind(any))??;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    }
-
-    fn kernel_connects(&self) -> Result<net::TcpStream> {
-        Ok(self.network.kernel.run(|| net::TcpStream::connect_timeout(&NARROWS, PATIENCE))??)
-    }
-
-    fn ask(&self, request: &Request) -> Result<Reply> {
-        let mut endpoint = Endpoint::connect(&self.socket())?;
-        endpoint.send(request, None)?;
-        let (answer, _) = endpoint.recv::<Answer>()?.context("an answer")?;
-        Ok(answer?)
-    }
-
-    fn counter(&self, name: &str) -> Result<u64> {
-        let Reply::Statistics(statistics) = self.ask(&Request::Statistics)? else {
-            bail!("not statistics");
-        };
-        let found = statistics.counters.iter().find(|(counter, _)| counter == name);
-        Ok(found.with_context(|| format!("no counter {name}"))?.1)
-    }
-
-    fn until(&self, what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
-        let start = Instant::now();
-        while !done()? {
-            ensure!(start.elapsed() < PATIENCE, "never came: {what}");
-            thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Setup {
-    fn drop(&mut self) {
-        // Best effort, at the end of a test.
-        let _ = fs::remove_dir_all(&self.directory);
-    }
-}
-
-fn config(device: &str) -> String {
-    let address = Network::NARROWS_ADDRESS;
-    format!("[[interface]]\nname = \"lan\"\ndevice = \"{device}\"\naddress = [\"{address}/24\"]\n")
-}
-
-/// Ends the daemon also when the test fails.
-struct Stop<'a>(&'a Setup);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        // It may have been stopped already.
-        let _ = self.0.ask(&Request::Stop);
-    }
-}
-
-/// A daemon, what `test` does with it, and what must be true after every test.
-fn with_daemon(test: impl FnOnce(&Setup, &Stack) -> Result<()>) -> Result<()> {
-    let setup = Setup::new()?;
-    thread::scope(|scope| {
-        let daemon = scope.spawn(|| setup.run());
-        let result = setup.stack().and_then(|stack| {
-            let stop = Stop(&setup);
-            test(&setup, &stack)?;
-            setup.until("every anchor to go", || Ok(setup.counter("daemon-anchors")? == 0))?;
-            drop(stop);
-            Ok(())
-        });
-        let Ok(ended) = daemon.join() else { bail!("the daemon panicked") };
-        result?;
-        ended?;
-        ensure!(!setup.socket().exists(), "the socket's file is left");
-        Ok(())
-    })
+fn kernel_connects(setup: &Setup) -> Result<net::TcpStream> {
+    Ok(setup.network.kernel.run(|| net::TcpStream::connect_timeout(&NARROWS, PATIENCE))??)
 }
 
 /// Byte `position` of a stream that tells every misplaced byte.
@@ -204,7 +91,7 @@ fn exchange(ours: &TcpStream, theirs: &net::TcpStream, len: usize) -> Result<()>
 fn a_client_exchanges_every_byte() -> Result<()> {
     as_root(|| {
         with_daemon(|setup, stack| {
-            let (listener, address) = setup.kernel_listener()?;
+            let (listener, address) = kernel_listener(setup)?;
             let ours = TcpStream::connect(stack, address)?;
             let (theirs, peer) = listener.accept()?;
             ensure!(peer == ours.local_addr()?);
@@ -218,7 +105,7 @@ fn a_server_exchanges_every_byte() -> Result<()> {
     as_root(|| {
         with_daemon(|setup, stack| {
             let listener = TcpListener::bind(stack, NARROWS)?;
-            let theirs = setup.kernel_connects()?;
+            let theirs = kernel_connects(setup)?;
             let (ours, peer) = listener.accept()?;
             ensure!(peer == theirs.local_addr()?);
             exchange(&ours, &theirs, 32 << 20)
@@ -247,11 +134,11 @@ fn both_sides_answer_pings() -> Result<()> {
 fn nobody_listening_is_refused() -> Result<()> {
     as_root(|| {
         with_daemon(|setup, stack| {
-            let (listener, address) = setup.kernel_listener()?;
+            let (listener, address) = kernel_listener(setup)?;
             drop(listener);
             let error = TcpStream::connect(stack, address).err().context("an error")?;
             ensure!(error.kind() == ErrorKind::ConnectionRefused, "{error}");
-            let refused = setup.kernel_connects().err().context("an error")?;
+            let refused = kernel_connects(setup).err().context("an error")?;
             ensure!(format!("{refused:#}").contains("refused"), "{refused:#}");
             Ok(())
         })
@@ -282,7 +169,7 @@ fn linger_zero(stream: &net::TcpStream) -> Result<()> {
 fn a_reset_never_looks_like_an_end() -> Result<()> {
     as_root(|| {
         with_daemon(|setup, stack| {
-            let (listener, address) = setup.kernel_listener()?;
+            let (listener, address) = kernel_listener(setup)?;
             for len in [0, 1, 100_000] {
                 let mut ours = TcpStream::connect(stack, address)?;
                 let (theirs, _) = listener.accept()?;
@@ -304,7 +191,7 @@ fn closing_with_bytes_unread_resets_the_peer() -> Result<()> {
     as_root(|| {
         with_daemon(|setup, stack| {
             let listener = TcpListener::bind(stack, NARROWS)?;
-            let mut theirs = setup.kernel_connects()?;
+            let mut theirs = kernel_connects(setup)?;
             let (mut ours, _) = listener.accept()?;
             theirs.write_all(b"two")?;
             ours.read_exact(&mut [0; 1])?;
@@ -327,7 +214,7 @@ fn many_connections_at_once() -> Result<()> {
             thread::scope(|scope| -> Result<()> {
                 let connecting = scope.spawn(|| -> Result<()> {
                     for _ in 0..CONNECTIONS {
-                        theirs.push(setup.kernel_connects()?);
+                        theirs.push(kernel_connects(setup)?);
                     }
                     Ok(())
                 });
@@ -363,7 +250,7 @@ fn many_connections_at_once() -> Result<()> {
 fn hostile_sessions_disturb_nobody() -> Result<()> {
     as_root(|| {
         with_daemon(|setup, stack| {
-            let (listener, address) = setup.kernel_listener()?;
+            let (listener, address) = kernel_listener(setup)?;
             let ours = TcpStream::connect(stack, address)?;
             let (theirs, _) = listener.accept()?;
             thread::scope(|scope| {
@@ -396,7 +283,7 @@ fn the_end_of_the_daemon_resets_its_peers() -> Result<()> {
         thread::scope(|scope| {
             let daemon = scope.spawn(|| setup.run());
             let stack = setup.stack()?;
-            let (listener, address) = setup.kernel_listener()?;
+            let (listener, address) = kernel_listener(&setup)?;
             let mut ours = TcpStream::connect(&stack, address)?;
             let (mut theirs, _) = listener.accept()?;
             ensure!(setup.ask(&Request::Stop)? == Reply::Done);

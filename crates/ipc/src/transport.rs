@@ -23,6 +23,9 @@ use std::{
     path::Path,
 };
 
+/// The kernel's SCM_MAX_FD: descriptors that one packet can carry.
+const MAX_DESCRIPTORS: usize = 253;
+
 /// Why a packet was not sent or received.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
@@ -133,10 +136,29 @@ impl Endpoint {
         &mut self,
     ) -> Result<Option<(T, Option<OwnedFd>)>, TransportError> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
+        self.recv_into(&mut RecvAncillaryBuffer::new(&mut space), &mut drop)
+    }
+
+    /// Like [`Endpoint::recv`], for packets of somebody who is not trusted: the descriptors that
+    /// come with a packet that is refused are given to `stray` instead of being closed here, since
+    /// closing another's descriptor can take as long as he likes.
+    pub fn recv_untrusted<T: DeserializeOwned>(
+        &mut self,
+        mut stray: impl FnMut(OwnedFd),
+    ) -> Result<Option<(T, Option<OwnedFd>)>, TransportError> {
+        // As many as a packet can carry: the kernel closes those for which there is no room.
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        self.recv_into(&mut RecvAncillaryBuffer::new(&mut space), &mut stray)
+    }
+
+    fn recv_into<T: DeserializeOwned>(
+        &mut self,
+        control: &mut RecvAncillaryBuffer<'_>,
+        stray: &mut dyn FnMut(OwnedFd),
+    ) -> Result<Option<(T, Option<OwnedFd>)>, TransportError> {
         let received = rustix::io::retry_on_intr(|| {
             let mut packet = [IoSliceMut::new(&mut self.buffer)];
-            recvmsg(&self.socket, &mut packet, &mut control, RecvFlags::CMSG_CLOEXEC)
+            recvmsg(&self.socket, &mut packet, control, RecvFlags::CMSG_CLOEXEC)
         });
         let received = match received {
             Ok(received) => received,
@@ -148,22 +170,41 @@ impl Endpoint {
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(arrived) = message {
                 for descriptor in arrived {
-                    lost |= anchor.replace(descriptor).is_some();
+                    if let Some(earlier) = anchor.replace(descriptor) {
+                        lost = true;
+                        stray(earlier);
+                    }
                 }
             }
         }
+        match self.message(received.bytes, received.flags, lost) {
+            Ok(message) => Ok(Some((message, anchor))),
+            Err(error) => {
+                anchor.into_iter().for_each(stray);
+                Err(error)
+            }
+        }
+    }
+
+    /// What the packet that came says.
+    fn message<T: DeserializeOwned>(
+        &self,
+        bytes: usize,
+        flags: ReturnFlags,
+        lost: bool,
+    ) -> Result<T, TransportError> {
         // No message is empty, so an empty packet is the end, or as good as the end.
-        if received.bytes == 0 {
+        if bytes == 0 {
             return Err(TransportError::Closed);
         }
         if lost {
             return Err(TransportError::DescriptorLost);
         }
-        let packet = self.buffer.get(..received.bytes).ok_or(Malformed)?;
-        if received.flags.contains(ReturnFlags::TRUNC) {
+        let packet = self.buffer.get(..bytes).ok_or(Malformed)?;
+        if flags.contains(ReturnFlags::TRUNC) {
             return Err(Malformed.into());
         }
-        Ok(Some((codec::decode(packet)?, anchor)))
+        Ok(codec::decode(packet)?)
     }
 
     /// The socket itself, and an end to the endpoint.
