@@ -107,6 +107,11 @@ pub fn abort_after(bytes: u64) -> Scripts {
     (vec![Send(bytes), Abort], vec![ReceiveToEnd, Close])
 }
 
+/// The client has handed everything over and gone; then the server breaks off.
+pub fn abandon(bytes: u64) -> Scripts {
+    (vec![Send(bytes), Close], vec![Receive(bytes / 2), Abort])
+}
+
 /// What became of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

@@ -150,7 +150,7 @@ impl Draw {
     }
 
     fn scripts(&mut self, bytes: u64, other: u64) -> (Scripts, Ends) {
-        let clean = match self.below(9) {
+        let clean = match self.below(10) {
             0 | 1 => app::upload(bytes),
             2 => app::download(bytes),
             3 => app::echo(bytes),
@@ -166,7 +166,8 @@ impl Draw {
                 let every = self.millis(400);
                 app::slow_reader(bytes, chunk, every)
             }
-            _ => return (app::abort_after(bytes), Ends::Broken),
+            8 => return (app::abort_after(bytes), Ends::Broken),
+            _ => return (app::abandon(bytes), Ends::Broken),
         };
         (clean, Ends::Clean)
     }

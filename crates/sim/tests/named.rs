@@ -236,6 +236,14 @@ fn a_reset_is_no_end() {
 }
 
 #[test]
+fn a_reset_ends_what_nobody_holds_any_more() {
+    let mut connection = Connection::new(app::abandon(2_000_000));
+    connection.ends = Ends::Broken;
+    let report = Scenario::new("abandoned", 26).link(path()).connection(connection).run();
+    assert!(report.ended < Duration::from_secs(2), "{:?}", report.ended);
+}
+
+#[test]
 fn data_that_nobody_reads_is_reset() {
     // The server closes with bytes unread.
     let server = vec![Action::Receive(10), Action::Pause(1000 * MS), Action::Close];
@@ -286,4 +294,16 @@ fn sequence_numbers_wrap() {
     scenario.start += Duration::from_micros(4) * ticks;
     let report = scenario.run();
     assert!(report.client_iss[0].wrapping_add(400_000) < 400_000, "{report:?}");
+}
+
+#[test]
+fn a_peer_that_never_closes_is_not_waited_for() {
+    // The client is gone for good; its connection lasts for the 60 s of an orphan in FIN-WAIT-2.
+    let client = vec![Action::Send(1000), Action::Close];
+    let server = vec![Action::ReceiveToEnd, Action::Pause(Duration::from_secs(100)), Action::Close];
+    let report = Scenario::new("fin-wait-2", 25)
+        .link(path())
+        .connection(Connection::new((client, server)))
+        .run();
+    assert_eq!(report.counters[0].dropped(DropReason::TcpNoSocket), 1);
 }
