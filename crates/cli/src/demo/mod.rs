@@ -21,13 +21,14 @@ pub fn execute(out: &mut dyn Write) -> Result<ExitCode> {
     let began = Instant::now();
     let mut report = Report::new(out);
     let mut scene = Scene::new(&interrupt, &mut report)?;
-    let failures = steps::all(&mut scene, &mut report)?;
+    let result = steps::all(&mut scene, &mut report);
     let log = scene.log();
     drop(scene);
     if interrupt.is_raised() {
         report.line("\nInterrupted; nothing is left behind.")?;
         return Ok(ExitCode::from(INTERRUPTED));
     }
+    let failures = result?;
     if failures.is_empty() {
         let seconds = began.elapsed().as_secs_f64();
         report.line(&format!("\nEvery step and every byte was right. ({seconds:.0} s)"))?;

@@ -9,7 +9,7 @@ use crate::{
     report::{Align, write_table},
     ss, stat,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use narrows_ipc::message::{SocketRow, TcpState};
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
@@ -46,7 +46,7 @@ const STORMS: [(&str, [Place; 2], [Place; 2]); 2] = {
     ]
 };
 
-/// What is gone wrong, a line each. Returns at once when interrupted.
+/// What has gone wrong, a line each. An interrupt is an error, at once.
 pub fn all(scene: &mut Scene<'_>, report: &mut Report<'_>) -> Result<Vec<String>> {
     let mut play = Play { failures: Vec::new(), work: Vec::new() };
     let server = scene.file_server();
@@ -93,7 +93,7 @@ struct Play {
 }
 
 impl Play {
-    /// Does something, unless interrupted, and notes when it fails.
+    /// Does something, and notes when it fails. An error is an interrupt, or that nothing can be shown.
     fn attempt<T>(
         &mut self,
         scene: &mut Scene<'_>,
@@ -101,12 +101,9 @@ impl Play {
         name: &str,
         work: impl FnOnce(&mut Scene<'_>, &mut Report<'_>) -> Result<T>,
     ) -> Result<Option<T>> {
-        if scene.is_interrupted() {
-            return Ok(None);
-        }
         match work(scene, report) {
+            result if scene.is_interrupted() => result.and_then(|_| bail!("interrupted")),
             Ok(result) => Ok(Some(result)),
-            Err(_) if scene.is_interrupted() => Ok(None),
             Err(error) => {
                 report.result(&format!("FAILED: {error:#}"))?;
                 self.failures.push(format!("{name}: {error:#}"));

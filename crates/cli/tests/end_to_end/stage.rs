@@ -118,6 +118,13 @@ impl Stage {
     }
 }
 
+/// Shown with a test that failed.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        eprintln!("the daemon's log:\n{}", self.daemon.log());
+    }
+}
+
 /// Runs a program to its end, which has to be a success; what it wrote to stdout.
 pub fn succeed(mut command: Command) -> Result<String> {
     let Output { status, stdout, stderr } = Process::output(&mut command, PATIENCE)?;
