@@ -61,7 +61,8 @@ fn describe(now: Instant, id: SocketId, socket: &Socket) -> SocketInfo {
     let (state, tcp, receive_queue, send_queue) = match &socket.body {
         SocketBody::Closed => (State::Closed, None, 0, 0),
         SocketBody::Listener(listener) => {
-            (State::Listen, None, listener.accept_queue.len(), listener.backlog)
+            // As it was asked for: see Shard::listen.
+            (State::Listen, None, listener.accept_queue.len(), listener.backlog.saturating_sub(1))
         }
         SocketBody::Connection(connection) => {
             let info = connection.info(now);

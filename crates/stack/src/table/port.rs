@@ -42,6 +42,7 @@ pub struct PortTable {
 const COUNTERS: usize = 1 << 14;
 
 impl Binding {
+    /// Whether this one can't come to a port that `other` holds.
     fn conflicts(&self, other: &Self) -> bool {
         let same_address = self.local.ip() == other.local.ip()
             || self.local.ip().is_unspecified()
@@ -50,11 +51,11 @@ impl Binding {
             return false;
         }
         let both_reuse_address = self.reuse_address && other.reuse_address;
-        let listening = self.role == Role::Listener || other.role == Role::Listener;
         let both_reuse_port =
             self.reuse_port && other.reuse_port && self.principal == other.principal;
-        // Linux lets both share before either listens; of datagram sockets the last one wins.
-        !(both_reuse_port || (both_reuse_address && !listening))
+        // Linux lets both share as long as no other listens: the first listener wins, also beside
+        // connections that an earlier one left. Of datagram sockets the last one wins.
+        !(both_reuse_port || (both_reuse_address && other.role != Role::Listener))
     }
 }
 
@@ -180,6 +181,7 @@ mod tests {
             ("both reuse", reuse("0.0.0.0:80"), reuse("10.0.0.2:80"), true),
             ("one reuses", reuse("0.0.0.0:80"), plain("10.0.0.2:80"), false),
             ("reuse, one listens", listener("0.0.0.0:80"), reuse("0.0.0.0:80"), false),
+            ("listens beside others", reuse("0.0.0.0:80"), listener("0.0.0.0:80"), true),
             ("two listeners", listener("0.0.0.0:80"), listener("0.0.0.0:80"), false),
             ("a group of one user", group(1), group(1), true),
             ("a group of two users", group(1), group(2), false),
