@@ -460,6 +460,8 @@ impl Connection {
             self.timers.lifetime = Instant::NEVER;
             self.start_keep_alive(now);
         }
+        self.edges.freed(&self.snd.ring);
+        self.update_window();
         self.settle(now);
     }
 }

@@ -73,16 +73,20 @@ impl Connection {
             };
         }
         let taken = self.rcv.ring.read_with(buffers, max, drain);
-        if taken > 0 && self.phase.may_receive() {
-            let scale = self.negotiated.receive_scale;
-            if self.rcv.ring.is_empty() {
-                self.rcv.acks.drained();
-            }
-            if self.rcv.is_update_due(scale, self.receive_segment()) {
-                self.rcv.acks.now();
-            }
+        self.rcv.read(taken);
+        if self.rcv.ring.is_empty() && self.phase.may_receive() {
+            self.rcv.acks.drained();
         }
+        self.update_window();
         Ok(taken)
+    }
+
+    /// There may be more room: tells the peer if that is worth it.
+    pub(super) fn update_window(&mut self) {
+        let scale = self.negotiated.receive_scale;
+        if self.phase.may_receive() && self.rcv.is_update_due(scale, self.receive_segment()) {
+            self.rcv.acks.now();
+        }
     }
 
     /// Readable bytes.

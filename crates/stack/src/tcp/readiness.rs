@@ -24,9 +24,9 @@ impl Edges {
         self.starved |= ring.free() == 0;
     }
 
-    /// Bytes were acknowledged. A program that waits is woken once a third of the limit is free,
+    /// Bytes were acknowledged, or the limit was raised. A program that waits is woken once a third of the limit is free,
     /// not for each segment (as Linux's sk_stream_write_space).
-    pub fn acknowledged(&mut self, ring: &ByteRing) {
+    pub fn freed(&mut self, ring: &ByteRing) {
         if self.starved && ring.free() >= ring.limit() / 3 && ring.free() > 0 {
             self.starved = false;
             self.raise(Readiness::WRITABLE);

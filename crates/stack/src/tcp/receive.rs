@@ -12,6 +12,9 @@ use crate::time::Instant;
 use narrows_ring::{ByteRing, Pool};
 use narrows_wire::tcp_options::SackBlocks;
 
+/// What every connection may hold from the beginning: all that an unscaled window can say.
+const FIRST_CAPACITY: usize = 65_535;
+
 #[derive(Debug)]
 pub(super) struct Receiver {
     pub nxt: Seq,
@@ -21,6 +24,8 @@ pub(super) struct Receiver {
     pub told: Seq,
     pub ring: ByteRing,
     limit: usize,
+    /// Bytes that the program took, up to a number that makes no difference any more.
+    read: usize,
     pub assembler: Assembler,
     /// Where the peer's FIN is, once seen.
     pub fin: Option<Seq>,
@@ -48,6 +53,7 @@ impl Receiver {
             told: Seq(0),
             ring: ByteRing::new(0),
             limit: settings.receive_limit.min(MAX_BUFFER),
+            read: 0,
             assembler: Assembler::default(),
             fin: None,
             duplicate: None,
@@ -79,13 +85,26 @@ impl Receiver {
         self.edge.since(self.nxt)
     }
 
+    /// The program took so many bytes.
+    pub fn read(&mut self, bytes: usize) {
+        self.read = self.read.saturating_add(bytes).min(MAX_BUFFER);
+    }
+
+    /// How much the window may hold at the moment: twice what the program has ever taken keeps
+    /// ahead of a sender in slow start, while a peer that only just came can't make us hold a
+    /// large buffer by placing a byte at its end. (Linux: dynamic right-sizing.)
+    fn capacity(&self) -> usize {
+        self.limit.min(FIRST_CAPACITY.max(self.read.saturating_mul(2)))
+    }
+
     /// Where the window would end if it was told now: further than before only by a step that is
     /// worth it (RFC 9293 §3.8.6.2.2).
     fn next_edge(&self, scale: u8, segment: u32) -> Seq {
-        let free = self.limit.saturating_sub(self.ring.len()) as u32;
+        let capacity = self.capacity();
+        let free = capacity.saturating_sub(self.ring.len()) as u32;
         let offer = free.min(u32::from(u16::MAX) << scale) & !(granule(scale) - 1);
         let edge = self.nxt + offer;
-        let worth = segment.min(self.limit as u32 / 2);
+        let worth = segment.min(capacity as u32 / 2);
         if edge.since(self.edge) >= worth.max(1) { edge } else { self.edge }
     }
 
@@ -101,7 +120,7 @@ impl Receiver {
         let window = self.window();
         let next = self.next_edge(scale, segment);
         next != self.edge
-            && window <= self.limit as u32 / 2
+            && window <= self.capacity() as u32 / 2
             && next.since(self.nxt) >= window.saturating_mul(2)
     }
 

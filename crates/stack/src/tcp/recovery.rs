@@ -171,7 +171,10 @@ impl Recovery {
         if !arrival.sack {
             delivered = self.count_duplicates(arrival);
         }
-        let deadline = self.detect(arrival.now, arrival.segment, rtt);
+        let deadline = match arrival.sack {
+            true => self.detect(arrival.now, arrival.segment, rtt),
+            false => None,
+        };
         self.proceed(arrival, delivered, congestion);
         deadline
     }
@@ -385,9 +388,13 @@ impl Recovery {
     }
 
     /// Everything in flight is too long for the path and is sent again in smaller pieces; that is
-    /// no congestion (RFC 1191 §6.5).
-    pub fn too_long(&mut self, now: Instant) {
+    /// no congestion (RFC 1191 §6.5): the window and its threshold stay.
+    pub fn too_long(&mut self, now: Instant, nxt: Seq) {
         self.board.lose_all(now);
+        self.mode = Mode::Timeout;
+        self.high = nxt;
+        self.undo = None;
+        self.probe = None;
     }
 
     /// `start..end` is being sent again; `stamp` is our timestamp in it.

@@ -168,7 +168,13 @@ impl Connection {
     /// After a change of MTU or an ICMP error whose quoted sequence number was `sequence`: one
     /// that is not outstanding is ignored (RFC 5927 §4). Makes stale what `wants_to_send`,
     /// `next_timeout` and `take_readiness` said.
-    pub fn icmp_error(&mut self, now: Instant, sequence: u32, error: IcmpError) -> Fate {
+    pub fn icmp_error(
+        &mut self,
+        now: Instant,
+        buffers: &mut Pool,
+        sequence: u32,
+        error: IcmpError,
+    ) -> Fate {
         let sequence = super::seq::Seq(sequence);
         let ours = sequence.at_or_after(self.snd.una) && sequence.before(self.snd.nxt);
         if ours && self.phase != Phase::Closed {
@@ -181,7 +187,11 @@ impl Connection {
                 IcmpError::FragmentationNeeded { mtu } => self.shorten(now, mtu),
             }
         }
-        self.fate()
+        let fate = self.fate();
+        if fate != Fate::Alive {
+            self.snd.ring.release(buffers);
+        }
+        fate
     }
 
     /// RFC 1191 §6.4 and §6.5.
@@ -192,7 +202,7 @@ impl Connection {
         }
         self.negotiated.send_mss = mss;
         if self.phase.may_send() {
-            self.recovery.too_long(now);
+            self.recovery.too_long(now, self.snd.nxt);
             self.settle(now);
         }
     }

@@ -239,7 +239,7 @@ pub(crate) fn error_input(
     };
     let socket = shard.sockets.get_mut(id).ok_or(DropReason::IcmpUnmatched)?;
     let connection = socket.connection().ok_or(DropReason::IcmpUnmatched)?;
-    let fate = connection.icmp_error(now, sequence, error);
+    let fate = connection.icmp_error(now, &mut shard.buffers, sequence, error);
     conclude(shard, now, id, flow, Outcome { reply: None, dropped: None, fate });
     Ok(())
 }

@@ -257,7 +257,7 @@ fn discard(shard: &mut Shard, now: Instant, id: SocketId, flow: Flow, reason: Dr
         let Some(connection) = socket.connection() else { return };
         let Some(outgoing) = connection.poll_segment(now, 0) else { break };
         let error = IcmpError::Unreachable(error);
-        let fate = connection.icmp_error(now, outgoing.sequence, error);
+        let fate = connection.icmp_error(now, &mut shard.buffers, outgoing.sequence, error);
         shard.drop(reason);
         conclude(shard, now, id, flow, Outcome { reply: None, dropped: None, fate });
     }

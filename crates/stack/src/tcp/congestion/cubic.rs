@@ -130,16 +130,19 @@ fn cube_root(value: u128) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Duration;
+    use crate::{tcp::seq::Seq, time::Duration};
 
     const SEGMENT: u32 = 1000;
 
     fn ack_at(millis: u64, bytes: u32) -> Acknowledged {
         Acknowledged {
             now: Instant::from_millis(millis),
+            una: Seq(0),
+            nxt: Seq(0),
             bytes,
             segment: SEGMENT,
             rtt: Duration::from_millis(100),
+            sample: None,
         }
     }
 

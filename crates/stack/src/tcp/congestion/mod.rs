@@ -5,10 +5,13 @@
 //! falls after a loss. What is lost, and when to retransmit, is decided in `recovery`.
 
 mod cubic;
+mod hystart;
 mod reno;
 
+use super::seq::Seq;
 use crate::time::{Duration, Instant};
 use cubic::Cubic;
+use hystart::{Growth, HyStart};
 use reno::Reno;
 
 /// RFC 6928 §2.
@@ -50,16 +53,23 @@ pub(super) struct Congestion {
     pub window: u32,
     pub threshold: u32,
     control: Control,
+    hystart: HyStart,
 }
 
 /// What an acknowledgment says to congestion control.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Acknowledged {
     pub now: Instant,
+    /// `snd_una` and `snd_nxt` after it.
+    pub una: Seq,
+    pub nxt: Seq,
     pub bytes: u32,
     /// Payload of a full-sized segment.
     pub segment: u32,
+    /// Smoothed.
     pub rtt: Duration,
+    /// This one's own.
+    pub sample: Option<Duration>,
 }
 
 /// What a loss undone restores.
@@ -68,7 +78,12 @@ pub(super) struct Before(Box<Congestion>);
 
 impl Congestion {
     pub fn new(algorithm: Algorithm, segment: u32) -> Self {
-        Self { window: initial_window(segment), threshold: MAX_WINDOW, control: control(algorithm) }
+        Self {
+            window: initial_window(segment),
+            threshold: MAX_WINDOW,
+            control: control(algorithm),
+            hystart: HyStart::default(),
+        }
     }
 
     pub fn algorithm(&self) -> Algorithm {
@@ -99,6 +114,13 @@ impl Congestion {
     pub fn acknowledged(&mut self, ack: Acknowledged) {
         let mut ack = ack;
         if self.in_slow_start() {
+            // Only the first slow start goes into the unknown; later ones have a threshold.
+            if self.threshold == MAX_WINDOW {
+                match self.hystart.acknowledged(&ack) {
+                    Growth::By(bytes) => ack.bytes = bytes,
+                    Growth::Leave => self.threshold = self.window,
+                }
+            }
             // RFC 5681 §3.1 with appropriate byte counting as Linux has it: all that was
             // acknowledged counts, since one acknowledgment may stand for 64 KiB.
             let step = ack.bytes.min(self.threshold - self.window);
@@ -168,7 +190,15 @@ mod tests {
     const SEGMENT: u32 = 1448;
 
     fn ack(bytes: u32) -> Acknowledged {
-        Acknowledged { now: Instant::ZERO, bytes, segment: SEGMENT, rtt: Duration::from_millis(1) }
+        Acknowledged {
+            now: Instant::ZERO,
+            una: Seq(0),
+            nxt: Seq(0),
+            bytes,
+            segment: SEGMENT,
+            rtt: Duration::from_millis(1),
+            sample: None,
+        }
     }
 
     #[test]

@@ -29,14 +29,24 @@ impl Reno {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::{Duration, Instant};
+    use crate::{
+        tcp::seq::Seq,
+        time::{Duration, Instant},
+    };
 
     #[test]
     fn the_window_grows_by_a_segment_a_round_trip() {
         let mut reno = Reno::default();
         let mut window = 10_000;
-        let ack =
-            Acknowledged { now: Instant::ZERO, bytes: 1000, segment: 1000, rtt: Duration::ZERO };
+        let ack = Acknowledged {
+            now: Instant::ZERO,
+            una: Seq(0),
+            nxt: Seq(0),
+            bytes: 1000,
+            segment: 1000,
+            rtt: Duration::ZERO,
+            sample: None,
+        };
         for round in 1..=5 {
             for _ in 0..window / 1000 {
                 window = reno.acknowledged(window, &ack);

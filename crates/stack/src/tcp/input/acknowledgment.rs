@@ -82,7 +82,7 @@ impl Connection {
             let bytes = self.snd.acknowledged(ack);
             self.totals.bytes_acknowledged += bytes as u64;
             self.snd.ring.consume(buffers, bytes);
-            self.edges.acknowledged(&self.snd.ring);
+            self.edges.freed(&self.snd.ring);
             self.recovery.board.acknowledge(ack, &mut delivered);
             self.unanswered.count = 0;
             self.unanswered.since = now;
@@ -190,9 +190,12 @@ impl Connection {
         if used {
             self.congestion.acknowledged(Acknowledged {
                 now: arrival.now,
+                una: arrival.una,
+                nxt: arrival.nxt,
                 bytes: arrival.delivered.octets,
                 segment: arrival.segment,
                 rtt: self.rtt.smoothed(),
+                sample: arrival.delivered.sampled.map(|sent_at| arrival.now.since(sent_at)),
             });
         }
     }

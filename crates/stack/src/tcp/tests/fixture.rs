@@ -6,7 +6,7 @@ use crate::{
     request::Error,
     tcp::{
         Connection, Settings, State,
-        connection::{Fate, Outcome, Outgoing},
+        connection::{Fate, IcmpError, Outcome, Outgoing},
         listen::{HalfOpen, Opening},
     },
     time::{Duration, Instant},
@@ -251,6 +251,10 @@ impl Fixture {
         self.connection.receive_with(self.now, &mut self.pool, max, |slices| {
             slices.iter().map(|slice| slice.len()).sum()
         })
+    }
+
+    pub fn icmp_error(&mut self, sequence: u32, error: IcmpError) -> Fate {
+        self.connection.icmp_error(self.now, &mut self.pool, sequence, error)
     }
 
     pub fn close(&mut self) -> Outcome {

@@ -134,14 +134,14 @@ fn a_lost_syn_makes_the_first_window_one_segment() {
 fn an_unreachable_host_fails_only_the_handshake() {
     let unreachable = IcmpError::Unreachable(Error::HostUnreachable);
     let mut fixture = Fixture::syn_sent(&Settings::default());
-    assert_eq!(fixture.connection.icmp_error(fixture.now, ISS + 1, unreachable), Fate::Alive);
-    assert_eq!(fixture.connection.icmp_error(fixture.now, ISS, unreachable), Fate::Closed);
+    assert_eq!(fixture.icmp_error(ISS + 1, unreachable), Fate::Alive);
+    assert_eq!(fixture.icmp_error(ISS, unreachable), Fate::Closed);
     assert_eq!(fixture.connection.error(), Some(Error::HostUnreachable));
 
     let mut fixture = Fixture::established();
     fixture.write(10).unwrap();
     fixture.sent();
-    assert_eq!(fixture.connection.icmp_error(fixture.now, ISS + 1, unreachable), Fate::Alive);
+    assert_eq!(fixture.icmp_error(ISS + 1, unreachable), Fate::Alive);
     while fixture.state() != State::Closed {
         fixture.time_out();
         fixture.sent();

@@ -227,8 +227,7 @@ fn a_path_that_takes_less_gets_smaller_segments_again() {
     for (sequence, mtu, mss) in
         [(1, 600, 1000), (20_002, 600, 1000), (2, 1500, 1000), (2, 600, 560), (2, 68, 512)]
     {
-        let fate =
-            fixture.connection.icmp_error(fixture.now, ISS.wrapping_add(sequence), needed(mtu));
+        let fate = fixture.icmp_error(ISS.wrapping_add(sequence), needed(mtu));
         let info = fixture.connection.info(fixture.now);
         assert_eq!((fate, info.send_mss), (Fate::Alive, mss), "{sequence} {mtu}");
     }
@@ -236,7 +235,7 @@ fn a_path_that_takes_less_gets_smaller_segments_again() {
     assert_eq!(sent[0], (2, 1, ACK, 512));
     assert_eq!(window(&fixture), 10_000, "no congestion");
     let error = IcmpError::Unreachable(Error::HostUnreachable);
-    assert_eq!(fixture.connection.icmp_error(fixture.now, ISS, error), Fate::Alive);
+    assert_eq!(fixture.icmp_error(ISS, error), Fate::Alive);
 }
 
 #[test]

@@ -165,6 +165,7 @@ fn scaled_windows_are_rounded_up_and_what_they_promise_is_kept() {
     let mut fixture = Fixture::established_with(&settings, modern());
     let granule = 1u32 << fixture.connection.negotiated.receive_scale;
     assert_eq!(granule, 32);
+    fixture.connection.rcv.read(1 << 20);
     let mut next = 1;
     let mut edge = 0;
     for len in [1, 7, 1000, 31, 33].into_iter().cycle().take(5000) {
@@ -181,6 +182,33 @@ fn scaled_windows_are_rounded_up_and_what_they_promise_is_kept() {
     assert_eq!(fixture.connection.info(fixture.now).receive_window, 0);
     assert!(fixture.connection.receive_queue() >= 1 << 20);
     assert!(fixture.connection.receive_queue() < (1 << 20) + granule as usize);
+}
+
+#[test]
+fn the_window_grows_with_what_the_program_takes() {
+    let settings = Settings { receive_limit: 1 << 20, ..Settings::default() };
+    let mut fixture = Fixture::established_with(&settings, modern());
+    let (mut next, mut windows) = (1, Vec::new());
+    for _ in 0..20 {
+        for _ in 0..20 {
+            fixture.accepts(&segment(next, 1, ACK).text(1000).stamped(1000, 0));
+            next += 1000;
+        }
+        fixture.read(1 << 20).unwrap();
+        fixture.sent();
+        windows.push(fixture.connection.info(fixture.now).receive_window);
+    }
+    // Twice what was read.
+    assert!(windows[0] <= 65_535 && windows.is_sorted(), "{windows:?}");
+    assert!((600_000..=800_000).contains(&windows[19]), "{windows:?}");
+}
+
+#[test]
+fn a_byte_at_the_end_of_the_window_costs_little_at_first() {
+    let mut fixture = Fixture::established_with(&Settings::default(), modern());
+    let window = fixture.connection.info(fixture.now).receive_window;
+    fixture.accepts(&segment(window, 1, ACK).text(1).stamped(1000, 0));
+    assert!(fixture.pool.in_use() <= 128 << 10, "{}", fixture.pool.in_use());
 }
 
 #[test]
@@ -210,6 +238,23 @@ fn writable_rises_once_a_third_is_free() {
         fixture.accepts(&segment(1, ack, ACK));
         assert_eq!(fixture.connection.take_readiness(), readiness, "{ack}");
     }
+}
+
+#[test]
+fn a_larger_limit_makes_room() {
+    let mut settings = Settings { send_limit: 5000, receive_limit: 5000, ..Settings::default() };
+    let mut fixture = sender(settings.clone());
+    fixture.write(9000).unwrap();
+    fixture.sent();
+    for i in 0..5 {
+        fixture.accepts(&segment(1 + 1000 * i, 1, ACK).text(1000));
+    }
+    assert_eq!(window(&mut fixture), 0);
+    let _ = fixture.connection.take_readiness();
+    (settings.send_limit, settings.receive_limit) = (10_000, 10_000);
+    fixture.connection.set(fixture.now, &settings);
+    assert_eq!(fixture.connection.take_readiness(), Readiness::WRITABLE);
+    assert_eq!(window(&mut fixture), 5000);
 }
 
 #[test]
