@@ -99,7 +99,8 @@ fn socket_row(worker: &Worker, id: u64, info: &SocketInfo) -> SocketRow {
     }
 }
 
-fn statistics(worker: &Worker) -> Statistics {
+fn statistics(worker: &mut Worker) -> Statistics {
+    let lost = device_drops(worker);
     let counters = worker.shard.counters();
     let mut rows: Vec<_> = engine_rows(counters).into();
     rows.push(("buffered-bytes", worker.shard.buffered_bytes() as u64));
@@ -112,8 +113,21 @@ fn statistics(worker: &Worker) -> Statistics {
     });
     Statistics {
         counters: rows.into_iter().map(|(name, value)| (name.into(), value)).collect(),
-        drops: drops.collect(),
+        drops: drops.chain(lost).collect(),
     }
+}
+
+/// What devices lost before the engine saw it, or after.
+fn device_drops(worker: &mut Worker) -> Vec<DropRow> {
+    let rows = worker.attachments.iter_mut().flat_map(|each| each.device.statistics().describe());
+    let mut total = Vec::<DropRow>::new();
+    for (name, meaning, count) in rows.filter(|(_, _, count)| *count > 0) {
+        match total.iter_mut().find(|row| row.name == name) {
+            Some(row) => row.count += count,
+            None => total.push(DropRow { name: name.into(), meaning: meaning.into(), count }),
+        }
+    }
+    total
 }
 
 fn engine_rows(counters: &Counters) -> [(&'static str, u64); 10] {

@@ -34,6 +34,25 @@ pub struct Statistics {
     pub send_refused: u64,
 }
 
+impl Statistics {
+    /// Name, meaning and count of each kind of loss, as the engine describes its own drops.
+    pub fn describe(&self) -> [(&'static str, &'static str, u64); 3] {
+        [
+            (
+                "device-receive-overflow",
+                "came while the device's receive buffer was full",
+                self.receive_overflow,
+            ),
+            (
+                "device-receive-unusable",
+                "too long, or with an offload never asked for",
+                self.receive_unusable,
+            ),
+            ("device-send-refused", "refused by the kernel's interface", self.send_refused),
+        ]
+    }
+}
+
 /// Why a device could not be opened. The message is what the user reads.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {

@@ -27,7 +27,10 @@ impl Guard {
         let rules: Vec<_> =
             addresses.iter().flat_map(|&address| [ipv4_to(address), arp_for(address)]).collect();
         match IngressTable::new("narrows", interface, &rules) {
-            Ok(table) => Ok(Self { _table: table }),
+            Ok(table) => {
+                tracing::debug!(interface, table = table.name(), "the kernel is kept off");
+                Ok(Self { _table: table })
+            }
             Err(error) => Err(match error.kind() {
                 io::ErrorKind::PermissionDenied => {
                     OpenError::Permission { what, capability: "CAP_NET_ADMIN" }

@@ -54,8 +54,8 @@ enum Obstacle {
     Interface,
 }
 
-/// Frames received by one system call. Small ones gain nothing from more, and large ones lose: their
-/// buffers no longer fit the second-level cache.
+/// Frames received by one system call. More gain nothing for small frames, and large ones lose once
+/// their buffers outgrow the caches.
 const RECEIVE_FRAMES: usize = 16;
 
 /// The longest frame received: 64 KiB of IPv4, an Ethernet header, the vnet header, and room to
