@@ -176,3 +176,114 @@ fn acknowledge(mine: Said, theirs: &Said, segment: &Segment<'_>) -> Result<Said,
     holds!(stamp.wrapping_sub(mine.stamp) < 1 << 31, "timestamp {stamp} after {}", mine.stamp);
     Ok(Said { acknowledged: Some(acknowledged), edge: mine.edge.max(edge), stamp, ..mine })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use narrows_wire::{
+        tcp::{Flags, Header},
+        tcp_options::Options,
+    };
+
+    const CLIENT: u16 = 40_000;
+    const SERVER: u16 = 80;
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 1], port))
+    }
+
+    /// A segment's fields, relative to nothing: the client's ISS is 100, the server's 500.
+    struct Spoken {
+        from: u16,
+        flags: Flags,
+        sequence: u32,
+        acknowledgment: u32,
+        window: u16,
+        payload: Vec<u8>,
+    }
+
+    fn say(observer: &mut Observer, spoken: &Spoken) -> Result<(), Broken> {
+        let to = if spoken.from == CLIENT { SERVER } else { CLIENT };
+        let header = Header {
+            source_port: spoken.from,
+            destination_port: to,
+            sequence: spoken.sequence,
+            acknowledgment: spoken.acknowledgment,
+            flags: spoken.flags,
+            window: spoken.window,
+            urgent: 0,
+        };
+        let mss = spoken.flags.syn().then_some(1000);
+        let options = Options { mss, ..Options::default() };
+        let segment = Segment { header, options, payload: &spoken.payload };
+        let way = (address(spoken.from), address(to));
+        observer.segment(way, &segment, spoken.payload.len())
+    }
+
+    fn bytes(position: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        Pattern::new(1).fill(position, &mut bytes);
+        bytes
+    }
+
+    /// After the handshake, and 600 bytes of the client's that were acknowledged.
+    fn connection() -> Observer {
+        let mut observer = Observer::default();
+        observer.expect(address(CLIENT), address(SERVER), Pattern::new(1));
+        let none = Vec::new;
+        let synack = Flags::SYN.with(Flags::ACK);
+        let spoken = [
+            (CLIENT, Flags::SYN, 100, 0, 2000, none()),
+            (SERVER, synack, 500, 101, 2000, none()),
+            (CLIENT, Flags::ACK, 101, 501, 2000, bytes(0, 600)),
+            (SERVER, Flags::ACK, 501, 701, 1400, none()),
+        ];
+        for (from, flags, sequence, acknowledgment, window, payload) in spoken {
+            let spoken = Spoken { from, flags, sequence, acknowledgment, window, payload };
+            say(&mut observer, &spoken).unwrap();
+        }
+        observer
+    }
+
+    #[test]
+    fn what_may_be_said_and_what_not() {
+        let none = Vec::new;
+        let ack = Flags::ACK;
+        let cases = [
+            ("the next bytes", CLIENT, ack, 701, 501, 2000, bytes(600, 1000), true),
+            ("old bytes again", CLIENT, ack, 301, 501, 2000, bytes(200, 500), true),
+            ("other bytes", CLIENT, ack, 701, 501, 2000, bytes(601, 100), false),
+            ("a segment over the MSS", CLIENT, ack, 701, 501, 2000, bytes(600, 1001), false),
+            ("up to the window's edge", CLIENT, ack, 1401, 501, 2000, bytes(1300, 700), true),
+            ("past the window's edge", CLIENT, ack, 1401, 501, 2000, bytes(1300, 701), false),
+            ("an acknowledgment again", SERVER, ack, 501, 701, 1400, none(), true),
+            ("of less than before", SERVER, ack, 501, 700, 1500, none(), false),
+            ("of what was never sent", SERVER, ack, 501, 702, 1400, none(), false),
+            ("a wider window", SERVER, ack, 501, 701, 9000, none(), true),
+            ("a narrower one", SERVER, ack, 501, 701, 1399, none(), false),
+            ("a segment without ACK", SERVER, Flags::PSH, 501, 0, 1400, none(), false),
+            ("a reset from anywhere", SERVER, Flags::RST, 9, 9, 0, none(), true),
+            ("a reset with payload", SERVER, Flags::RST, 501, 0, 0, bytes(0, 1), false),
+            ("a probe", CLIENT, ack, 700, 501, 2000, none(), true),
+        ];
+        for (name, from, flags, sequence, acknowledgment, window, payload, right) in cases {
+            let spoken = Spoken { from, flags, sequence, acknowledgment, window, payload };
+            let said = say(&mut connection(), &spoken);
+            assert_eq!(said.is_ok(), right, "{name}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_before_the_handshake() {
+        let mut observer = Observer::default();
+        let spoken = Spoken {
+            from: CLIENT,
+            flags: Flags::ACK,
+            sequence: 101,
+            acknowledgment: 501,
+            window: 2000,
+            payload: Vec::new(),
+        };
+        assert!(say(&mut observer, &spoken).is_err());
+    }
+}
