@@ -4,6 +4,7 @@ mod acknowledgment;
 mod close;
 mod fixture;
 mod handshake;
+mod hostile;
 mod lifetime;
 mod loss;
 mod pipe;
