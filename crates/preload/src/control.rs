@@ -18,7 +18,8 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     os::fd::{BorrowedFd, OwnedFd},
     sync::Once,
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Whose business a `socket()` is.
@@ -86,6 +87,10 @@ pub fn listen(anchor: BorrowedFd<'_>, backlog: i32) -> Result<(), Errno> {
     with(|session| session.listen(anchor, backlog))
 }
 
+/// A listener left behind by a daemon that died polls readable without end. Programs that try
+/// again at once, and many ignore what `accept` says, must not burn a core over it.
+const PAUSE_WITHOUT_DAEMON: Duration = Duration::from_millis(100);
+
 /// The next connection of a listener: its anchor and the peer. `wait` has the kernel wait for
 /// one as the descriptor's flags, its timeout and signals demand; it says how many bytes are
 /// there, 0 for the end.
@@ -102,8 +107,7 @@ pub fn accept(
     flags.set(RecvFlags::CMSG_CLOEXEC, close_on_exec);
     loop {
         if wait()? == 0 {
-            // Shut down, unless worse has happened.
-            return Err(take_error(anchor)?.unwrap_or(Errno::INVAL));
+            return Err(end_of_listener(anchor));
         }
         match anchor::accept(anchor, flags) {
             Ok(Accepted::Connection { anchor, record }) => {
@@ -119,6 +123,15 @@ pub fn accept(
     }
 }
 
+/// Why no more connections come: shut down, unless worse has happened.
+fn end_of_listener(anchor: BorrowedFd<'_>) -> Errno {
+    let why = take_error(anchor).unwrap_or_else(Some).unwrap_or(Errno::INVAL);
+    if why == Errno::NETDOWN {
+        thread::sleep(PAUSE_WITHOUT_DAEMON);
+    }
+    why
+}
+
 /// Begins to connect; a blocking socket waits for the end of it.
 pub fn connect(anchor: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
     let remote = match sockaddr::parse_remote(address)? {
@@ -128,7 +141,8 @@ pub fn connect(anchor: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
     let blocking = !fcntl_getfl(anchor)?.contains(OFlags::NONBLOCK);
     let start = || with(|session| session.start_connect(anchor, remote));
     let started = match start() {
-        Err(Errno::NOTSOCK) => {
+        // Over, and the program has been told why.
+        Err(Errno::CONNABORTED | Errno::NOTSOCK) if anchor::has_hung_up(anchor) => {
             renew(anchor, !blocking)?;
             start()
         }

@@ -168,8 +168,14 @@ impl State {
                 && matches!(request, Request::Bind { local } if other.local == Some(local))
         });
         let socket = sockets.get_mut(&cookie).ok_or(Error::NotASocket)?;
-        if socket.failed && request != Request::TakeError {
-            return Err(Error::NotASocket);
+        if socket.failed {
+            return match request {
+                Request::TakeError => Ok((Reply::Failure(socket.failure.take()), None)),
+                Request::Connect { .. } => {
+                    Err(socket.failure.take().unwrap_or(Error::ConnectionAborted))
+                }
+                _ => Err(Error::NotASocket),
+            };
         }
         let reply = match request {
             Request::Bind { local } => {
@@ -224,7 +230,7 @@ impl State {
                 let buffer = SocketOption::SendBuffer(64 * 1024);
                 Reply::Option(set.cloned().unwrap_or(buffer))
             }
-            Request::TakeError => Reply::Failure(socket.failure.take()),
+            Request::TakeError => Reply::Failure(None),
             _ => return Err(Error::NotSupported),
         };
         Ok((reply, None))
