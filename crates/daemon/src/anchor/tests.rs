@@ -203,14 +203,17 @@ fn who_never_reads_stalls_nobody_else() {
     let mut program = rig.program();
     let (client, server) = rig.connection(&mut program);
     let (quick_client, quick_server) = rig.connection(&mut program);
-    let bytes = pattern(1 << 20);
-    // Until everything between them is full.
-    let mut idle = 0;
+    // More than fits between them.
+    let bytes = pattern(32 << 20);
+    let (mut sent, mut idle) = (0, 0);
     while idle < 100 {
-        idle = if write(&client, &bytes) == Ok(0) { idle + 1 } else { 0 };
+        let count = write(&client, &bytes[sent..]).expect("write");
+        sent += count;
+        idle = if count == 0 { idle + 1 } else { 0 };
         rig.step();
     }
-    transfer(&mut rig, &quick_client, &quick_server, &bytes);
+    assert!(sent < bytes.len());
+    transfer(&mut rig, &quick_client, &quick_server, &bytes[..1 << 20]);
     // And the first goes on where it stopped.
     let first = rig.read(&server).expect("bytes");
     assert!(first[..] == bytes[..first.len()]);
