@@ -70,6 +70,7 @@ fn next(worker: &mut Worker, listener: SocketId) -> Option<Held> {
             });
             match added {
                 Ok(program_end) => {
+                    pair::widen(&program_end);
                     let record = AcceptRecord { peer: remote, local };
                     Some(Held { socket, record, program_end })
                 }

@@ -26,6 +26,7 @@
 //! Readiness is edge-triggered: `readable` and `writable` remember what was last seen. A read
 //! shorter than asked, or a write shorter than offered, ends it until the next event.
 
+use crate::pair;
 use mio::{Interest, Registry, Token, event::Event, unix::SourceFd};
 use narrows_ipc::{AcceptRecord, message::Owner};
 use narrows_stack::{
@@ -270,6 +271,7 @@ impl Anchor {
 
     /// A connection that is established from the start.
     pub(crate) fn open(&mut self) {
+        pair::widen(&self.end);
         self.state = State::Open(Streams::default());
         // What the program wrote behind the filler made no new edge.
         self.readable = true;

@@ -13,6 +13,9 @@ use std::{
 /// Frames received in one turn from one device: one batch of system calls.
 const RECEIVE_BATCH: usize = 32;
 
+/// Batches taken from a device in one turn, before programs get theirs.
+const TURN_BATCHES: usize = 4;
+
 pub(crate) struct Attachment {
     pub spec: DeviceSpec,
     pub device: Device,
@@ -65,20 +68,26 @@ impl Attachment {
         self.readable = true;
     }
 
-    /// Hands waiting frames to the engine, one batch; true: more may be waiting.
+    /// Hands waiting frames to the engine until none waits, or it was many; true: more may be
+    /// waiting.
+    ///
+    /// Until none waits: what arrives while one batch is looked at goes to programs in one piece
+    /// with it, which wakes them once.
     pub(crate) fn receive(&mut self, shard: &mut Shard, now: Instant) -> bool {
         if !self.readable {
             return false;
         }
         let interface = self.interface;
-        let result = self.device.receive(RECEIVE_BATCH, |frame, offload| {
-            shard.receive(now, interface, frame, offload);
-        });
-        match result {
-            Ok(received) => self.readable = received.more,
-            Err(_) => self.readable = false,
+        for _ in 0..TURN_BATCHES {
+            let result = self.device.receive(RECEIVE_BATCH, |frame, offload| {
+                shard.receive(now, interface, frame, offload);
+            });
+            self.readable = matches!(result, Ok(received) if received.frames > 0);
+            self.report(result.map(drop), "receive");
+            if !self.readable {
+                break;
+            }
         }
-        self.report(result.map(drop), "receive");
         self.readable
     }
 

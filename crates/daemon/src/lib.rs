@@ -25,6 +25,7 @@ mod config;
 mod control;
 mod epitaph;
 mod event_loop;
+mod handshakes;
 mod metrics;
 mod options;
 mod pair;

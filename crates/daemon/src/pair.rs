@@ -49,6 +49,20 @@ impl Pairs {
     }
 }
 
+/// Bytes that may wait in one direction of a connection's pair. With less, reader and writer wake
+/// each other for every few segments, and waking is what costs most.
+const STREAM_BUFFER: usize = 1 << 20;
+
+/// Makes room for a stream written into `end`: all that is wanted where that is permitted, else as
+/// much as anybody may have.
+pub(crate) fn widen(end: &OwnedFd) {
+    if sockopt::set_socket_send_buffer_size_force(end, STREAM_BUFFER).is_err()
+        && let Err(error) = sockopt::set_socket_send_buffer_size(end, STREAM_BUFFER)
+    {
+        tracing::debug!(%error, "an anchor keeps its small buffer");
+    }
+}
+
 fn make() -> io::Result<Pair> {
     let (end, program_end) = rustix::net::socketpair(
         AddressFamily::UNIX,

@@ -49,7 +49,7 @@ pub(crate) fn answer(
                 if let Some(anchor) = worker.anchors.get_mut(socket) {
                     anchor.claim();
                 }
-                let caller = Caller { owner: &owner, principal };
+                let caller = Caller { session: token, owner: &owner, principal };
                 Outcome::Answer(about_socket(worker, &caller, socket, request, descriptor))
             } else if let Some(epitaph) = worker.epitaphs.get_mut(cookie) {
                 Outcome::Answer(about_ended(epitaph, &request))
@@ -63,6 +63,7 @@ pub(crate) fn answer(
 
 /// Who asks.
 struct Caller<'a> {
+    session: Token,
     owner: &'a Owner,
     principal: Principal,
 }
@@ -107,7 +108,7 @@ fn about_socket(
             engine(worker, caller, EngineRequest::Bind { socket, local })?;
             remember_local(worker, caller, socket)
         }
-        Request::Connect { remote } => connect(worker, caller, socket, remote, &descriptor),
+        Request::Connect { remote } => connect(worker, caller, socket, remote, descriptor),
         Request::Listen { backlog } => {
             engine(worker, caller, EngineRequest::Listen { socket, backlog })?;
             let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
@@ -165,11 +166,12 @@ fn connect(
     caller: &Caller<'_>,
     socket: SocketId,
     remote: SocketAddr,
-    program_end: &OwnedFd,
+    program_end: OwnedFd,
 ) -> Answer {
     engine(worker, caller, EngineRequest::Connect { socket, remote })?;
     let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
     anchor.connecting(program_end.as_fd(), worker.pairs.filler());
+    worker.handshakes.begin(socket, caller.session, program_end);
     remember_local(worker, caller, socket)
 }
 

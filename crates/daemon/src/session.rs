@@ -148,6 +148,7 @@ pub(crate) fn serve(worker: &mut Worker, token: Token, work: &mut usize) -> bool
 /// Ends a session; the sockets its process made live as long as their descriptors.
 pub(crate) fn end(worker: &mut Worker, token: Token, why: &TransportError) {
     let Some(session) = worker.sessions.remove(token) else { return };
+    worker.handshakes.session_ended(token);
     worker.pings.forget(&mut worker.shard, worker.clock.now(), token);
     let Owner { pid, executable, .. } = &*session.owner;
     tracing::debug!(pid, executable, %why, "session ended");

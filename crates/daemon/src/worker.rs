@@ -12,6 +12,7 @@ use crate::{
     clock::Clock,
     closer::Closer,
     epitaph::{Epitaph, Epitaphs},
+    handshakes::Handshakes,
     metrics::Metrics,
     options,
     pair::{self, Pair, Pairs},
@@ -52,6 +53,7 @@ pub(crate) struct Worker {
     pub attachments: Vec<Attachment>,
     pub anchors: Anchors,
     pub epitaphs: Epitaphs,
+    pub handshakes: Handshakes,
     pub sessions: Sessions,
     pub pings: Pings,
     pub pairs: Pairs,
@@ -87,6 +89,7 @@ impl Worker {
             attachments,
             anchors: Anchors::default(),
             epitaphs: Epitaphs::new(),
+            handshakes: Handshakes::default(),
             sessions: Sessions::default(),
             pings: Pings::default(),
             pairs: Pairs::new()?,
@@ -241,9 +244,11 @@ impl Worker {
             };
             if readiness.contains(Readiness::CONNECTED) {
                 anchor.connected(&mut self.scratch);
+                self.handshakes.established(socket);
             }
             if readiness.contains(Readiness::FAILED) {
                 anchor.fail();
+                self.handshakes.failed(socket);
             }
             self.queue(socket);
         }
