@@ -82,9 +82,11 @@ impl Attachment {
             let result = self.device.receive(RECEIVE_BATCH, |frame, offload| {
                 shard.receive(now, interface, frame, offload);
             });
-            self.readable = matches!(result, Ok(received) if received.frames > 0);
+            let received = result.as_ref().copied().unwrap_or_default();
+            self.readable = received.more;
             self.report(result.map(drop), "receive");
-            if !self.readable {
+            // After a lone frame nothing is on its way; after several more may be already.
+            if received.frames < 2 {
                 break;
             }
         }
