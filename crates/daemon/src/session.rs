@@ -30,6 +30,8 @@ pub(crate) struct Session {
     pub owner: Rc<Owner>,
     endpoint: Endpoint,
     state: State,
+    /// A request that waits for the next turn, and the turn that read it.
+    held: Option<(u64, Request, Option<OwnedFd>)>,
     /// Is it in the list of those with packets to read?
     pub queued: bool,
 }
@@ -47,6 +49,19 @@ impl Session {
     /// Whom the engine sees: its sockets are told apart by user, as the kernel's are.
     pub(crate) fn principal(&self) -> Principal {
         Principal(self.owner.uid)
+    }
+
+    /// The request held from an earlier turn, or the next to be read.
+    fn next_request(
+        &mut self,
+        turn: u64,
+        stray: impl FnMut(OwnedFd),
+    ) -> Result<Option<(u64, Request, Option<OwnedFd>)>, TransportError> {
+        if let Some(held) = self.held.take() {
+            return Ok(Some(held));
+        }
+        let packet = self.endpoint.recv_untrusted::<Request>(stray)?;
+        Ok(packet.map(|(request, descriptor)| (turn, request, descriptor)))
     }
 
     fn register(&self, registry: &Registry) -> io::Result<()> {
@@ -70,7 +85,8 @@ impl Sessions {
         self.serial = self.serial.wrapping_add(1);
         let token = token::session(self.serial, entry.key());
         let owner = Rc::new(owner(credentials));
-        let session = Session { token, owner, endpoint, state: State::New, queued: false };
+        let session =
+            Session { token, owner, endpoint, state: State::New, held: None, queued: false };
         session.register(registry)?;
         entry.insert(session);
         Ok(token)
@@ -118,9 +134,15 @@ pub(crate) fn serve(worker: &mut Worker, token: Token, work: &mut usize) -> bool
         let step = match session.state {
             State::New => greet(session, stray),
             State::Busy => return false,
-            State::Ready => match session.endpoint.recv_untrusted::<Request>(stray) {
+            State::Ready => match session.next_request(worker.metrics.turns, stray) {
+                Ok(Some((turn, request, descriptor)))
+                    if needs_order(&request) && turn == worker.metrics.turns =>
+                {
+                    session.held = Some((turn, request, descriptor));
+                    return true;
+                }
                 Ok(None) => return false,
-                Ok(Some((request, descriptor))) => {
+                Ok(Some((_, request, descriptor))) => {
                     if is_report(&request) {
                         *work += REPORT_WORK;
                     }
@@ -147,7 +169,10 @@ pub(crate) fn serve(worker: &mut Worker, token: Token, work: &mut usize) -> bool
 
 /// Ends a session; the sockets its process made live as long as their descriptors.
 pub(crate) fn end(worker: &mut Worker, token: Token, why: &TransportError) {
-    let Some(session) = worker.sessions.remove(token) else { return };
+    let Some(mut session) = worker.sessions.remove(token) else { return };
+    if let Some((_, _, Some(descriptor))) = session.held.take() {
+        worker.closer.close(descriptor);
+    }
     worker.handshakes.session_ended(token);
     worker.pings.forget(&mut worker.shard, worker.clock.now(), token);
     let Owner { pid, executable, .. } = &*session.owner;
@@ -201,6 +226,13 @@ fn answer(
         request if is_report(&request) => about_daemon(worker, token, request, descriptor),
         request => requests::answer(worker, token, request, descriptor),
     }
+}
+
+/// May what the program closed before it asked change the answer? Such a request waits until the
+/// events that came before it were looked at: a port is free, and a listener gone, when close(2)
+/// has returned.
+fn needs_order(request: &Request) -> bool {
+    matches!(request, Request::Bind { .. } | Request::Connect { .. } | Request::Listen { .. })
 }
 
 fn is_report(request: &Request) -> bool {

@@ -123,11 +123,14 @@ impl Worker {
         let Some(anchor) = self.anchors.by_token(token) else { return };
         anchor.note(event);
         let socket = anchor.socket;
-        if anchor.has_hung_up() && matches!(anchor.state, State::Listening(_)) {
+        match anchor.state {
             // Before the connections that the kernel closes with it.
-            accept::serve(self, socket);
-        } else {
-            self.queue(socket);
+            State::Listening(_) if anchor.has_hung_up() => {
+                accept::serve(self, socket);
+            }
+            // Before requests that may want its port.
+            State::Fresh if anchor.has_hung_up() => self.close(socket),
+            _ => self.queue(socket),
         }
     }
 
