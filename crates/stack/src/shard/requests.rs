@@ -250,6 +250,7 @@ impl Shard {
             SocketOption::Cork(on) => settings.cork = on,
             SocketOption::SendBuffer(bytes) => {
                 settings.send_limit = bytes.clamp(*BUFFER_LIMITS.start(), *BUFFER_LIMITS.end());
+                settings.send_tuned = false;
             }
             SocketOption::ReceiveBuffer(bytes) => {
                 settings.receive_limit = bytes.clamp(*BUFFER_LIMITS.start(), *BUFFER_LIMITS.end());

@@ -13,7 +13,7 @@ use super::{
     receive::Receiver,
     recovery::Recovery,
     rtt::Rtt,
-    send::{Gate, MAX_BUFFER, Sender},
+    send::{Gate, Sender},
     seq::Seq,
     time_wait::{TIME_WAIT, TimeWait, TimeWaitTimestamps},
     timers::{Timers, Waiting},
@@ -450,7 +450,7 @@ impl Connection {
     pub fn set(&mut self, now: Instant, settings: &Settings) {
         let keep_alive = (self.settings.keep_alive, self.settings.keep_alive_idle);
         self.settings = settings.clone();
-        self.snd.ring.set_limit(settings.send_limit.min(MAX_BUFFER));
+        self.snd.set_limits(settings);
         self.rcv.set_limit(settings.receive_limit, self.negotiated.receive_scale);
         self.congestion.set_algorithm(settings.congestion);
         if let Some(max_segment) = settings.max_segment {

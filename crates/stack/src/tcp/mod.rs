@@ -32,6 +32,7 @@ mod recovery;
 mod rtt;
 mod scoreboard;
 mod send;
+mod send_tuning;
 mod seq;
 pub mod time_wait;
 mod timeout;
@@ -63,6 +64,8 @@ pub struct Settings {
     pub linger: Option<Duration>,
     /// Bytes that may wait to be sent or acknowledged.
     pub send_limit: usize,
+    /// Begin with less than `send_limit`, and allow more as the path proves to need it.
+    pub send_tuned: bool,
     /// Bytes that may wait for the program: the receive window.
     pub receive_limit: usize,
 }
@@ -81,6 +84,7 @@ impl Default for Settings {
             congestion: Algorithm::Cubic,
             linger: None,
             send_limit: 4 << 20,
+            send_tuned: true,
             receive_limit: 4 << 20,
         }
     }

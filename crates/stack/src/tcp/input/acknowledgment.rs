@@ -82,6 +82,7 @@ impl Connection {
             let bytes = self.snd.acknowledged(ack);
             self.totals.bytes_acknowledged += bytes as u64;
             self.snd.ring.consume(buffers, bytes);
+            self.snd.tune(now, bytes, self.rtt.minimum(), self.settings.send_limit);
             self.edges.freed(&self.snd.ring);
             self.recovery.board.acknowledge(ack, &mut delivered);
             self.unanswered.count = 0;
