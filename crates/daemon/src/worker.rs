@@ -43,6 +43,9 @@ const TURN_ACCEPTS: usize = 64;
 /// closed something.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// Ring buffers that were free for so long go back to the system.
+const TRIM_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Filler is taken out in pieces of this size.
 const SCRATCH: usize = 64 << 10;
 
@@ -70,6 +73,8 @@ pub(crate) struct Worker {
     /// What could not be done for want of descriptors or memory, and when to try again.
     starved: Vec<SocketId>,
     retry_at: Option<Instant>,
+    /// While free ring buffers are kept: when to look which were not needed.
+    trim_at: Option<Instant>,
     scratch: Vec<u8>,
 }
 
@@ -103,6 +108,7 @@ impl Worker {
             ready_sessions: VecDeque::new(),
             starved: Vec::new(),
             retry_at: None,
+            trim_at: None,
             scratch: vec![0; SCRATCH],
         })
     }
@@ -156,7 +162,8 @@ impl Worker {
 
     /// When [`Worker::turn`] has something to do at the latest, if no event comes first.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        let timeouts = [self.shard.next_timeout(), self.pings.next_timeout(), self.retry_at];
+        let timeouts =
+            [self.shard.next_timeout(), self.pings.next_timeout(), self.retry_at, self.trim_at];
         let devices = self.attachments.iter().map(Attachment::next_timeout);
         timeouts.into_iter().chain(devices).flatten().min()
     }
@@ -233,8 +240,19 @@ impl Worker {
         if self.shard.next_timeout().is_some_and(|at| at <= now) {
             self.shard.handle_timeout(now);
         }
+        self.trim(now);
         while let Some(answered) = self.pings.expire(&mut self.shard, now) {
             session::answer_later(self, answered.session, answered.answer);
+        }
+    }
+
+    fn trim(&mut self, now: Instant) {
+        if self.trim_at.is_some_and(|at| at <= now) {
+            self.shard.trim_buffers();
+            self.trim_at = None;
+        }
+        if self.trim_at.is_none() && self.shard.warm_bytes() > 0 {
+            self.trim_at = Some(now + TRIM_INTERVAL);
         }
     }
 

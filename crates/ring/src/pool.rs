@@ -1,5 +1,6 @@
 //! Buffers of powers of two, kept by size. The buffer returned last is handed out first: its
-//! pages are the ones most likely still in the cache.
+//! pages are the ones most likely still in the cache. Buffers that nobody needed between two calls
+//! of [`Pool::trim`] go back to the allocator.
 
 /// The smallest buffer: one page.
 pub const MIN_BUFFER: usize = 4096;
@@ -8,10 +9,17 @@ pub const MIN_BUFFER: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Pool {
     /// The buffers of `MIN_BUFFER << index` bytes.
-    free: Vec<Vec<Box<[u8]>>>,
+    free: Vec<Class>,
     free_bytes: usize,
     limit: usize,
     in_use: usize,
+}
+
+#[derive(Debug, Default)]
+struct Class {
+    buffers: Vec<Box<[u8]>>,
+    /// The fewest that were free since the last trim: so many were not needed.
+    fewest: usize,
 }
 
 impl Pool {
@@ -34,7 +42,7 @@ impl Pool {
     /// earlier ring left in it.
     pub(crate) fn take(&mut self, size: usize) -> Box<[u8]> {
         let size = buffer_size(size);
-        let kept = self.free.get_mut(class(size)).and_then(Vec::pop);
+        let kept = self.free.get_mut(class(size)).and_then(Class::pop);
         self.free_bytes -= kept.as_ref().map_or(0, |buffer| buffer.len());
         self.in_use += size;
         kept.unwrap_or_else(|| vec![0; size].into_boxed_slice())
@@ -49,10 +57,28 @@ impl Pool {
         }
         let class = class(size);
         if self.free.len() <= class {
-            self.free.resize_with(class + 1, Vec::new);
+            self.free.resize_with(class + 1, Class::default);
         }
-        self.free[class].push(buffer);
+        self.free[class].buffers.push(buffer);
         self.free_bytes += size;
+    }
+
+    /// Gives back to the allocator what was free all the time since the last trim.
+    pub fn trim(&mut self) {
+        for (index, class) in self.free.iter_mut().enumerate() {
+            // The oldest are at the bottom, and the coldest.
+            class.buffers.drain(..class.fewest);
+            self.free_bytes -= class.fewest * (MIN_BUFFER << index);
+            class.fewest = class.buffers.len();
+        }
+    }
+}
+
+impl Class {
+    fn pop(&mut self) -> Option<Box<[u8]>> {
+        let buffer = self.buffers.pop();
+        self.fewest = self.fewest.min(self.buffers.len());
+        buffer
     }
 }
 
@@ -86,6 +112,23 @@ mod tests {
         pool.give_back(first);
         pool.give_back(second);
         assert_eq!([pool.take(100)[0], pool.take(100)[0], pool.take(100)[0]], [2, 1, 0]);
+    }
+
+    #[test]
+    fn what_was_not_needed_for_a_while_goes_back() {
+        let mut pool = Pool::new(1 << 20);
+        for size in [4096, 4096, 4096, 8192] {
+            let buffers = [pool.take(size), pool.take(size)];
+            buffers.into_iter().for_each(|buffer| pool.give_back(buffer));
+        }
+        pool.trim();
+        assert_eq!(pool.free_bytes(), 2 * 4096 + 2 * 8192, "used since the beginning");
+        let one = pool.take(4096);
+        pool.give_back(one);
+        pool.trim();
+        assert_eq!(pool.free_bytes(), 4096, "one of four was used");
+        pool.trim();
+        assert_eq!((pool.free_bytes(), pool.in_use()), (0, 0));
     }
 
     #[test]

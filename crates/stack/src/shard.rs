@@ -156,6 +156,17 @@ impl Shard {
         }
     }
 
+    /// Bytes of free ring buffers that are kept warm. While there are any, a call of
+    /// [`Shard::trim_buffers`] now and then gives back those that nobody needed in between.
+    pub fn warm_bytes(&self) -> usize {
+        self.buffers.free_bytes()
+    }
+
+    /// Gives back the ring buffers that were free since the last call.
+    pub fn trim_buffers(&mut self) {
+        self.buffers.trim();
+    }
+
     /// Carries packets between sockets of this shard, a bounded number; true: more are waiting.
     #[must_use]
     pub fn loop_back(&mut self, now: Instant) -> bool {
