@@ -29,6 +29,8 @@ pub(crate) fn error(error: EngineError) -> Error {
         EngineError::BrokenPipe => Error::BrokenPipe,
         EngineError::MessageTooLong => Error::MessageTooLong,
         EngineError::LimitReached => Error::NoBufferSpace,
+        EngineError::InUse => Error::InUse,
+        EngineError::LinkLoop => Error::LinkLoop,
     }
 }
 

@@ -51,6 +51,10 @@ pub enum Error {
     MessageTooLong,
     #[error("no buffer space available")]
     NoBufferSpace,
+    #[error("the interface is part of another, or others stand upon it")]
+    InUse,
+    #[error("the interface would stand upon itself")]
+    LinkLoop,
     #[error("the request could not be understood")]
     BadMessage,
 }
@@ -81,6 +85,8 @@ impl Error {
             Error::NetworkDown => Errno::NETDOWN,
             Error::MessageTooLong => Errno::MSGSIZE,
             Error::NoBufferSpace => Errno::NOBUFS,
+            Error::InUse => Errno::BUSY,
+            Error::LinkLoop => Errno::LOOP,
             Error::BadMessage => Errno::BADMSG,
         };
         errno.raw_os_error()

@@ -1,12 +1,20 @@
 //! Calls of programs (and of the operator) as values, so that they can be recorded and replayed.
 
 use crate::{
-    table::interface::{InterfaceId, InterfaceSettings},
+    table::{
+        bond::BondSettings,
+        bridge::BridgeSettings,
+        interface::{InterfaceId, InterfaceSettings},
+    },
     tcp::{self, congestion::Algorithm},
     time::Duration,
 };
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use narrows_wire::address::{MacAddr, Prefix};
+use narrows_wire::{
+    address::{MacAddr, Prefix},
+    vlan::Tag,
+};
+use std::collections::BTreeSet;
 
 /// Names a socket for as long as it exists: a slot and the slot's generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -98,12 +106,81 @@ pub enum Request {
     RemoveRoute {
         to: Prefix,
     },
+    /// An interface that stands upon others → [`Reply::Interface`].
+    AddLink {
+        name: String,
+        link: NewLink,
+    },
+    /// With its addresses, routes and neighbors. [`Error::InUse`]: others stand upon it.
+    RemoveInterface {
+        interface: InterfaceId,
+    },
+    /// Makes an interface part of a bond or bridge.
+    Enslave {
+        member: InterfaceId,
+        master: InterfaceId,
+    },
+    /// Takes it out again.
+    Release {
+        member: InterfaceId,
+    },
+    SetLink {
+        interface: InterfaceId,
+        change: LinkChange,
+    },
+    /// Settings of a bond, a bridge or a port.
+    ConfigureLink {
+        interface: InterfaceId,
+        settings: LinkSettings,
+    },
     /// A static neighbor entry that no ARP changes.
     PinNeighbor {
         interface: InterfaceId,
         address: IpAddr,
         mac: MacAddr,
     },
+}
+
+/// An interface that stands upon others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewLink {
+    Vlan { lower: InterfaceId, tag: Tag },
+    Bond(BondSettings),
+    Bridge(BridgeSettings),
+}
+
+/// One thing to set on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkChange {
+    /// Bytes of the longest IPv4 packet: 68 or more, and no more than what is below carries.
+    Mtu(u16),
+    Mac(MacAddr),
+    /// By the operator.
+    Up(bool),
+    /// By its device: is something at the other end of the wire?
+    Carrier(bool),
+    Promiscuous(bool),
+    Group(u32),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkSettings {
+    Bond(BondSettings),
+    Bridge(BridgeSettings),
+    /// Of one port of a bridge.
+    Port {
+        port: InterfaceId,
+        change: PortChange,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortChange {
+    /// Who may speak by it; `None`: everybody.
+    Bind(Option<BTreeSet<MacAddr>>),
+    /// A station that is behind it and stays there.
+    Pin(MacAddr),
+    Forget(MacAddr),
 }
 
 /// Options that programs set with setsockopt(2), by what they mean.
@@ -212,4 +289,8 @@ pub enum Error {
     MessageTooLong,
     #[error("a limit of the engine is reached")]
     LimitReached,
+    #[error("the interface is part of another, or others stand upon it")]
+    InUse,
+    #[error("the interface would stand upon itself")]
+    LinkLoop,
 }

@@ -30,6 +30,7 @@ use crate::{
         demux::Demux,
         egress::Egress,
         interface::{InterfaceId, InterfaceTable},
+        link::LinkTable,
         neighbor::NeighborTable,
         port::PortTable,
         rate_limit::IcmpLimits,
@@ -63,6 +64,7 @@ pub struct Shard {
     pub(crate) secrets: Secrets,
     pub(crate) counters: Counters,
     pub(crate) interfaces: InterfaceTable,
+    pub(crate) links: LinkTable,
     pub(crate) routes: RouteTable,
     pub(crate) neighbors: NeighborTable,
     pub(crate) reassembly: ReassemblyTable,
@@ -99,6 +101,7 @@ impl Shard {
             secrets,
             counters: Counters::default(),
             interfaces: InterfaceTable::new(),
+            links: LinkTable::new(),
             routes: RouteTable::default(),
             neighbors: NeighborTable::default(),
             reassembly: ReassemblyTable::default(),
@@ -127,7 +130,7 @@ impl Shard {
     ) {
         self.counters.frames_received += 1;
         self.counters.bytes_received += frame.len() as u64;
-        if let Err(reason) = layer::ethernet::input(self, now, interface, frame, offload) {
+        if let Err(reason) = layer::link::input(self, now, interface, frame, offload) {
             self.drop(reason);
         }
     }
@@ -151,6 +154,7 @@ impl Shard {
                 TimerKey::HalfOpen(index) => layer::tcp::half_open_timeout(self, now, index),
                 TimerKey::TimeWait(index) => layer::tcp::time_wait_timeout(self, now, index),
                 TimerKey::Neighbors => layer::arp::handle_timeout(self, now),
+                TimerKey::Links => layer::link::handle_timeout(self, now),
                 TimerKey::Reassembly => layer::ipv4_input::handle_timeout(self, now),
             }
         }

@@ -12,6 +12,12 @@ impl EtherType {
     pub const IPV4: Self = Self(0x0800);
     pub const ARP: Self = Self(0x0806);
     pub const IPV6: Self = Self(0x86dd);
+    /// A customer VLAN's tag follows (802.1Q).
+    pub const VLAN: Self = Self(0x8100);
+    /// A provider VLAN's tag follows (802.1ad).
+    pub const SERVICE_VLAN: Self = Self(0x88a8);
+    /// Slow protocols, link aggregation among them (802.3 Annex 57A).
+    pub const SLOW: Self = Self(0x8809);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

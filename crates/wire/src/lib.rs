@@ -13,11 +13,13 @@ pub mod checksum;
 pub mod ethernet;
 pub mod icmpv4;
 pub mod ipv4;
+pub mod lacp;
 pub mod offload;
 pub mod quote;
 pub mod tcp;
 pub mod tcp_options;
 pub mod udp;
+pub mod vlan;
 
 /// Why bytes are not a valid header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,6 +5,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, network_
 
 pub const HEADER_LEN: usize = 8;
 
+/// Where the checksum field is, in bytes from the start of the header.
+pub const CHECKSUM_OFFSET: usize = 6;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     pub source_port: u16,

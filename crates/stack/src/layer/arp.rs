@@ -7,7 +7,7 @@
 use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
-    layer::{icmpv4, ipv4_input::may_be_source, tcp},
+    layer::{icmpv4, ipv4_input::may_be_source, link, tcp},
     request::Error,
     table::{
         egress::Frame,
@@ -281,7 +281,7 @@ fn send(
     let mut body = [0; arp::LEN];
     packet.emit(&mut body);
     let bytes = [&link[..], &body[..]].concat();
-    shard.egress.push(interface, Frame { bytes, offload: TxOffload::default() })
+    link::output(shard, interface, Frame { bytes, offload: TxOffload::default() })
 }
 
 /// Puts the destination's address on a datagram's frames and queues them. A fragment that finds no
@@ -296,7 +296,7 @@ fn transmit(
         if let Some(field) = bytes.first_chunk_mut() {
             *field = destination.0;
         }
-        shard.egress.push(interface, Frame { bytes, offload: TxOffload::default() })
+        link::output(shard, interface, Frame { bytes, offload: TxOffload::default() })
     })
 }
 

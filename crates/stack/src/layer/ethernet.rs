@@ -6,21 +6,18 @@ use crate::{
     layer::{
         arp,
         ipv4_input::{self, LinkDestination},
+        link::Ascent,
     },
 };
-use narrows_wire::{
-    ethernet::{EtherType, Header},
-    offload::RxOffload,
-};
+use narrows_wire::ethernet::EtherType;
 
 pub(crate) fn input(
     shard: &mut Shard,
     now: Instant,
     interface: InterfaceId,
-    frame: &[u8],
-    offload: RxOffload,
+    frame: &Ascent<'_>,
 ) -> Result<(), DropReason> {
-    let (header, payload) = Header::parse(frame).map_err(|_| DropReason::EthernetTruncated)?;
+    let Ascent { header, payload, offload } = *frame;
     let station = shard.interfaces.get(interface).ok_or(DropReason::NotForThisStation)?;
     let destination = if header.destination == station.settings.mac {
         LinkDestination::Station

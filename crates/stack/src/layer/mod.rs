@@ -13,6 +13,7 @@ pub(crate) mod fixture;
 pub(crate) mod icmpv4;
 pub(crate) mod ipv4_input;
 pub(crate) mod ipv4_output;
+pub(crate) mod link;
 pub(crate) mod loopback;
 #[cfg(test)]
 mod random_frames;

@@ -7,6 +7,7 @@ use crate::{
     table::{
         demux::Flow,
         interface::{Interface, InterfaceId},
+        link::LinkTable,
         neighbor::Neighbor,
         route::Route,
         socket::{Socket, SocketBody},
@@ -22,6 +23,11 @@ impl Shard {
 
     pub fn interfaces(&self) -> impl Iterator<Item = (InterfaceId, &Interface)> {
         self.interfaces.iter()
+    }
+
+    /// What stands upon what.
+    pub fn links(&self) -> &LinkTable {
+        &self.links
     }
 
     pub fn routes(&self) -> impl Iterator<Item = &Route> {

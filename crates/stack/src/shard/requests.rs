@@ -8,6 +8,7 @@ use crate::{
     table::{
         datagram::DatagramQueue,
         interface::InterfaceId,
+        link::LinkKind,
         port::{Binding, Role},
         route::Route,
         socket::{DatagramSocket, Listener, Socket, SocketBody},
@@ -53,7 +54,19 @@ impl Shard {
             Request::Close { socket } => layer::tcp::close(self, now, socket),
             Request::Abort { socket } => layer::tcp::abort(self, now, socket),
             Request::AddInterface { settings } => {
-                self.interfaces.add(settings).map(Reply::Interface)
+                let id = self.interfaces.add(settings)?;
+                self.links.add(id, LinkKind::Device)?;
+                Ok(Reply::Interface(id))
+            }
+            Request::AddLink { name, link } => layer::link::add(self, name, link),
+            Request::RemoveInterface { interface } => layer::link::remove(self, interface),
+            Request::Enslave { member, master } => layer::link::enslave(self, now, member, master),
+            Request::Release { member } => layer::link::release(self, now, member),
+            Request::SetLink { interface, change } => {
+                layer::link::set(self, now, interface, change)
+            }
+            Request::ConfigureLink { interface, settings } => {
+                layer::link::configure(self, now, interface, settings)
             }
             Request::AddAddress { interface, prefix } => self.add_address(interface, prefix),
             Request::RemoveAddress { interface, prefix } => self.remove_address(interface, prefix),
@@ -271,7 +284,11 @@ impl Shard {
     }
 
     /// The last address of a subnet takes the route to it along.
-    fn remove_address(&mut self, interface: InterfaceId, prefix: Prefix) -> Result<Reply, Error> {
+    pub(crate) fn remove_address(
+        &mut self,
+        interface: InterfaceId,
+        prefix: Prefix,
+    ) -> Result<Reply, Error> {
         self.interfaces.remove_address(interface, prefix)?;
         let network = prefix.network();
         let same_subnet = |held: &Prefix| held.network() == network;

@@ -82,9 +82,24 @@ impl Egress {
             .is_none_or(|queue| queue.frames.is_empty() && queue.connections.is_empty())
     }
 
+    /// All that waits for an interface, which then has nothing waiting.
+    pub fn take(&mut self, interface: InterfaceId) -> (VecDeque<Frame>, VecDeque<SocketId>) {
+        let Queue { frames, connections } = core::mem::take(self.queue(interface));
+        (frames, connections)
+    }
+
     /// Takes a connection out of line until its next hop is resolved.
     pub fn park(&mut self, interface: InterfaceId, next_hop: Ipv4Addr, connection: SocketId) {
         self.parked.entry((interface, next_hop)).or_default().push(connection);
+    }
+
+    /// Connections that wait for any next hop of an interface.
+    pub fn unpark_all(&mut self, interface: InterfaceId) -> Vec<SocketId> {
+        let waiting = self.parked.extract_if(|(at, _), _| *at == interface);
+        let mut connections: Vec<_> = waiting.flat_map(|(_, waiting)| waiting).collect();
+        // The map's order is a secret, and what the engine does must not depend on one.
+        connections.sort_unstable();
+        connections
     }
 
     pub fn unpark(&mut self, interface: InterfaceId, next_hop: Ipv4Addr) -> Vec<SocketId> {

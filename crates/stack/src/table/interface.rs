@@ -1,6 +1,7 @@
 //! The interfaces of the shard and their addresses. Invariant: an address belongs to one interface.
 //!
-//! Interfaces are only ever added, so an [`InterfaceId`] stays an index for the life of the shard.
+//! The number of an interface that was removed is not given again, so an [`InterfaceId`] names one
+//! interface for the life of the shard.
 //! Addresses are kept twice: in order at their interface, because the first one is the source of
 //! choice, and in a map from address to owner, because every packet asks for that.
 
@@ -64,7 +65,8 @@ impl Interface {
 
 #[derive(Clone, Debug)]
 pub struct InterfaceTable {
-    interfaces: Vec<Interface>,
+    /// By number; `None`: removed.
+    interfaces: Vec<Option<Interface>>,
     owners: BTreeMap<IpAddr, InterfaceId>,
 }
 
@@ -101,13 +103,13 @@ impl InterfaceTable {
             addresses: Prefix::new(Ipv4Addr::LOCALHOST.into(), 8).into_iter().collect(),
         };
         let owners = [(Ipv4Addr::LOCALHOST.into(), InterfaceId::LOOPBACK)].into();
-        Self { interfaces: vec![loopback], owners }
+        Self { interfaces: vec![Some(loopback)], owners }
     }
 
     /// [`Error::InvalidArgument`]: the name is empty or taken, the MAC address is not one a station
     /// can own, or the MTU is under [`MIN_MTU`]. [`Error::LimitReached`]: [`MAX_INTERFACES`].
     pub fn add(&mut self, settings: InterfaceSettings) -> Result<InterfaceId, Error> {
-        let name_taken = self.interfaces.iter().any(|i| i.settings.name == settings.name);
+        let name_taken = self.iter().any(|(_, other)| other.settings.name == settings.name);
         if settings.name.is_empty()
             || name_taken
             || !settings.mac.is_unicast()
@@ -115,26 +117,40 @@ impl InterfaceTable {
         {
             return Err(Error::InvalidArgument);
         }
-        if self.interfaces.len() >= MAX_INTERFACES {
+        if self.iter().count() >= MAX_INTERFACES {
             return Err(Error::LimitReached);
         }
         let index = u16::try_from(self.interfaces.len()).map_err(|_| Error::LimitReached)?;
-        self.interfaces.push(Interface { settings, addresses: Vec::new() });
+        self.interfaces.push(Some(Interface { settings, addresses: Vec::new() }));
         Ok(InterfaceId(index))
     }
 
     pub fn get(&self, id: InterfaceId) -> Option<&Interface> {
-        self.interfaces.get(usize::from(id.0))
+        self.interfaces.get(usize::from(id.0))?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, id: InterfaceId) -> Option<&mut Interface> {
+        self.interfaces.get_mut(usize::from(id.0))?.as_mut()
+    }
+
+    /// Takes an interface out whose addresses are gone already.
+    pub(crate) fn remove(&mut self, id: InterfaceId) {
+        if let Some(place) = self.interfaces.get_mut(usize::from(id.0)) {
+            *place = None;
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (InterfaceId, &Interface)> {
-        self.interfaces.iter().zip(0u16..).map(|(interface, index)| (InterfaceId(index), interface))
+        (0u16..)
+            .zip(&self.interfaces)
+            .filter_map(|(index, interface)| Some((InterfaceId(index), interface.as_ref()?)))
     }
 
     /// [`Error::InvalidArgument`]: no host can have that address in that prefix.
     /// [`Error::AddressInUse`]: an interface has it already.
     pub fn add_address(&mut self, id: InterfaceId, prefix: Prefix) -> Result<(), Error> {
-        let interface = self.interfaces.get_mut(usize::from(id.0)).ok_or(Error::NoSuchInterface)?;
+        let taken = self.owners.contains_key(&prefix.address());
+        let interface = self.get_mut(id).ok_or(Error::NoSuchInterface)?;
         let IpAddr::V4(address) = prefix.address() else {
             return Err(Error::FamilyNotSupported);
         };
@@ -142,7 +158,7 @@ impl InterfaceTable {
         if !is_host(address, prefix) || address.is_loopback() != (id == InterfaceId::LOOPBACK) {
             return Err(Error::InvalidArgument);
         }
-        if self.owners.contains_key(&prefix.address()) {
+        if taken {
             return Err(Error::AddressInUse);
         }
         if interface.addresses.len() >= MAX_ADDRESSES {
@@ -155,7 +171,7 @@ impl InterfaceTable {
 
     /// [`Error::AddressNotAvailable`]: the interface does not have it.
     pub fn remove_address(&mut self, id: InterfaceId, prefix: Prefix) -> Result<(), Error> {
-        let interface = self.interfaces.get_mut(usize::from(id.0)).ok_or(Error::NoSuchInterface)?;
+        let interface = self.get_mut(id).ok_or(Error::NoSuchInterface)?;
         let index = interface.addresses.iter().position(|held| *held == prefix);
         interface.addresses.remove(index.ok_or(Error::AddressNotAvailable)?);
         self.owners.remove(&prefix.address());

@@ -1,9 +1,12 @@
 //! State with one invariant each. A table calls nobody; layers consult and change it.
 
+pub mod bond;
+pub mod bridge;
 pub mod datagram;
 pub mod demux;
 pub mod egress;
 pub mod interface;
+pub mod link;
 pub mod neighbor;
 pub mod port;
 pub mod rate_limit;

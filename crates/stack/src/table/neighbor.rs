@@ -151,6 +151,19 @@ impl NeighborTable {
         self.entries.is_empty()
     }
 
+    /// The link address of a neighbor, as far as it is known.
+    pub(crate) fn address_of(&self, key: NeighborKey) -> Option<MacAddr> {
+        self.entries.get(&key)?.state.mac()
+    }
+
+    /// Forgets the neighbors on an interface that goes.
+    pub(crate) fn remove_interface(&mut self, interface: InterfaceId) {
+        let keys: Vec<_> = self.entries.keys().copied().collect();
+        for key in keys.into_iter().filter(|(at, _)| *at == interface) {
+            self.take(key);
+        }
+    }
+
     /// When `expire` next has something to do.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.deadlines.first().map(|(deadline, _)| *deadline)

@@ -45,6 +45,14 @@ impl RouteTable {
         removed
     }
 
+    /// All routes by an interface that goes.
+    pub fn remove_interface(&mut self, interface: InterfaceId) {
+        for routes in self.by_length.values_mut() {
+            routes.retain(|_, route| route.interface != interface);
+        }
+        self.by_length.retain(|_, routes| !routes.is_empty());
+    }
+
     /// The route of the longest prefix that contains `destination`.
     pub fn lookup(&self, destination: IpAddr) -> Option<&Route> {
         self.matches(destination).next()

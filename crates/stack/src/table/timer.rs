@@ -21,6 +21,8 @@ pub enum TimerKey {
     TimeWait(u32),
     Neighbors,
     Reassembly,
+    /// Bonds and bridges.
+    Links,
 }
 
 const TICK_SHIFT: u32 = 20;
@@ -79,6 +81,7 @@ fn class(key: TimerKey) -> (usize, usize) {
         TimerKey::TimeWait(n) => (2, n as usize),
         TimerKey::Neighbors => (3, 0),
         TimerKey::Reassembly => (3, 1),
+        TimerKey::Links => (3, 2),
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) use output::{next_packet, transmit};
 use crate::{
     Instant, InterfaceId, Shard,
     event::Readiness,
-    layer::ipv4_output,
+    layer::{ipv4_output, link},
     request::SocketId,
     table::{
         demux::{Flow, FlowOwner},
@@ -72,22 +72,30 @@ fn schedule(shard: &mut Shard, id: SocketId) {
     if core::mem::replace(&mut socket.scheduled, true) {
         return;
     }
-    let path = match (socket.local.ip(), socket.remote.map(|remote| remote.ip())) {
-        (IpAddr::V4(source), Some(IpAddr::V4(destination))) => {
-            ipv4_output::path(shard, Some(source), destination).ok()
+    let flow = socket.flow();
+    let path = match flow.map(|flow| (flow, flow.local.ip(), flow.remote.ip())) {
+        Some((flow, IpAddr::V4(source), IpAddr::V4(destination))) => {
+            let path = ipv4_output::path(shard, Some(source), destination);
+            path.ok().map(|path| (path, flow))
         }
         _ => None,
     };
-    let interface = path.map_or(InterfaceId::LOOPBACK, |path| path.interface);
-    shard.egress.schedule(interface, id);
+    let device = path.map_or(InterfaceId::LOOPBACK, |(path, flow)| link::line(shard, &path, &flow));
+    shard.egress.schedule(device, id);
+}
+
+/// A connection that was taken out of line finds its line anew.
+pub(crate) fn reschedule(shard: &mut Shard, id: SocketId) {
+    if let Some(socket) = shard.sockets.get_mut(id) {
+        socket.scheduled = false;
+        schedule(shard, id);
+    }
 }
 
 /// The next hop's address became known, or is known not to answer: who waits for it goes on.
 pub(crate) fn neighbor_settled(shard: &mut Shard, interface: InterfaceId, next_hop: Ipv4Addr) {
     for id in shard.egress.unpark(interface, next_hop) {
-        if shard.sockets.get(id).is_some() {
-            shard.egress.schedule(interface, id);
-        }
+        reschedule(shard, id);
     }
 }
 

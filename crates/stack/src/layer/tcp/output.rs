@@ -6,10 +6,14 @@ use super::{conclude, settle};
 use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
-    layer::{arp, ipv4_output, ipv4_output::Path},
+    layer::{
+        arp, ipv4_output,
+        ipv4_output::Path,
+        link::{self, Course, LinkHeader},
+    },
     request::{Error, SocketId},
     shard::Sink,
-    table::{demux::Flow, socket::SocketBody},
+    table::{demux::Flow, egress::Frame, socket::SocketBody},
     tcp::connection::{IcmpError, Outcome, Outgoing},
 };
 use core::net::{IpAddr, Ipv4Addr};
@@ -30,7 +34,7 @@ const BUDGET: usize = 64;
 const TTL: u8 = 64;
 
 /// Link, IPv4 and TCP header, at their longest.
-const MAX_HEADERS: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN + tcp::MAX_HEADER_LEN;
+const MAX_HEADERS: usize = LinkHeader::MAX_LEN + ipv4::HEADER_LEN + tcp::MAX_HEADER_LEN;
 
 /// The longest IPv4 packet less its longest headers: what segmentation offload may be given.
 const MAX_PAYLOAD: usize = u16::MAX as usize - ipv4::HEADER_LEN - tcp::MAX_HEADER_LEN;
@@ -85,8 +89,8 @@ struct Headers {
     offload: TxOffload,
 }
 
-/// `link`: the Ethernet header, none on the loopback. The checksum field is left partial.
-fn headers(link: Option<&ethernet::Header>, flow: &Flow, outgoing: &Outgoing) -> Option<Headers> {
+/// `link`: the Ethernet header and tags, none on the loopback. The checksum field is left partial.
+fn headers(link: Option<&LinkHeader>, flow: &Flow, outgoing: &Outgoing) -> Option<Headers> {
     let (source, destination) = addresses(flow)?;
     let mut segment = [0; tcp::MAX_HEADER_LEN];
     let tcp_header = header(flow, outgoing);
@@ -107,11 +111,8 @@ fn headers(link: Option<&ethernet::Header>, flow: &Flow, outgoing: &Outgoing) ->
         destination,
     };
     ip_header.emit(usize::from(len), &mut packet)?;
-    let mut frame = [0; ethernet::HEADER_LEN];
-    let link_len = link.map_or(0, |link| {
-        link.emit(&mut frame);
-        ethernet::HEADER_LEN
-    });
+    let mut frame = [0; LinkHeader::MAX_LEN];
+    let link_len = link.map_or(0, |link| link.emit(&mut frame));
     let mut bytes = [0; MAX_HEADERS];
     let start = link_len + ipv4::HEADER_LEN;
     let end = start + tcp_len;
@@ -155,6 +156,7 @@ fn transmit_connection(
     let Some((flow, next)) = next_step(shard, now, interface, id) else { return };
     let (path, link) = match next {
         Next::Send { path, link } => (path, link),
+        Next::Copies { path, link } => return send_copies(shard, now, id, flow, &path, &link),
         Next::Discard(reason) => return discard(shard, now, id, flow, reason),
     };
     let Some(settings) = shard.interfaces.get(path.interface).map(|found| &found.settings) else {
@@ -203,7 +205,15 @@ fn complete_checksum(headers: &mut Headers, payload: &[u8]) {
 }
 
 enum Next {
-    Send { path: Path, link: ethernet::Header },
+    Send {
+        path: Path,
+        link: LinkHeader,
+    },
+    /// By several devices at once.
+    Copies {
+        path: Path,
+        link: LinkHeader,
+    },
     Discard(DropReason),
 }
 
@@ -222,27 +232,67 @@ fn next_step(
         Ok(path) => path,
         Err(_) => return Some((flow, Next::Discard(DropReason::NoRoute))),
     };
-    if path.interface != interface {
-        super::schedule(shard, id);
-        return None;
-    }
-    let mac = shard.interfaces.get(interface)?.settings.mac;
-    if interface == InterfaceId::LOOPBACK {
-        let link = ethernet::Header { destination: mac, source: mac, ether_type: EtherType::IPV4 };
-        return Some((flow, Next::Send { path, link }));
-    }
-    match arp::resolve(shard, now, interface, path.next_hop) {
-        arp::Resolution::Known(destination) => {
-            let link = ethernet::Header { destination, source: mac, ether_type: EtherType::IPV4 };
-            Some((flow, Next::Send { path, link }))
+    let source = shard.interfaces.get(path.interface)?.settings.mac;
+    let header =
+        |destination| ethernet::Header { destination, source, ether_type: EtherType::IPV4 };
+    if path.interface == InterfaceId::LOOPBACK {
+        if interface != InterfaceId::LOOPBACK {
+            super::schedule(shard, id);
+            return None;
         }
+        return Some((flow, Next::Send { path, link: LinkHeader::new(header(source)) }));
+    }
+    let destination = match arp::resolve(shard, now, path.interface, path.next_hop) {
+        arp::Resolution::Known(destination) => destination,
         arp::Resolution::Pending => {
             shard.sockets.get_mut(id)?.scheduled = true;
-            shard.egress.park(interface, path.next_hop, id);
+            shard.egress.park(path.interface, path.next_hop, id);
+            return None;
+        }
+        arp::Resolution::Failed => {
+            return Some((flow, Next::Discard(DropReason::NeighborUnresolved)));
+        }
+    };
+    match link::course(shard, &path, &flow, destination, interface) {
+        Some(Course::Device(device, link)) if device == interface => {
+            Some((flow, Next::Send { path, link }))
+        }
+        Some(Course::Device(..)) => {
+            super::schedule(shard, id);
             None
         }
-        arp::Resolution::Failed => Some((flow, Next::Discard(DropReason::NeighborUnresolved))),
+        Some(Course::Copies) => {
+            Some((flow, Next::Copies { path, link: LinkHeader::new(header(destination)) }))
+        }
+        Some(Course::Down) | None => Some((flow, Next::Discard(DropReason::LinkDown))),
     }
+}
+
+/// Sends a connection's segments as frames that are copied on the way: until the next hop has been
+/// heard behind one port of a bridge.
+fn send_copies(
+    shard: &mut Shard,
+    now: Instant,
+    id: SocketId,
+    flow: Flow,
+    path: &Path,
+    link: &LinkHeader,
+) {
+    for _ in 0..BUDGET {
+        let Some(socket) = shard.sockets.get_mut(id) else { return };
+        let SocketBody::Connection(connection) = &mut socket.body else { return };
+        let Some(outgoing) = connection.poll_segment(now, 0) else { break };
+        let Some(mut headers) = headers(Some(link), &flow, &outgoing) else { break };
+        let payload = connection.payload(&outgoing).concat();
+        complete_checksum(&mut headers, &payload);
+        let bytes = [&headers.bytes[..headers.len], &payload].concat();
+        shard.counters.tcp_segments_sent += 1;
+        let frame = Frame { bytes, offload: TxOffload::default() };
+        if let Err(reason) = link::output(shard, path.interface, frame) {
+            shard.drop(reason);
+        }
+    }
+    settle(shard, now, id);
 }
 
 /// What has nowhere to go is sent into the void, so that the retransmission timer paces the next
@@ -276,9 +326,16 @@ pub(crate) fn next_packet(
             Some(step) => step,
             None => continue,
         };
-        if let Next::Discard(reason) = next {
-            discard(shard, now, id, flow, reason);
-            continue;
+        match next {
+            Next::Send { .. } => {}
+            Next::Copies { path, link } => {
+                send_copies(shard, now, id, flow, &path, &link);
+                continue;
+            }
+            Next::Discard(reason) => {
+                discard(shard, now, id, flow, reason);
+                continue;
+            }
         }
         let socket = shard.sockets.get_mut(id)?;
         let SocketBody::Connection(connection) = &mut socket.body else { continue };
