@@ -1,25 +1,47 @@
-//! `narrows addr`: interfaces and their addresses, printed as `ip address` and `ip -j address` do.
+//! `narrows addr`: interfaces and their addresses, printed as `ip address` and `ip -j address` do,
+//! and changed in its words.
+
+mod change;
+mod filter;
 
 use crate::{
     arguments::Query,
     report::{self, Mac},
+    words::Words,
 };
 use anyhow::Result;
+use filter::Filter;
 use narrows_client::Stack;
-use narrows_ipc::message::LinkRow;
+use narrows_ipc::message::{AddressRow, LinkRow};
 use serde_json::{Value, json};
 use std::{io::Write, net::IpAddr};
 
+const COMMANDS: [&str; 7] = ["show", "add", "change", "replace", "delete", "flush", "announce"];
+
 pub fn execute(query: &Query, stack: &Stack, out: &mut dyn Write) -> Result<()> {
-    let device = report::device_asked("addr", &query.words)?;
+    let (command, words) = Words::new("addr", &query.words, &COMMANDS)?;
+    match command {
+        "show" => show(query.json, words, stack, out),
+        "flush" => change::flush(words, stack),
+        "announce" => change::announce(words, stack),
+        command => change::one(command, words, stack),
+    }
+}
+
+fn show(json: bool, words: Words<'_>, stack: &Stack, out: &mut dyn Write) -> Result<()> {
+    let filter = Filter::read(words)?;
     let mut links = stack.links()?;
-    if let Some(name) = device {
-        links.retain(|link| link.name == name);
+    if let Some(name) = &filter.device {
+        links.retain(|link| link.name == *name);
         if links.is_empty() {
             return Err(report::no_such_device(name));
         }
     }
-    if query.json {
+    for link in &mut links {
+        link.addresses.retain(|row| filter.takes(row));
+    }
+    links.retain(|link| filter.takes_link(link));
+    if json {
         report::write_json(out, &links.iter().map(to_json).collect())?;
     } else {
         links.iter().try_for_each(|link| write_link(out, link))?;
@@ -29,7 +51,7 @@ pub fn execute(query: &Query, stack: &Stack, out: &mut dyn Write) -> Result<()> 
 
 /// Has no station address: the stack's own loopback.
 fn is_loopback(link: &LinkRow) -> bool {
-    link.addresses.iter().any(|(address, _)| address.is_loopback())
+    link.mac == [0; 6]
 }
 
 fn flags(link: &LinkRow) -> Vec<&'static str> {
@@ -59,6 +81,13 @@ fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "inet" } else { "inet6" }
 }
 
+/// In the order in which ip(8) has them.
+fn address_flags(row: &AddressRow) -> impl Iterator<Item = &'static str> {
+    let AddressRow { secondary, tentative, conflict, .. } = *row;
+    let flags = [("secondary", secondary), ("dadfailed", conflict), ("tentative", tentative)];
+    flags.into_iter().filter(|(_, set)| *set).map(|(flag, _)| flag)
+}
+
 fn link_type(link: &LinkRow) -> (&'static str, Mac) {
     if is_loopback(link) { ("loopback", Mac([0; 6])) } else { ("ether", Mac([0xff; 6])) }
 }
@@ -77,10 +106,12 @@ fn write_link(out: &mut dyn Write, link: &LinkRow) -> Result<()> {
     if !link.device.is_empty() {
         writeln!(out, "    alias {}", link.device)?;
     }
-    for (address, length) in &link.addresses {
-        let (family, scope) = (family(*address), scope(*address));
-        let brd = broadcast(*address, *length).map(|all| format!("brd {all} ")).unwrap_or_default();
-        writeln!(out, "    {family} {address}/{length} {brd}scope {scope} {name}")?;
+    for row in &link.addresses {
+        let AddressRow { address, length, .. } = *row;
+        let (family, scope) = (family(address), scope(address));
+        let brd = broadcast(address, length).map(|all| format!("brd {all} ")).unwrap_or_default();
+        let flags: String = address_flags(row).map(|flag| format!("{flag} ")).collect();
+        writeln!(out, "    {family} {address}/{length} {brd}scope {scope} {flags}{name}")?;
         writeln!(out, "       valid_lft forever preferred_lft forever")?;
     }
     Ok(())
@@ -91,18 +122,21 @@ fn to_json(link: &LinkRow) -> Value {
     let addresses: Vec<Value> = link
         .addresses
         .iter()
-        .map(|(address, length)| {
+        .map(|address| {
             let mut row = json!({
-                "family": family(*address),
-                "local": address,
-                "prefixlen": length,
-                "scope": scope(*address),
+                "family": family(address.address),
+                "local": address.address,
+                "prefixlen": address.length,
+                "scope": scope(address.address),
                 "label": link.name,
                 "valid_life_time": u32::MAX,
                 "preferred_life_time": u32::MAX,
             });
-            if let Some(all) = broadcast(*address, *length) {
+            if let Some(all) = broadcast(address.address, address.length) {
                 row["broadcast"] = json!(all);
+            }
+            for flag in address_flags(address) {
+                row[flag] = json!(true);
             }
             row
         })
@@ -129,6 +163,17 @@ fn to_json(link: &LinkRow) -> Value {
 mod tests {
     use super::*;
 
+    pub(super) fn row(text: &str) -> AddressRow {
+        let (address, length) = text.split_once('/').expect("a prefix");
+        AddressRow {
+            address: address.parse().expect("an address"),
+            length: length.parse().expect("a length"),
+            secondary: false,
+            tentative: false,
+            conflict: false,
+        }
+    }
+
     fn rows() -> Vec<LinkRow> {
         vec![
             LinkRow {
@@ -137,7 +182,7 @@ mod tests {
                 device: String::new(),
                 mac: [0; 6],
                 mtu: 65_536,
-                addresses: vec![([127, 0, 0, 1].into(), 8)],
+                addresses: vec![row("127.0.0.1/8")],
                 up: true,
             },
             LinkRow {
@@ -146,7 +191,11 @@ mod tests {
                 device: "packet:eth1".into(),
                 mac: [2, 0xfc, 0, 0, 0, 1],
                 mtu: 1500,
-                addresses: vec![([10, 0, 0, 2].into(), 24), ([10, 9, 0, 1].into(), 32)],
+                addresses: vec![
+                    row("10.0.0.2/24"),
+                    AddressRow { secondary: true, tentative: true, ..row("10.0.0.3/24") },
+                    AddressRow { conflict: true, ..row("10.9.0.1/32") },
+                ],
                 up: false,
             },
         ]
@@ -168,7 +217,9 @@ mod tests {
     alias packet:eth1
     inet 10.0.0.2/24 brd 10.0.0.255 scope global lan
        valid_lft forever preferred_lft forever
-    inet 10.9.0.1/32 scope global lan
+    inet 10.0.0.3/24 brd 10.0.0.255 scope global secondary tentative lan
+       valid_lft forever preferred_lft forever
+    inet 10.9.0.1/32 scope global dadfailed lan
        valid_lft forever preferred_lft forever
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
@@ -189,8 +240,12 @@ mod tests {
                     {"family": "inet", "local": "10.0.0.2", "prefixlen": 24,
                      "broadcast": "10.0.0.255", "scope": "global", "label": "lan",
                      "valid_life_time": 4294967295u32, "preferred_life_time": 4294967295u32},
+                    {"family": "inet", "local": "10.0.0.3", "prefixlen": 24,
+                     "broadcast": "10.0.0.255", "scope": "global", "label": "lan",
+                     "secondary": true, "tentative": true,
+                     "valid_life_time": 4294967295u32, "preferred_life_time": 4294967295u32},
                     {"family": "inet", "local": "10.9.0.1", "prefixlen": 32,
-                     "scope": "global", "label": "lan",
+                     "scope": "global", "label": "lan", "dadfailed": true,
                      "valid_life_time": 4294967295u32, "preferred_life_time": 4294967295u32},
                 ],
             })

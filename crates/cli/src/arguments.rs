@@ -26,13 +26,13 @@ pub enum Command {
     Ss(Ss),
     /// Show what the daemon counted, and what it dropped and why
     Stat(Stat),
-    /// Show interfaces and their addresses, as ip-address(8) does
+    /// Show and change the addresses of interfaces, as ip-address(8) does
     #[command(visible_alias = "a", alias = "address")]
     Addr(Query),
     /// Show routes, as ip-route(8) does
     #[command(visible_alias = "r")]
     Route(Query),
-    /// Show neighbors, as ip-neighbour(8) does
+    /// Show and change neighbors, as ip-neighbour(8) does
     #[command(visible_alias = "n", aliases = ["neighbor", "neighbour"])]
     Neigh(Query),
     /// Send ICMP echo requests from Narrows' address
@@ -96,13 +96,13 @@ pub struct Stat {
     pub json: bool,
 }
 
-/// What `ip OBJECT show` takes.
+/// What `ip OBJECT` takes.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Query {
     /// JSON, as ip(8) prints it
     #[arg(short, long, global = true)]
     pub json: bool,
-    /// [show] [[dev] NAME]
+    /// [show] [[dev] NAME] | add … | del … | flush …
     #[arg(value_name = "WORDS", hide = true)]
     pub words: Vec<String>,
 }

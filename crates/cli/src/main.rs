@@ -17,6 +17,7 @@ mod run;
 mod ss;
 mod stat;
 mod up;
+mod words;
 
 use anyhow::Result;
 use arguments::{Arguments, Command};

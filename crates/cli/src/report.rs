@@ -38,7 +38,7 @@ pub fn broadcast(address: IpAddr, length: u8) -> Option<Ipv4Addr> {
     }
 }
 
-/// The words after `addr`, `route` or `neigh`: `[show|list|lst] [[dev] NAME]`. Returns the
+/// The words after `route`: `[show|list|lst] [[dev] NAME]`. Returns the
 /// interface asked for.
 pub fn device_asked<'a>(object: &str, words: &'a [String]) -> Result<Option<&'a str>> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -54,7 +54,6 @@ pub fn device_asked<'a>(object: &str, words: &'a [String]) -> Result<Option<&'a 
         [] => Ok(None),
         ["dev", name] => Ok(Some(name)),
         ["dev"] => bail!("`{object} show dev`: an interface's name is missing"),
-        [name] if object == "addr" => Ok(Some(name)),
         [word, ..] => bail!("`{object}`: don't know `{word}`; write `{object} show [dev NAME]`"),
     }
 }
@@ -150,14 +149,12 @@ mod tests {
                 .map(|name| name.map(str::to_owned))
                 .map_err(|error| error.to_string())
         };
-        assert_eq!(ask("addr", &[]), Ok(None));
-        assert_eq!(ask("addr", &["show"]), Ok(None));
-        assert_eq!(ask("addr", &["show", "lan"]), Ok(Some("lan".to_owned())));
-        assert_eq!(ask("addr", &["show", "dev", "lan"]), Ok(Some("lan".to_owned())));
+        assert_eq!(ask("route", &[]), Ok(None));
+        assert_eq!(ask("route", &["show"]), Ok(None));
         assert_eq!(ask("route", &["list", "dev", "lan"]), Ok(Some("lan".to_owned())));
         assert!(ask("route", &["lan"]).unwrap_err().contains("don't know `lan`"));
-        assert!(ask("addr", &["add", "10.0.0.2/24"]).unwrap_err().contains("configuration file"));
-        assert!(ask("neigh", &["show", "dev"]).unwrap_err().contains("missing"));
+        assert!(ask("route", &["add", "10.0.0.0/24"]).unwrap_err().contains("configuration file"));
+        assert!(ask("route", &["show", "dev"]).unwrap_err().contains("missing"));
     }
 
     #[test]

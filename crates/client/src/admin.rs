@@ -3,6 +3,7 @@
 use crate::{error::Error, stack::Stack};
 use narrows_ipc::{
     Reply, Request,
+    change::Change,
     message::{LinkRow, NeighborRow, RouteRow, SocketRow, Statistics},
 };
 use std::{net::Ipv4Addr, time::Duration};
@@ -74,6 +75,14 @@ impl Stack {
     ) -> Result<Pong, Error> {
         match self.ask(Request::Ping { destination, sequence, payload_len, timeout })? {
             Reply::Pong { round_trip, ttl } => Ok(Pong { round_trip, ttl }),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    /// Changes something of the running daemon; allowed to root and the daemon's own user.
+    pub fn change(&self, change: Change) -> Result<(), Error> {
+        match self.ask(Request::Change(change))? {
+            Reply::Done => Ok(()),
             _ => Err(Error::UnexpectedAnswer),
         }
     }

@@ -1,12 +1,14 @@
 //! A device and the engine's interface that it carries frames for.
 
 use crate::token;
+use anyhow::Context;
 use mio::{Interest, Registry, unix::SourceFd};
 use narrows_device::{Device, DeviceSpec, Guard};
 use narrows_stack::{Instant, InterfaceId, Shard, Sink};
-use narrows_wire::offload::TxOffload;
+use narrows_wire::{address::Prefix, offload::TxOffload};
 use std::{
     io,
+    net::{IpAddr, Ipv4Addr},
     os::fd::{AsFd, AsRawFd},
 };
 
@@ -22,7 +24,10 @@ pub(crate) struct Attachment {
     pub interface: InterfaceId,
     index: usize,
     /// Keeps the kernel's stack off our addresses; a TAP has no such stack.
-    _guard: Option<Guard>,
+    guard: Option<Guard>,
+    /// The addresses that device and guard know, and the engine's revision when that was looked at.
+    told: Option<Vec<Ipv4Addr>>,
+    revision: Option<u32>,
     /// Frames may be waiting.
     readable: bool,
     /// Does the kernel tell us when the device becomes writable? Only while frames wait for it:
@@ -40,7 +45,6 @@ impl Attachment {
         index: usize,
         spec: DeviceSpec,
         device: Device,
-        guard: Option<Guard>,
         interface: InterfaceId,
     ) -> io::Result<Self> {
         let raw = device.descriptor().as_raw_fd();
@@ -50,12 +54,40 @@ impl Attachment {
             device,
             interface,
             index,
-            _guard: guard,
+            guard: None,
+            told: None,
+            revision: None,
             readable: true,
             watches_writable: false,
             retry_at: None,
             failing: false,
         })
+    }
+
+    /// Tells the device which addresses its interface has and those that stand upon it, and keeps the kernel off those and no
+    /// others, if they have changed since that was last done.
+    pub(crate) fn renew(&mut self, shard: &Shard) -> anyhow::Result<()> {
+        if self.revision.replace(shard.interfaces_revision()) == Some(shard.interfaces_revision()) {
+            return Ok(());
+        }
+        let above = shard.links().at_and_above(self.interface);
+        let interfaces = above.iter().filter_map(|id| shard.interface(*id));
+        let v4 = |prefix: &Prefix| match prefix.address() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        };
+        let addresses = interfaces.flat_map(|interface| &interface.addresses);
+        let addresses: Vec<Ipv4Addr> = addresses.filter_map(v4).collect();
+        if self.told.as_ref() == Some(&addresses) {
+            return Ok(());
+        }
+        self.device.receive_only_for(&addresses).context("telling the device our addresses")?;
+        if let DeviceSpec::Packet(name) = &self.spec {
+            // The new one is there before the old one goes.
+            self.guard = Some(Guard::new(name, &addresses)?);
+        }
+        self.told = Some(addresses);
+        Ok(())
     }
 
     /// Did the last calls succeed? A device fails while the kernel's interface is down.

@@ -6,6 +6,7 @@
 //! one device under two interfaces, devices that aren't there, addresses the kernel has itself.
 
 use narrows_device::{DeviceSpec, link::Link};
+use narrows_stack::table::arp_policy::ArpPolicy;
 use narrows_wire::address::Prefix;
 use serde::Deserialize;
 use std::{
@@ -16,14 +17,20 @@ use std::{
 };
 use toml::Spanned;
 
+mod arp;
+mod neighbor;
 #[cfg(test)]
 mod tests;
 
-/// What the daemon does: interfaces, and routes beside those that their addresses imply.
-#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) use neighbor::NeighborConfig;
+
+/// What the daemon does: interfaces, routes beside those that their addresses imply, and neighbors
+/// that are not asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Configuration {
     pub interfaces: Vec<InterfaceConfig>,
     pub routes: Vec<RouteConfig>,
+    pub neighbors: Vec<NeighborConfig>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +41,7 @@ pub(crate) struct InterfaceConfig {
     pub addresses: Vec<Prefix>,
     /// What the kernel gets on its side of a TAP.
     pub kernel: Option<(Ipv4Addr, u8)>,
+    pub arp: ArpPolicy,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +80,8 @@ struct File {
     interface: Vec<Spanned<InterfaceTable>>,
     #[serde(default)]
     route: Vec<Spanned<RouteTable>>,
+    #[serde(default)]
+    neighbor: Vec<neighbor::NeighborTable>,
 }
 
 #[derive(Deserialize)]
@@ -82,6 +92,12 @@ struct InterfaceTable {
     address: Spanned<Vec<Spanned<String>>>,
     kernel: Option<Spanned<String>>,
     zone: Option<Spanned<String>>,
+    conflict_detection: Option<Spanned<String>>,
+    arp_ignore: Option<Spanned<i64>>,
+    arp_announce: Option<Spanned<i64>>,
+    arp_filter: Option<Spanned<arp::Switch>>,
+    arp_accept: Option<Spanned<arp::Switch>>,
+    proxy_arp: Option<Spanned<arp::Switch>>,
 }
 
 #[derive(Deserialize)]
@@ -102,8 +118,10 @@ impl Configuration {
                 device: DeviceSpec::Tap("narrows0".into()),
                 addresses: Prefix::new(address, 24).into_iter().collect(),
                 kernel: Some((Ipv4Addr::new(10, 111, 0, 1), 24)),
+                arp: arp::DEFAULT,
             }],
             routes: Vec::new(),
+            neighbors: Vec::new(),
         }
     }
 
@@ -113,7 +131,7 @@ impl Configuration {
         let tables: File = toml::from_str(text).map_err(|error| {
             checker.error(error.span().unwrap_or(0..0), error.message().to_owned())
         })?;
-        let mut configuration = Self { interfaces: Vec::new(), routes: Vec::new() };
+        let mut configuration = Self::default();
         if tables.interface.is_empty() {
             return Err(checker
                 .error(0..0, "no interface: write [[interface]] with name, device and address"));
@@ -125,6 +143,10 @@ impl Configuration {
         for table in &tables.route {
             let route = checker.route(&configuration, table)?;
             configuration.routes.push(route);
+        }
+        for table in &tables.neighbor {
+            let neighbor = checker.neighbor(&configuration, table)?;
+            configuration.neighbors.push(neighbor);
         }
         Ok(configuration)
     }
@@ -151,7 +173,9 @@ impl Checker<'_> {
     ) -> Result<InterfaceConfig, ConfigError> {
         let name = self.name(earlier, &table.name)?;
         let device = self.device(earlier, &table.device)?;
-        let mut interface = InterfaceConfig { name, device, addresses: Vec::new(), kernel: None };
+        let arp = self.arp_policy(table)?;
+        let mut interface =
+            InterfaceConfig { name, device, addresses: Vec::new(), kernel: None, arp };
         for text in table.address.get_ref() {
             let prefix = self.own_address(earlier, &interface, text)?;
             interface.addresses.push(prefix);

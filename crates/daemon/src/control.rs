@@ -1,18 +1,19 @@
 //! What the operator asks: reports, ping, and the daemon's end.
 
-use crate::{options, ping::Echo, session::Outcome, worker::Worker};
+use crate::{change, options, ping::Echo, session::Outcome, worker::Worker};
 use mio::Token;
 use narrows_ipc::{
     Answer, Error, Reply, Request,
     codec::{self, MAX_PACKET},
-    message::{DropRow, LinkRow, NeighborRow, RouteRow, SocketRow, Statistics},
+    message::{AddressRow, DropRow, LinkRow, NeighborRow, RouteRow, SocketRow, Statistics},
 };
 use narrows_stack::{
     InterfaceId,
     counters::Counters,
     request::{SocketInfo, SocketKind},
-    table::neighbor::NeighborState,
+    table::{conflict::Unusable, interface::Interface, neighbor::NeighborState},
 };
+use narrows_wire::address::Prefix;
 use std::net::IpAddr;
 
 /// Bytes of rows in one reply: a packet, with room for what is around them.
@@ -32,6 +33,7 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
                 Err(error) => Err(error),
             }
         }
+        Request::Change(change) => change::apply(worker, token, change),
         Request::Stop => stop(worker, token),
         _ => Err(Error::BadMessage),
     })
@@ -155,14 +157,30 @@ fn links(worker: &Worker) -> impl Iterator<Item = LinkRow> {
             device: attachment.map_or("loopback".into(), |attachment| attachment.spec.to_string()),
             mac: settings.mac.0,
             mtu: settings.mtu.into(),
-            addresses: interface
-                .addresses
-                .iter()
-                .map(|prefix| (prefix.address(), prefix.length()))
-                .collect(),
+            addresses: addresses(worker, id, interface),
             up: attachment.is_none_or(|attachment| attachment.is_up()),
         }
     })
+}
+
+fn addresses(worker: &Worker, id: InterfaceId, interface: &Interface) -> Vec<AddressRow> {
+    let row = |prefix: Prefix| AddressRow {
+        address: prefix.address(),
+        length: prefix.length(),
+        secondary: false,
+        tentative: false,
+        conflict: false,
+    };
+    let usable = interface
+        .addresses
+        .iter()
+        .map(|prefix| AddressRow { secondary: interface.is_secondary(*prefix), ..row(*prefix) });
+    let unusable = worker.shard.unusable_addresses(id).map(|(prefix, why)| AddressRow {
+        tentative: why == Unusable::Tentative,
+        conflict: why == Unusable::Conflict,
+        ..row(prefix)
+    });
+    usable.chain(unusable).collect()
 }
 
 fn routes(worker: &Worker) -> impl Iterator<Item = RouteRow> {
@@ -186,7 +204,7 @@ fn source(worker: &Worker, interface: InterfaceId, towards: IpAddr) -> Option<Ip
 }
 
 fn neighbors(worker: &Worker) -> impl Iterator<Item = NeighborRow> {
-    worker.shard.neighbors().map(|neighbor| NeighborRow {
+    let entries = worker.shard.neighbors().map(|neighbor| NeighborRow {
         address: neighbor.address,
         interface: interface_name(worker, neighbor.interface),
         mac: neighbor.mac.map(|mac| mac.0),
@@ -195,10 +213,24 @@ fn neighbors(worker: &Worker) -> impl Iterator<Item = NeighborRow> {
             NeighborState::Reachable => "REACHABLE",
             NeighborState::Stale => "STALE",
             NeighborState::Failed => "FAILED",
-            NeighborState::Pinned => "PERMANENT",
+            NeighborState::Delay => "DELAY",
+            NeighborState::Probe => "PROBE",
+            NeighborState::Permanent => "PERMANENT",
+            NeighborState::NoArp => "NOARP",
         }
         .into(),
-    })
+        proxy: false,
+    });
+    let proxies = worker.shard.interfaces().flat_map(|(_, interface)| {
+        interface.proxied.iter().map(|address| NeighborRow {
+            address: (*address).into(),
+            interface: interface.settings.name.clone(),
+            mac: None,
+            state: String::new(),
+            proxy: true,
+        })
+    });
+    entries.chain(proxies)
 }
 
 fn interface_name(worker: &Worker, id: InterfaceId) -> String {

@@ -19,6 +19,7 @@ mod anchor;
 mod anchors;
 mod attachment;
 mod authorize;
+mod change;
 mod clock;
 mod closer;
 mod config;

@@ -11,9 +11,12 @@ use narrows_stack::{
 
 pub(crate) fn error(error: EngineError) -> Error {
     match error {
-        EngineError::NoSuchSocket | EngineError::NoSuchInterface => Error::NotASocket,
+        EngineError::NoSuchSocket => Error::NotASocket,
+        EngineError::NoSuchInterface => Error::NoSuchDevice,
         EngineError::InvalidState | EngineError::InvalidArgument => Error::InvalidArgument,
         EngineError::AddressInUse => Error::AddressInUse,
+        EngineError::AlreadyExists => Error::AlreadyExists,
+        EngineError::NoSuchEntry => Error::NoSuchEntry,
         EngineError::AddressNotAvailable => Error::AddressNotAvailable,
         EngineError::FamilyNotSupported => Error::FamilyNotSupported,
         EngineError::AlreadyConnected => Error::AlreadyConnected,

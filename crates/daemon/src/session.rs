@@ -222,7 +222,9 @@ fn answer(
 ) -> Outcome {
     worker.metrics.requests += 1;
     match request {
-        Request::Ping { .. } | Request::Stop => about_daemon(worker, token, request, descriptor),
+        Request::Ping { .. } | Request::Stop | Request::Change(_) => {
+            about_daemon(worker, token, request, descriptor)
+        }
         request if is_report(&request) => about_daemon(worker, token, request, descriptor),
         request => requests::answer(worker, token, request, descriptor),
     }

@@ -7,18 +7,18 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use mio::{Interest, Poll, unix::SourceFd};
-use narrows_device::{Device, DeviceSpec, Guard, link};
+use narrows_device::{Device, DeviceSpec, link};
 use narrows_ipc::Listener;
 use narrows_stack::{
     Config, InterfaceId, Shard,
     request::{Principal, Reply, Request},
     table::interface::InterfaceSettings,
 };
-use narrows_wire::address::{MacAddr, Prefix};
+use narrows_wire::address::MacAddr;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::{
     io::ErrorKind,
-    net::{IpAddr, Ipv4Addr},
+    net::Ipv4Addr,
     os::{
         fd::{AsFd, AsRawFd},
         unix::net::UnixStream,
@@ -69,6 +69,7 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
         attachments.push(attachment);
     }
     add_routes(&mut shard, &clock, &configuration, &attachments)?;
+    add_neighbors(&mut shard, &clock, &configuration, &attachments)?;
     let signals = signals(&poll).context("signal handlers")?;
     let raw = listener.as_fd().as_raw_fd();
     poll.registry().register(&mut SourceFd(&raw), token::LISTENER, Interest::READABLE)?;
@@ -96,17 +97,9 @@ fn attach(
     config: &InterfaceConfig,
 ) -> Result<Attachment> {
     let device = Device::open(&config.device)?;
-    let addresses: Vec<Ipv4Addr> = config.addresses.iter().filter_map(ipv4).collect();
-    device.receive_only_for(&addresses).context("telling the device our addresses")?;
-    let guard = match &config.device {
-        DeviceSpec::Packet(name) => Some(Guard::new(name, &addresses)?),
-        DeviceSpec::Tap(name) => {
-            if let Some((address, length)) = config.kernel {
-                address_kernel(name, address, length)?;
-            }
-            None
-        }
-    };
+    if let (DeviceSpec::Tap(name), Some((address, length))) = (&config.device, config.kernel) {
+        address_kernel(name, address, length)?;
+    }
     let settings = InterfaceSettings {
         name: config.name.clone(),
         mac: device.mac(),
@@ -117,10 +110,14 @@ fn attach(
         Reply::Interface(interface) => interface,
         _ => bail!("the engine gave the interface no number"),
     };
+    request(shard, clock, Request::SetArpPolicy { interface, policy: config.arp })?;
     for prefix in &config.addresses {
         request(shard, clock, Request::AddAddress { interface, prefix: *prefix })?;
     }
-    Ok(Attachment::new(poll.registry(), index, config.device.clone(), device, guard, interface)?)
+    let spec = config.device.clone();
+    let mut attachment = Attachment::new(poll.registry(), index, spec, device, interface)?;
+    attachment.renew(shard)?;
+    Ok(attachment)
 }
 
 /// The kernel's side of a TAP.
@@ -144,6 +141,22 @@ fn add_routes(
         let add = Request::AddRoute { to: route.to, interface, via: route.via };
         request(shard, clock, add)
             .with_context(|| format!("route to {}", config::text_of(route.to)))?;
+    }
+    Ok(())
+}
+
+fn add_neighbors(
+    shard: &mut Shard,
+    clock: &Clock,
+    configuration: &Configuration,
+    attachments: &[Attachment],
+) -> Result<()> {
+    for neighbor in &configuration.neighbors {
+        let attachment = attachments.get(neighbor.interface);
+        let interface = attachment.map_or(InterfaceId::LOOPBACK, |found| found.interface);
+        let address = neighbor.address.into();
+        request(shard, clock, Request::PinNeighbor { interface, address, mac: neighbor.mac })
+            .with_context(|| format!("neighbor {address}"))?;
     }
     Ok(())
 }
@@ -176,13 +189,6 @@ fn announce(configuration: &Configuration, worker: &Worker, options: &Options) {
         );
     }
     eprintln!("narrows: ready, socket {}", options.socket.display());
-}
-
-fn ipv4(prefix: &Prefix) -> Option<Ipv4Addr> {
-    match prefix.address() {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    }
 }
 
 fn text_of_mac(mac: MacAddr) -> String {

@@ -23,6 +23,7 @@ use mio::{Registry, Token, event::Event as Ready};
 use narrows_ipc::{Error, Listener, message::Owner};
 use narrows_stack::{
     Event, Instant, Readiness, Shard, SocketId,
+    event::{ConflictOutcome, Notice},
     request::{Principal, Reply, Request},
 };
 use std::{collections::VecDeque, io, os::fd::OwnedFd, rc::Rc, time::Duration};
@@ -181,6 +182,8 @@ impl Worker {
         self.serve_sessions();
         self.expire(now);
         self.note_events();
+        self.note_notices();
+        self.renew_devices();
         self.serve_anchors();
         more |= self.shard.loop_back(now);
         for attachment in &mut self.attachments {
@@ -272,6 +275,32 @@ impl Worker {
                 self.handshakes.failed(socket);
             }
             self.queue(socket);
+        }
+    }
+
+    /// Logs what the engine has to tell the operator.
+    fn note_notices(&mut self) {
+        while let Some(notice) = self.shard.poll_notice() {
+            let Notice::AddressConflict { interface, address, by, outcome } = notice;
+            let name = self.shard.interface(interface).map(|found| &*found.settings.name);
+            let name = name.unwrap_or_default();
+            match outcome {
+                ConflictOutcome::Defended => {
+                    tracing::warn!("{by} claims {address} on {name}, which is ours: defended");
+                }
+                ConflictOutcome::GivenUp => {
+                    tracing::error!("{by} has {address} on {name}: the address is disabled");
+                }
+            }
+        }
+    }
+
+    /// Tells devices what changed for their interfaces.
+    pub(crate) fn renew_devices(&mut self) {
+        for attachment in &mut self.attachments {
+            if let Err(error) = attachment.renew(&self.shard) {
+                tracing::warn!(device = attachment.device.name(), "{error:#}");
+            }
         }
     }
 

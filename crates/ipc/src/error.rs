@@ -19,6 +19,12 @@ pub enum Error {
     PermissionDenied,
     #[error("the address is in use")]
     AddressInUse,
+    #[error("there is one already")]
+    AlreadyExists,
+    #[error("there is none")]
+    NoSuchEntry,
+    #[error("no such interface")]
+    NoSuchDevice,
     #[error("the address is not one of this host's")]
     AddressNotAvailable,
     #[error("the address family is not supported")]
@@ -69,6 +75,9 @@ impl Error {
             Error::NoSuchOption => Errno::NOPROTOOPT,
             Error::PermissionDenied => Errno::ACCESS,
             Error::AddressInUse => Errno::ADDRINUSE,
+            Error::AlreadyExists => Errno::EXIST,
+            Error::NoSuchEntry => Errno::NOENT,
+            Error::NoSuchDevice => Errno::NODEV,
             Error::AddressNotAvailable => Errno::ADDRNOTAVAIL,
             Error::FamilyNotSupported => Errno::AFNOSUPPORT,
             Error::AlreadyConnected => Errno::ISCONN,

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accept;
+pub mod change;
 pub mod codec;
 pub mod error;
 pub mod listener;

@@ -2,7 +2,7 @@
 //! order. A request about a socket carries that socket's anchor as SCM_RIGHTS: having the
 //! descriptor is what allows to name it.
 
-use crate::error::Error;
+use crate::{change::Change, error::Error};
 use serde::{Deserialize, Serialize};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -77,6 +77,8 @@ pub enum Request {
         payload_len: u16,
         timeout: Duration,
     },
+    /// → `Done`, for root and the daemon's own user.
+    Change(Change),
     /// → `Done`; the daemon ends.
     Stop,
 }
@@ -237,9 +239,21 @@ pub struct LinkRow {
     pub device: String,
     pub mac: [u8; 6],
     pub mtu: u32,
-    /// Address and prefix length.
-    pub addresses: Vec<(IpAddr, u8)>,
+    pub addresses: Vec<AddressRow>,
     pub up: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressRow {
+    pub address: IpAddr,
+    /// Of the prefix.
+    pub length: u8,
+    /// Another address of the interface is in the same subnet, and goes before it.
+    pub secondary: bool,
+    /// Being probed for, and not in use yet.
+    pub tentative: bool,
+    /// Another station has it: not in use.
+    pub conflict: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -255,6 +269,9 @@ pub struct NeighborRow {
     pub address: IpAddr,
     pub interface: String,
     pub mac: Option<[u8; 6]>,
-    /// As ip-neighbour(8) names it: REACHABLE, STALE, INCOMPLETE, FAILED, PERMANENT.
+    /// As ip-neighbour(8) names it: REACHABLE, STALE, DELAY, PROBE, INCOMPLETE, FAILED, PERMANENT,
+    /// NOARP; nothing for a proxy.
     pub state: String,
+    /// The interface answers for this host, which is elsewhere.
+    pub proxy: bool,
 }

@@ -21,6 +21,7 @@ pub enum DropReason {
     ArpMalformed,
     ArpUnsolicited,
     ArpNotForUs,
+    ArpConflict,
     // IPv4
     Ipv4Truncated,
     Ipv4Malformed,
@@ -89,6 +90,7 @@ impl DropReason {
         Self::ArpMalformed,
         Self::ArpUnsolicited,
         Self::ArpNotForUs,
+        Self::ArpConflict,
         Self::Ipv4Truncated,
         Self::Ipv4Malformed,
         Self::Ipv4Checksum,
@@ -152,6 +154,7 @@ impl DropReason {
             Self::ArpMalformed => ("arp-malformed", "not ARP for IPv4 over Ethernet"),
             Self::ArpUnsolicited => ("arp-unsolicited", "an answer nobody asked for"),
             Self::ArpNotForUs => ("arp-not-for-us", "asks for another machine's address"),
+            Self::ArpConflict => ("arp-conflict", "another station claims an address of ours"),
             Self::Ipv4Truncated => ("ipv4-truncated", "shorter than its header says"),
             Self::Ipv4Malformed => ("ipv4-malformed", "bad version, length or option"),
             Self::Ipv4Checksum => ("ipv4-checksum", "header checksum wrong"),

@@ -1,6 +1,9 @@
-//! What the engine tells the outside: that a socket became something.
+//! What the engine tells the outside: that a socket became something, and what the operator should
+//! know.
 
-use crate::request::SocketId;
+use crate::{request::SocketId, table::interface::InterfaceId};
+use core::net::Ipv4Addr;
+use narrows_wire::address::MacAddr;
 
 bitflags::bitflags! {
     /// What a socket became since it was last told; several may be set at once.
@@ -26,4 +29,25 @@ bitflags::bitflags! {
 pub struct Event {
     pub socket: SocketId,
     pub readiness: Readiness,
+}
+
+/// Something that happened to the host, for its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Another station, `by`, has or wants an address of ours.
+    AddressConflict {
+        interface: InterfaceId,
+        address: Ipv4Addr,
+        by: MacAddr,
+        outcome: ConflictOutcome,
+    },
+}
+
+/// What was done about a conflict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConflictOutcome {
+    /// The address was announced once more, and stays.
+    Defended,
+    /// The address is not used until it is removed and added again.
+    GivenUp,
 }

@@ -2,9 +2,11 @@
 
 use crate::{
     table::{
+        arp_policy::ArpPolicy,
         bond::BondSettings,
         bridge::BridgeSettings,
         interface::{InterfaceId, InterfaceSettings},
+        neighbor::NeighborChange,
     },
     tcp::{self, congestion::Algorithm},
     time::Duration,
@@ -97,6 +99,10 @@ pub enum Request {
         interface: InterfaceId,
         prefix: Prefix,
     },
+    /// Says on the link where the interface's addresses are, as after a failover.
+    AnnounceAddresses {
+        interface: InterfaceId,
+    },
     /// `via` is `None` for a route on the link itself.
     AddRoute {
         to: Prefix,
@@ -138,6 +144,27 @@ pub enum Request {
         interface: InterfaceId,
         address: IpAddr,
         mac: MacAddr,
+    },
+    SetNeighbor {
+        interface: InterfaceId,
+        address: IpAddr,
+        change: NeighborChange,
+    },
+    RemoveNeighbor {
+        interface: InterfaceId,
+        address: IpAddr,
+    },
+    /// Whether an interface answers ARP for a host that is reached by another.
+    SetProxied {
+        interface: InterfaceId,
+        address: IpAddr,
+        proxied: bool,
+    },
+    /// How an interface asks and answers by ARP. Conflict detection concerns addresses that are
+    /// added later.
+    SetArpPolicy {
+        interface: InterfaceId,
+        policy: ArpPolicy,
     },
 }
 
@@ -259,6 +286,10 @@ pub enum Error {
     InvalidArgument,
     #[error("the address is in use")]
     AddressInUse,
+    #[error("there is one already")]
+    AlreadyExists,
+    #[error("there is none")]
+    NoSuchEntry,
     #[error("the address is not one of this host's")]
     AddressNotAvailable,
     #[error("the address family is not supported")]

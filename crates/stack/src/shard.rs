@@ -10,22 +10,25 @@
 //!   loop_back(now)                               traffic between sockets of this shard
 //!   poll_transmit(now, interface, sink)          frames to send
 //!   poll_event() -> Option<Event>                readable, writable, accepted, failed …
+//!   poll_notice() -> Option<Notice>              what the operator should know
 //! ```
 //!
 //! Any call may add events and frames to send, and may change `next_timeout`: after a batch of
 //! calls, poll events, loop back, transmit, and ask for the next deadline, in that order.
 
+mod addresses;
 mod report;
 mod requests;
 
 use crate::{
     config::Config,
     counters::{Counters, DropReason},
-    event::{Event, Readiness},
+    event::{Event, Notice, Readiness},
     layer,
     random::{Key, Random},
     request::{Error, SocketId, SocketKind},
     table::{
+        conflict::ClaimTable,
         datagram::Datagram,
         demux::Demux,
         egress::Egress,
@@ -57,6 +60,9 @@ pub trait Sink {
     fn send(&mut self, offload: TxOffload, header: &[u8], payload: [&[u8]; 2]);
 }
 
+/// Notices that wait: more than a turn of any daemon brings.
+const NOTICES: usize = 64;
+
 /// A whole TCP/IP host: see the module's documentation.
 pub struct Shard {
     pub(crate) config: Config,
@@ -67,6 +73,7 @@ pub struct Shard {
     pub(crate) links: LinkTable,
     pub(crate) routes: RouteTable,
     pub(crate) neighbors: NeighborTable,
+    pub(crate) claims: ClaimTable,
     pub(crate) reassembly: ReassemblyTable,
     pub(crate) icmp_limits: IcmpLimits,
     pub(crate) sockets: SocketTable,
@@ -78,6 +85,7 @@ pub struct Shard {
     pub(crate) buffers: Pool,
     /// Sockets with something pending to tell.
     pub(crate) events: VecDeque<SocketId>,
+    notices: VecDeque<Notice>,
     /// Where frames are put together that no device takes in parts.
     pub(crate) scratch: Vec<u8>,
 }
@@ -104,6 +112,7 @@ impl Shard {
             links: LinkTable::new(),
             routes: RouteTable::default(),
             neighbors: NeighborTable::default(),
+            claims: ClaimTable::default(),
             reassembly: ReassemblyTable::default(),
             icmp_limits: IcmpLimits::new(&mut random),
             sockets: SocketTable::default(),
@@ -114,6 +123,7 @@ impl Shard {
             egress: Egress::new(limits.egress_queue, limits.loopback_queue, random.key()),
             buffers: Pool::new(limits.pooled_bytes),
             events: VecDeque::new(),
+            notices: VecDeque::new(),
             scratch: Vec::new(),
             random,
             config,
@@ -155,6 +165,7 @@ impl Shard {
                 TimerKey::TimeWait(index) => layer::tcp::time_wait_timeout(self, now, index),
                 TimerKey::Neighbors => layer::arp::handle_timeout(self, now),
                 TimerKey::Links => layer::link::handle_timeout(self, now),
+                TimerKey::Claims => layer::arp::conflict::handle_timeout(self, now),
                 TimerKey::Reassembly => layer::ipv4_input::handle_timeout(self, now),
             }
         }
@@ -210,6 +221,20 @@ impl Shard {
             }
         }
         None
+    }
+
+    /// What the operator should know; `None` when all is told.
+    #[must_use]
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// Queues a notice. If nobody asks for them, the oldest go.
+    pub(crate) fn tell(&mut self, notice: Notice) {
+        if self.notices.len() >= NOTICES {
+            self.notices.pop_front();
+        }
+        self.notices.push_back(notice);
     }
 
     /// Queues an event; events of one socket merge.

@@ -8,6 +8,7 @@ mod commands;
 mod configuration;
 mod descriptors;
 mod lifetimes;
+mod neighbors;
 mod programs;
 mod refusals;
 mod stage;

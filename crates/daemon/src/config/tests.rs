@@ -1,4 +1,5 @@
 use super::*;
+use narrows_stack::table::arp_policy::{ArpAnnounce, ArpIgnore, ConflictDetection};
 use narrows_wire::address::MacAddr;
 
 fn links() -> Vec<Link> {
@@ -39,6 +40,12 @@ fn a_whole_file() {
         device = "packet:eth1"
         address = ["10.0.0.2/24", "10.0.0.3/24"]
         zone = "public"
+        conflict_detection = "probe"
+        arp_ignore = 0
+        arp_announce = 1
+        arp_filter = true
+        arp_accept = 1
+        proxy_arp = true
 
         [[interface]]
         name = "host"
@@ -53,6 +60,11 @@ fn a_whole_file() {
         [[route]]
         to = "10.9.0.0/16"
         interface = "host"
+
+        [[neighbor]]
+        address = "10.0.0.1"
+        lladdr = "02:00:00:00:00:0f"
+        interface = "lan"
     "#;
     let expected = Configuration {
         interfaces: vec![
@@ -61,12 +73,21 @@ fn a_whole_file() {
                 device: DeviceSpec::Packet("eth1".into()),
                 addresses: vec![prefix("10.0.0.2/24"), prefix("10.0.0.3/24")],
                 kernel: None,
+                arp: ArpPolicy {
+                    arp_ignore: ArpIgnore::AnyInterface,
+                    arp_announce: ArpAnnounce::SameSubnet,
+                    arp_filter: true,
+                    arp_accept: true,
+                    proxy_arp: true,
+                    conflict_detection: ConflictDetection::Probe,
+                },
             },
             InterfaceConfig {
                 name: "host".into(),
                 device: DeviceSpec::Tap("narrows7".into()),
                 addresses: vec![prefix("10.112.0.2/31")],
                 kernel: Some((Ipv4Addr::new(10, 112, 0, 3), 31)),
+                arp: arp::DEFAULT,
             },
         ],
         routes: vec![
@@ -77,6 +98,11 @@ fn a_whole_file() {
             },
             RouteConfig { to: prefix("10.9.0.0/16"), via: None, interface: 1 },
         ],
+        neighbors: vec![NeighborConfig {
+            address: Ipv4Addr::new(10, 0, 0, 1),
+            mac: MacAddr([2, 0, 0, 0, 0, 15]),
+            interface: 0,
+        }],
     };
     assert_eq!(parse(text), Ok(expected));
 }
@@ -90,7 +116,36 @@ fn each_error_names_the_line_and_what_to_write() {
     };
     let address = |text: &str| LAN.replace("10.0.0.2/24", text);
     let route = |text: &str| format!("{LAN}[[route]]\n{text}");
+    let neighbor = |address: &str, lladdr: &str| {
+        format!(
+            "{LAN}[[neighbor]]\naddress = \"{address}\"\nlladdr = \"{lladdr}\"\ninterface = \"lan\"\n"
+        )
+    };
+    let mac = "02:00:00:00:00:01";
     let cases = [
+        (&*format!("{LAN}arp_ignore = 3"), "narrows.toml:5: arp_ignore = 3: write 0, 1, 2 or 8"),
+        (&format!("{LAN}arp_announce = -1"), "narrows.toml:5: arp_announce = -1: write 0, 1 or 2"),
+        (&format!("{LAN}arp_filter = 2"), "narrows.toml:5: arp_filter = 2: write true or false"),
+        (&format!("{LAN}proxy_arp = \"yes\""), "narrows.toml:5: "),
+        (
+            &format!("{LAN}conflict_detection = \"on\""),
+            "narrows.toml:5: conflict_detection = \"on\": write \"announce\", \"probe\" or \"off\"",
+        ),
+        (&neighbor("10.0.0", mac), "narrows.toml:6: \"10.0.0\" is not an IPv4 address: write"),
+        (&neighbor("10.0.0.2", mac), "narrows.toml:6: 10.0.0.2 is our own address: write"),
+        (
+            &neighbor("10.0.0.1", "ff:ff:ff:ff:ff:ff"),
+            "narrows.toml:7: \"ff:ff:ff:ff:ff:ff\" is not",
+        ),
+        (&neighbor("10.0.0.1", "02:00:00:00:00"), "narrows.toml:7: \"02:00:00:00:00\" is not the"),
+        (
+            &neighbor("10.0.0.1", mac).replace("interface = \"lan\"\n", "interface = \"wan\"\n"),
+            "narrows.toml:8: no interface \"wan\"",
+        ),
+        (
+            &(neighbor("10.0.0.1", mac) + &neighbor("10.0.0.1", mac)[LAN.len()..]),
+            "narrows.toml:10: a second neighbor 10.0.0.1: leave one out",
+        ),
         ("", "narrows.toml:1: no interface: write [[interface]]"),
         ("[[interface]\n", "narrows.toml:1: "),
         (&LAN.replace("address", "adress"), "narrows.toml:4: unknown field `adress`, expected"),

@@ -1,15 +1,19 @@
 //! ARP (RFC 826): who has an address on the link.
 //!
 //! What to believe of others, and what to ask, is the neighbor table's decision; here packets are
-//! read and made. We answer for the addresses of the interface a question came in by and for no
-//! other (strong host), and let nobody else speak for them.
+//! read and made. Which questions are answered is in [`answer`], what happens when another station
+//! claims an address of ours in [`conflict`], and what the operator may change in [`change`].
+
+mod answer;
+pub(crate) mod change;
+pub(crate) mod conflict;
 
 use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
     layer::{icmpv4, ipv4_input::may_be_source, link, tcp},
-    request::Error,
     table::{
+        arp_policy::ArpAnnounce,
         egress::Frame,
         neighbor::{Claim, Due, Learned, Lookup, NeighborKey, PendingDatagram},
         timer::TimerKey,
@@ -18,7 +22,7 @@ use crate::{
 };
 use core::net::{IpAddr, Ipv4Addr};
 use narrows_wire::{
-    address::MacAddr,
+    address::{MacAddr, Prefix},
     arp::{self, Operation, Packet},
     ethernet::{self, EtherType},
     offload::TxOffload,
@@ -48,33 +52,18 @@ pub(crate) fn input(
     let packet = Packet::parse(packet).map_err(|_| DropReason::ArpMalformed)?;
     let station = shard.interfaces.get(interface).ok_or(DropReason::ArpNotForUs)?;
     let own_mac = station.settings.mac;
-    let for_us = station.has(packet.target_ip);
-    // RFC 5227 §1.1: a probe asks on behalf of nobody, before its sender takes the address.
-    let probe = packet.operation == Operation::Request && packet.sender_ip.is_unspecified();
-    let believable = packet.sender_mac.is_unicast() && packet.sender_mac != own_mac;
-    if !believable || !(probe || may_be_source(shard, interface, packet.sender_ip)) {
+    if !packet.sender_mac.is_unicast() || packet.sender_mac == own_mac {
+        return Err(DropReason::Martian);
+    }
+    conflict::input(shard, now, interface, &packet)?;
+    if !is_probe(&packet) && !may_be_source(shard, interface, packet.sender_ip) {
         return Err(DropReason::Martian);
     }
     match packet.operation {
-        Operation::Request => {
-            if !probe {
-                let claim = if for_us { Claim::RequestForUs } else { Claim::Announcement };
-                learn(shard, now, interface, &packet, claim);
-            }
-            if !for_us {
-                return Err(DropReason::ArpNotForUs);
-            }
-            let reply = Packet {
-                operation: Operation::Reply,
-                sender_mac: own_mac,
-                sender_ip: packet.target_ip,
-                target_mac: packet.sender_mac,
-                target_ip: packet.sender_ip,
-            };
-            send(shard, interface, packet.sender_mac, &reply)
-        }
+        Operation::Request => request_input(shard, now, interface, &packet),
         Operation::Reply => {
-            let solicited = for_us && packet.target_mac == own_mac;
+            let ours = shard.interfaces.owner(packet.target_ip.into()).is_some();
+            let solicited = ours && packet.target_mac == own_mac;
             let claim = if solicited { Claim::Reply } else { Claim::Announcement };
             match learn(shard, now, interface, &packet, claim) {
                 Learned::Resolved(_) | Learned::Noted => Ok(()),
@@ -84,18 +73,58 @@ pub(crate) fn input(
     }
 }
 
-/// The next hop's link address; begins to ask for it if it isn't known.
+/// RFC 5227 §1.1: asks on behalf of nobody, before its sender takes the address.
+fn is_probe(packet: &Packet) -> bool {
+    packet.operation == Operation::Request && packet.sender_ip.is_unspecified()
+}
+
+fn request_input(
+    shard: &mut Shard,
+    now: Instant,
+    interface: InterfaceId,
+    packet: &Packet,
+) -> Result<(), DropReason> {
+    let answered = answer::answers(shard, interface, packet);
+    if !is_probe(packet) {
+        let station = shard.interfaces.get(interface).ok_or(DropReason::ArpNotForUs)?;
+        let announces = packet.sender_ip == packet.target_ip && station.arp.arp_accept;
+        let claim = if answered || announces { Claim::RequestForUs } else { Claim::Announcement };
+        learn(shard, now, interface, packet, claim);
+    }
+    if !answered {
+        return Err(DropReason::ArpNotForUs);
+    }
+    let own_mac = shard.interfaces.get(interface).ok_or(DropReason::ArpNotForUs)?.settings.mac;
+    let reply = Packet {
+        operation: Operation::Reply,
+        sender_mac: own_mac,
+        sender_ip: packet.target_ip,
+        target_mac: packet.sender_mac,
+        target_ip: packet.sender_ip,
+    };
+    send(shard, interface, packet.sender_mac, &reply)
+}
+
+/// The next hop's link address, for a packet from `source`; begins to ask for it if it isn't known.
 pub(crate) fn resolve(
     shard: &mut Shard,
     now: Instant,
     interface: InterfaceId,
     next_hop: Ipv4Addr,
+    source: Ipv4Addr,
 ) -> Resolution {
-    match look_up(shard, now, interface, next_hop) {
-        Lookup::Known(mac) | Lookup::Probe(mac) => Resolution::Known(mac),
+    match look_up(shard, now, interface, next_hop, Some(source)) {
+        Lookup::Known(mac) => Resolution::Known(mac),
         Lookup::Ask | Lookup::Pending => Resolution::Pending,
         Lookup::Failed | Lookup::Full => Resolution::Failed,
     }
+}
+
+/// The layer above knows that what is sent to this next hop arrives.
+pub(crate) fn confirm(shard: &mut Shard, now: Instant, interface: InterfaceId, next_hop: Ipv4Addr) {
+    let reachable = reachable_time(shard);
+    shard.neighbors.confirm(now, (interface, next_hop.into()), reachable);
+    arm(shard);
 }
 
 /// Sends a datagram's frames, whole but for the destination's link address, to the next hop: at
@@ -107,8 +136,9 @@ pub(crate) fn output(
     next_hop: Ipv4Addr,
     frames: PendingDatagram,
 ) -> Result<(), DropReason> {
-    match look_up(shard, now, interface, next_hop) {
-        Lookup::Known(mac) | Lookup::Probe(mac) => transmit(shard, interface, mac, frames),
+    let source = frames.first().and_then(|frame| source_of(frame));
+    match look_up(shard, now, interface, next_hop, source) {
+        Lookup::Known(mac) => transmit(shard, interface, mac, frames),
         Lookup::Ask | Lookup::Pending => {
             let limit = shard.config.limits.neighbor_pending;
             let dropped = shard.neighbors.hold((interface, next_hop.into()), limit, frames)?;
@@ -122,37 +152,25 @@ pub(crate) fn output(
     }
 }
 
-/// Sets an entry that no ARP changes.
-pub(crate) fn pin(
-    shard: &mut Shard,
-    now: Instant,
-    interface: InterfaceId,
-    address: IpAddr,
-    mac: MacAddr,
-) -> Result<(), Error> {
-    let IpAddr::V4(next_hop) = address else { return Err(Error::FamilyNotSupported) };
-    if !mac.is_unicast()
-        || interface == InterfaceId::LOOPBACK
-        || !may_be_source(shard, interface, next_hop)
-    {
-        return Err(Error::InvalidArgument);
-    }
-    let limit = shard.config.limits.neighbors;
-    let waiting = shard
-        .neighbors
-        .pin(now, limit, (interface, address), mac)
-        .map_err(|_| Error::LimitReached)?;
-    resolved(shard, (interface, address), mac, waiting);
-    Ok(())
+/// The source address of a frame of ours.
+fn source_of(frame: &[u8]) -> Option<Ipv4Addr> {
+    let (_, packet) = ethernet::Header::parse(frame).ok()?;
+    let bytes = packet.get(12..16)?;
+    <[u8; 4]>::try_from(bytes).ok().map(Ipv4Addr::from)
 }
 
 /// Retries, ages and gives up what is due; arms the timer again.
 pub(crate) fn handle_timeout(shard: &mut Shard, now: Instant) {
-    while let Some(due) = shard.neighbors.expire(now) {
+    let limit = shard.config.limits.neighbors;
+    while let Some(due) = shard.neighbors.expire(now, limit) {
         match due {
-            Due::Ask((interface, address)) => ask(shard, now, interface, address, None),
+            Due::Ask((interface, address)) => {
+                let waiting = shard.neighbors.first_pending((interface, address));
+                let source = waiting.and_then(|frame| source_of(frame));
+                ask(shard, now, interface, address, None, source);
+            }
             Due::Probe((interface, address), mac) => {
-                ask(shard, now, interface, address, Some(mac));
+                ask(shard, now, interface, address, Some(mac), None);
             }
             Due::Failed((interface, address), waiting) => {
                 for datagram in waiting {
@@ -167,14 +185,20 @@ pub(crate) fn handle_timeout(shard: &mut Shard, now: Instant) {
     arm(shard);
 }
 
-fn look_up(shard: &mut Shard, now: Instant, interface: InterfaceId, next_hop: Ipv4Addr) -> Lookup {
+fn look_up(
+    shard: &mut Shard,
+    now: Instant,
+    interface: InterfaceId,
+    next_hop: Ipv4Addr,
+    source: Option<Ipv4Addr>,
+) -> Lookup {
     let address = IpAddr::V4(next_hop);
     let limit = shard.config.limits.neighbors;
     let lookup = shard.neighbors.lookup(now, limit, (interface, address));
     match lookup {
-        Lookup::Probe(mac) => ask(shard, now, interface, address, Some(mac)),
-        Lookup::Ask => ask(shard, now, interface, address, None),
-        Lookup::Known(_) | Lookup::Pending | Lookup::Failed | Lookup::Full => return lookup,
+        Lookup::Ask => ask(shard, now, interface, address, None, source),
+        Lookup::Known(_) => {}
+        Lookup::Pending | Lookup::Failed | Lookup::Full => return lookup,
     }
     arm(shard);
     lookup
@@ -197,9 +221,8 @@ fn learn(
         claim => claim,
     };
     let key = (interface, IpAddr::V4(packet.sender_ip));
-    let spread = Duration::from_millis(shard.random.below(REACHABLE_SPREAD_MILLIS).into());
     let limit = shard.config.limits.neighbors;
-    let reachable = REACHABLE_MIN + spread;
+    let reachable = reachable_time(shard);
     let learned = shard.neighbors.learn(now, limit, key, packet.sender_mac, claim, reachable);
     let outcome = match learned {
         Learned::Resolved(waiting) => {
@@ -207,7 +230,7 @@ fn learn(
             Learned::Resolved(Default::default())
         }
         Learned::Contested(holder) => {
-            ask(shard, now, interface, key.1, Some(holder));
+            ask(shard, now, interface, key.1, Some(holder), None);
             Learned::Contested(holder)
         }
         Learned::Noted => Learned::Noted,
@@ -239,19 +262,26 @@ fn settle_connections(shard: &mut Shard, (interface, address): NeighborKey) {
     }
 }
 
-/// Asks everybody who has `address`, or its last known holder alone.
+fn reachable_time(shard: &mut Shard) -> Duration {
+    let spread = shard.random.below(REACHABLE_SPREAD_MILLIS);
+    REACHABLE_MIN + Duration::from_millis(spread.into())
+}
+
+/// Asks everybody who has `address`, or its last known holder alone. `source`: of the packet that
+/// waits for the answer.
 fn ask(
     shard: &mut Shard,
     now: Instant,
     interface: InterfaceId,
     address: IpAddr,
     holder: Option<MacAddr>,
+    source: Option<Ipv4Addr>,
 ) {
     let IpAddr::V4(target_ip) = address else { return };
     let Some(station) = shard.interfaces.get(interface) else { return };
     let own_mac = station.settings.mac;
     // Without an address of our own nobody could answer us.
-    let Some(sender_ip) = shard.interfaces.source_for(interface, target_ip) else { return };
+    let Some(sender_ip) = sender_address(shard, interface, target_ip, source) else { return };
     if holder.is_none() && !shard.neighbors.may_ask(now) {
         return; // the next try is a second away
     }
@@ -266,6 +296,27 @@ fn ask(
     if let Err(reason) = send(shard, interface, destination, &request) {
         shard.drop(reason);
     }
+}
+
+/// The address that a question is put in the name of, as `arp_announce` says.
+fn sender_address(
+    shard: &Shard,
+    interface: InterfaceId,
+    target: Ipv4Addr,
+    source: Option<Ipv4Addr>,
+) -> Option<Ipv4Addr> {
+    let station = shard.interfaces.get(interface)?;
+    let ours = source.filter(|source| shard.interfaces.owner((*source).into()).is_some());
+    let shares_subnet = |source: &Ipv4Addr| {
+        let both = |own: &Prefix| own.contains((*source).into()) && own.contains(target.into());
+        station.addresses.iter().any(both)
+    };
+    let given = match station.arp.arp_announce {
+        ArpAnnounce::Any => ours,
+        ArpAnnounce::SameSubnet => ours.filter(shares_subnet),
+        ArpAnnounce::Best => None,
+    };
+    given.or_else(|| shard.interfaces.source_for(interface, target))
 }
 
 fn send(

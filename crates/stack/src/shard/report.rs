@@ -5,6 +5,7 @@ use crate::{
     counters::Counters,
     request::{Principal, SocketId, SocketInfo, SocketKind},
     table::{
+        conflict::Unusable,
         demux::Flow,
         interface::{Interface, InterfaceId},
         link::LinkTable,
@@ -15,6 +16,7 @@ use crate::{
     tcp::{Info, State},
     time::Instant,
 };
+use narrows_wire::address::Prefix;
 
 impl Shard {
     pub fn counters(&self) -> &Counters {
@@ -25,13 +27,30 @@ impl Shard {
         self.interfaces.iter()
     }
 
+    /// Counts changes of what interfaces are to receive: see [`Shard::interface`] for what is new.
+    pub fn interfaces_revision(&self) -> u32 {
+        self.interfaces.revision()
+    }
+
     /// What stands upon what.
     pub fn links(&self) -> &LinkTable {
         &self.links
     }
 
+    pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {
+        self.interfaces.get(id)
+    }
+
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
         self.routes.iter()
+    }
+
+    /// Addresses of an interface that are not in use, and why.
+    pub fn unusable_addresses(
+        &self,
+        interface: InterfaceId,
+    ) -> impl Iterator<Item = (Prefix, Unusable)> {
+        self.claims.unusable_of(interface)
     }
 
     pub fn neighbors(&self) -> impl Iterator<Item = Neighbor> {

@@ -9,6 +9,7 @@ use crate::{
         datagram::DatagramQueue,
         interface::InterfaceId,
         link::LinkKind,
+        neighbor::{NeighborChange, NeighborMode, NeighborSetting},
         port::{Binding, Role},
         route::Route,
         socket::{DatagramSocket, Listener, Socket, SocketBody},
@@ -16,7 +17,6 @@ use crate::{
     time::Instant,
 };
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use narrows_wire::address::Prefix;
 use std::collections::VecDeque;
 
 const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -68,8 +68,13 @@ impl Shard {
             Request::ConfigureLink { interface, settings } => {
                 layer::link::configure(self, now, interface, settings)
             }
-            Request::AddAddress { interface, prefix } => self.add_address(interface, prefix),
+            Request::AddAddress { interface, prefix } => self.add_address(now, interface, prefix),
             Request::RemoveAddress { interface, prefix } => self.remove_address(interface, prefix),
+            Request::AnnounceAddresses { interface } => {
+                self.interfaces.get(interface).ok_or(Error::NoSuchInterface)?;
+                layer::arp::conflict::announce_all(self, interface);
+                Ok(Reply::Done)
+            }
             Request::AddRoute { to, interface, via } => {
                 self.interfaces.get(interface).ok_or(Error::NoSuchInterface)?;
                 self.routes.add(Route { to: to.network(), interface, via });
@@ -79,11 +84,38 @@ impl Shard {
                 self.routes.remove(to.network()).map(|_| Reply::Done).ok_or(Error::InvalidArgument)
             }
             Request::PinNeighbor { interface, address, mac } => {
-                self.interfaces.get(interface).ok_or(Error::NoSuchInterface)?;
-                layer::arp::pin(self, now, interface, address, mac)?;
+                let (setting, mode) = (NeighborSetting::Permanent, NeighborMode::Replace);
+                let change = NeighborChange { mac, setting, mode };
+                self.change_neighbor(now, interface, address, change)
+            }
+            Request::SetNeighbor { interface, address, change } => {
+                self.change_neighbor(now, interface, address, change)
+            }
+            Request::RemoveNeighbor { interface, address } => {
+                layer::arp::change::remove(self, interface, address).map(|()| Reply::Done)
+            }
+            Request::SetProxied { interface, address, proxied } => {
+                layer::arp::change::set_proxied(self, interface, address, proxied)?;
+                Ok(Reply::Done)
+            }
+            Request::SetArpPolicy { interface, policy } => {
+                let found = self.interfaces.get_mut(interface).ok_or(Error::NoSuchInterface)?;
+                found.arp = policy;
                 Ok(Reply::Done)
             }
         }
+    }
+
+    fn change_neighbor(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        address: IpAddr,
+        change: NeighborChange,
+    ) -> Result<Reply, Error> {
+        self.interfaces.get(interface).ok_or(Error::NoSuchInterface)?;
+        layer::arp::change::set(self, now, interface, address, change)?;
+        Ok(Reply::Done)
     }
 
     fn open(&mut self, principal: Principal, body: SocketBody) -> Result<Reply, Error> {
@@ -280,29 +312,6 @@ impl Shard {
             connection.set(now, &socket.settings);
             layer::tcp::settle(self, now, id);
         }
-        Ok(Reply::Done)
-    }
-
-    /// The last address of a subnet takes the route to it along.
-    pub(crate) fn remove_address(
-        &mut self,
-        interface: InterfaceId,
-        prefix: Prefix,
-    ) -> Result<Reply, Error> {
-        self.interfaces.remove_address(interface, prefix)?;
-        let network = prefix.network();
-        let same_subnet = |held: &Prefix| held.network() == network;
-        let left = self.interfaces.get(interface);
-        if !left.is_some_and(|left| left.addresses.iter().any(same_subnet)) {
-            self.routes.remove(network);
-        }
-        Ok(Reply::Done)
-    }
-
-    /// An address brings the route to its subnet.
-    fn add_address(&mut self, interface: InterfaceId, prefix: Prefix) -> Result<Reply, Error> {
-        self.interfaces.add_address(interface, prefix)?;
-        self.routes.add(Route { to: prefix.network(), interface, via: None });
         Ok(Reply::Done)
     }
 }

@@ -5,13 +5,13 @@
 //! Addresses are kept twice: in order at their interface, because the first one is the source of
 //! choice, and in a map from address to owner, because every packet asks for that.
 
-use crate::request::Error;
+use crate::{request::Error, table::arp_policy::ArpPolicy};
 use core::net::{IpAddr, Ipv4Addr};
 use narrows_wire::{
     address::{MacAddr, Prefix},
     offload::Capabilities,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Index of an interface; never reused while the shard lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,9 +35,23 @@ pub struct InterfaceSettings {
 pub struct Interface {
     pub settings: InterfaceSettings,
     pub addresses: Vec<Prefix>,
+    pub arp: ArpPolicy,
+    /// Hosts that this interface answers ARP for, beside those that `arp.proxy_arp` allows.
+    pub proxied: BTreeSet<Ipv4Addr>,
 }
 
 impl Interface {
+    fn new(settings: InterfaceSettings, addresses: Vec<Prefix>) -> Self {
+        Self { settings, addresses, arp: ArpPolicy::default(), proxied: BTreeSet::new() }
+    }
+
+    /// Is an earlier address of this interface in the same subnet? Then that one is the source of
+    /// choice there, as long as it lasts.
+    pub fn is_secondary(&self, address: Prefix) -> bool {
+        let before = self.addresses.iter().take_while(|held| **held != address);
+        before.into_iter().any(|held| held.network() == address.network())
+    }
+
     /// Is `address` one that this interface answers for?
     pub fn has(&self, address: Ipv4Addr) -> bool {
         self.addresses.iter().any(|prefix| prefix.address() == address)
@@ -68,6 +82,7 @@ pub struct InterfaceTable {
     /// By number; `None`: removed.
     interfaces: Vec<Option<Interface>>,
     owners: BTreeMap<IpAddr, InterfaceId>,
+    revision: u32,
 }
 
 /// The smallest MTU that every IPv4 link must have (RFC 791 §3.2).
@@ -90,20 +105,19 @@ impl Default for InterfaceTable {
 impl InterfaceTable {
     /// The loopback interface alone.
     pub fn new() -> Self {
-        let loopback = Interface {
-            settings: InterfaceSettings {
-                name: "lo".to_owned(),
-                mac: MacAddr::ZERO,
-                mtu: LOOPBACK_MTU,
-                capabilities: Capabilities {
-                    tx_checksum: true,
-                    tx_segmentation: Some(u32::from(LOOPBACK_MTU)),
-                },
+        let settings = InterfaceSettings {
+            name: "lo".to_owned(),
+            mac: MacAddr::ZERO,
+            mtu: LOOPBACK_MTU,
+            capabilities: Capabilities {
+                tx_checksum: true,
+                tx_segmentation: Some(u32::from(LOOPBACK_MTU)),
             },
-            addresses: Prefix::new(Ipv4Addr::LOCALHOST.into(), 8).into_iter().collect(),
         };
+        let addresses = Prefix::new(Ipv4Addr::LOCALHOST.into(), 8).into_iter().collect();
+        let loopback = Interface::new(settings, addresses);
         let owners = [(Ipv4Addr::LOCALHOST.into(), InterfaceId::LOOPBACK)].into();
-        Self { interfaces: vec![Some(loopback)], owners }
+        Self { interfaces: vec![Some(loopback)], owners, revision: 0 }
     }
 
     /// [`Error::InvalidArgument`]: the name is empty or taken, the MAC address is not one a station
@@ -121,7 +135,7 @@ impl InterfaceTable {
             return Err(Error::LimitReached);
         }
         let index = u16::try_from(self.interfaces.len()).map_err(|_| Error::LimitReached)?;
-        self.interfaces.push(Some(Interface { settings, addresses: Vec::new() }));
+        self.interfaces.push(Some(Interface::new(settings, Vec::new())));
         Ok(InterfaceId(index))
     }
 
@@ -146,11 +160,20 @@ impl InterfaceTable {
             .filter_map(|(index, interface)| Some((InterfaceId(index), interface.as_ref()?)))
     }
 
-    /// [`Error::InvalidArgument`]: no host can have that address in that prefix.
-    /// [`Error::AddressInUse`]: an interface has it already.
-    pub fn add_address(&mut self, id: InterfaceId, prefix: Prefix) -> Result<(), Error> {
-        let taken = self.owners.contains_key(&prefix.address());
-        let interface = self.get_mut(id).ok_or(Error::NoSuchInterface)?;
+    /// Counts changes of what interfaces are to receive, so that who set up devices for them can
+    /// tell when that is out of date.
+    pub fn revision(&self) -> u32 {
+        self.revision
+    }
+
+    pub(crate) fn touch(&mut self) {
+        self.revision = self.revision.wrapping_add(1);
+    }
+
+    /// Can the interface be given this address? [`Error::InvalidArgument`]: no host can have it in
+    /// that prefix. [`Error::AddressInUse`]: an interface has it already.
+    pub fn check_address(&self, id: InterfaceId, prefix: Prefix) -> Result<(), Error> {
+        let interface = self.get(id).ok_or(Error::NoSuchInterface)?;
         let IpAddr::V4(address) = prefix.address() else {
             return Err(Error::FamilyNotSupported);
         };
@@ -158,13 +181,21 @@ impl InterfaceTable {
         if !is_host(address, prefix) || address.is_loopback() != (id == InterfaceId::LOOPBACK) {
             return Err(Error::InvalidArgument);
         }
-        if taken {
+        if self.owners.contains_key(&prefix.address()) {
             return Err(Error::AddressInUse);
         }
         if interface.addresses.len() >= MAX_ADDRESSES {
             return Err(Error::LimitReached);
         }
+        Ok(())
+    }
+
+    /// Errors are those of [`InterfaceTable::check_address`].
+    pub fn add_address(&mut self, id: InterfaceId, prefix: Prefix) -> Result<(), Error> {
+        self.check_address(id, prefix)?;
+        let interface = self.get_mut(id).ok_or(Error::NoSuchInterface)?;
         interface.addresses.push(prefix);
+        self.touch();
         self.owners.insert(prefix.address(), id);
         Ok(())
     }
@@ -174,6 +205,7 @@ impl InterfaceTable {
         let interface = self.get_mut(id).ok_or(Error::NoSuchInterface)?;
         let index = interface.addresses.iter().position(|held| *held == prefix);
         interface.addresses.remove(index.ok_or(Error::AddressNotAvailable)?);
+        self.touch();
         self.owners.remove(&prefix.address());
         Ok(())
     }
@@ -261,6 +293,24 @@ mod tests {
         );
         table.add_address(second, prefix("10.0.0.2/16")).expect("free again");
         assert_eq!(table.owner("10.0.0.2".parse().unwrap()), Some(second));
+    }
+
+    #[test]
+    fn later_addresses_of_a_subnet_are_secondary_until_the_first_goes() {
+        let (mut table, id) = table();
+        let added = ["10.0.0.3/24", "10.0.0.4/16", "10.0.0.5/24"];
+        for text in added {
+            table.add_address(id, prefix(text)).expect("a new address");
+        }
+        let secondary = |table: &InterfaceTable| {
+            let interface = table.get(id).expect("there");
+            added.map(|text| interface.is_secondary(prefix(text)))
+        };
+        assert_eq!(secondary(&table), [true, false, true]);
+        let revision = table.revision();
+        table.remove_address(id, prefix("10.0.0.2/24")).expect("it is there");
+        assert_eq!(secondary(&table), [false, false, true]);
+        assert_ne!(table.revision(), revision);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! State with one invariant each. A table calls nobody; layers consult and change it.
 
+pub mod arp_policy;
 pub mod bond;
 pub mod bridge;
+pub mod conflict;
 pub mod datagram;
 pub mod demux;
 pub mod egress;

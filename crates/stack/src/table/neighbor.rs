@@ -3,17 +3,23 @@
 //! The table decides and the ARP layer acts: each method says what is to be sent or told.
 //!
 //! ```text
-//!                 answer, or a request from it            time
-//!   Incomplete ──────────────────────────────▶ Reachable ─────▶ Stale
-//!       │ no answer                                ▲  │ another claims   │ used
-//!       ▼                                          │  │ the address      ▼
-//!     Failed                          its answer   └──┴─────────────▶ Probing ──▶ (forgotten)
+//!                answer, or a request from it           time           used
+//!   INCOMPLETE ─────────────────────────────▶ REACHABLE ─────▶ STALE ───────▶ DELAY
+//!    ▲     │ no answer                         ▲  │ another claims            │ no word from the
+//!    │     ▼                                   │  ▼ the address               ▼ layer above
+//!    │   FAILED                    its answer, └──── PROBE ◀──────────────────┘
+//!    └───────────── silent to unicast ───────────────┘
 //! ```
+//!
+//! The states are those of RFC 4861 §7.3.2 and of ip-neighbour(8). A neighbor in use whose
+//! confirmation is old is first given a moment (DELAY) in which the layer above may confirm it by
+//! progress, then asked alone (PROBE), then everybody is asked (INCOMPLETE).
 //!
 //! A link address is believed when the neighbor answers a question of ours. What anybody says
 //! without being asked makes no entry and moves no traffic: if it contradicts an entry, the holder
 //! of the old address is asked whether it is still there, and only if it is silent is everybody
-//! asked anew. While it is asked the old address stays in use.
+//! asked anew. While it is asked the old address stays in use. Linux differs: it follows the last
+//! that spoke, once a second at most.
 
 mod state;
 
@@ -35,8 +41,11 @@ pub enum NeighborState {
     Incomplete,
     Reachable,
     Stale,
+    Delay,
+    Probe,
     Failed,
-    Pinned,
+    Permanent,
+    NoArp,
 }
 
 /// One row of a report.
@@ -59,8 +68,6 @@ pub(crate) type PendingDatagram = Vec<Vec<u8>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lookup {
     Known(MacAddr),
-    /// Usable, but it was long ago: ask the neighbor itself.
-    Probe(MacAddr),
     /// Not known: ask everybody.
     Ask,
     /// Asked already.
@@ -76,7 +83,8 @@ pub(crate) enum Lookup {
 pub(crate) enum Claim {
     /// It answered, to us alone.
     Reply,
-    /// It asked for an address of ours, so it is about to talk to us.
+    /// It asked for an address of ours, so it is about to talk to us; or it announced itself where
+    /// the operator wants that noted.
     RequestForUs,
     /// It said so to everybody, or answered nobody's question.
     Announcement,
@@ -106,9 +114,51 @@ pub(crate) enum Due {
     Aged,
 }
 
+/// What the operator makes of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeighborSetting {
+    /// Never changes and is never let go.
+    Permanent,
+    /// Is not changed by what arrives, and may be let go for want of room.
+    NoArp,
+    /// As if it had just answered.
+    Reachable,
+    Stale,
+    Delay,
+    Probe,
+}
+
+/// What a change may find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeighborMode {
+    /// There must be no entry.
+    Create,
+    /// There must be one.
+    Change,
+    Replace,
+}
+
+/// One call of the operator about one entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeighborChange {
+    pub mac: MacAddr,
+    pub setting: NeighborSetting,
+    pub mode: NeighborMode,
+}
+
+/// Why an entry could not be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SetError {
+    Exists,
+    Missing,
+    Full,
+}
+
 /// Linux's mcast_solicit and ucast_solicit, and retrans_time.
 const TRIES: u8 = 3;
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
+/// RFC 4861 §10, DELAY_FIRST_PROBE_TIME: about how long an answer of the other end takes at most.
+const DELAY_FIRST_PROBE: Duration = Duration::from_secs(5);
 /// How long a neighbor that did not answer is not asked again: short, because hosts come back.
 const FAILED_HOLD: Duration = Duration::from_secs(1);
 /// A confirmed address is not put in question again for so long: a storm of false claims must not
@@ -178,16 +228,34 @@ impl NeighborTable {
     pub(crate) fn lookup(&mut self, now: Instant, limit: usize, key: NeighborKey) -> Lookup {
         match self.entries.get(&key).map(|entry| &entry.state) {
             Some(State::Reachable { mac, until }) if now < *until => Lookup::Known(*mac),
-            Some(State::Pinned { mac } | State::Probing { mac, .. }) => Lookup::Known(*mac),
+            Some(
+                State::Fixed { mac, .. } | State::Delay { mac, .. } | State::Probe { mac, .. },
+            ) => Lookup::Known(*mac),
             Some(State::Reachable { mac, .. } | State::Stale { mac }) => {
                 let mac = *mac;
-                self.begin_probing(now, key, mac, 1);
-                Lookup::Probe(mac)
+                self.change(key, State::Delay { mac, until: now + DELAY_FIRST_PROBE });
+                Lookup::Known(mac)
             }
             Some(State::Incomplete { .. }) => Lookup::Pending,
             Some(State::Failed { until }) if now < *until => Lookup::Failed,
             Some(State::Failed { .. }) | None => self.begin_asking(now, limit, key),
         }
+    }
+
+    /// The layer above knows that packets sent to this neighbor arrive (RFC 4861 §7.3.1): it is
+    /// `reachable` for so long from now on. Cheap if that was said not long ago.
+    pub(crate) fn confirm(&mut self, now: Instant, key: NeighborKey, reachable: Duration) {
+        let Some(entry) = self.entries.get(&key) else { return };
+        let until = now + reachable;
+        let mac = match &entry.state {
+            State::Reachable { until: held, .. } if now + reachable / 2 < *held => return,
+            State::Reachable { mac, .. }
+            | State::Stale { mac }
+            | State::Delay { mac, .. }
+            | State::Probe { mac, .. } => *mac,
+            State::Incomplete { .. } | State::Failed { .. } | State::Fixed { .. } => return,
+        };
+        self.replace(key, Entry { state: State::Reachable { mac, until }, updated: now });
     }
 
     /// Keeps a datagram until its next hop answers, and says how many others went for it: the
@@ -218,6 +286,14 @@ impl NeighborTable {
         Ok(dropped)
     }
 
+    /// The first frame that waits for a neighbor.
+    pub(crate) fn first_pending(&self, key: NeighborKey) -> Option<&Vec<u8>> {
+        match &self.entries.get(&key)?.state {
+            State::Incomplete { pending, .. } => pending.front()?.first(),
+            _ => None,
+        }
+    }
+
     /// A neighbor named its link address. An answered question makes it `reachable` for so long.
     pub(crate) fn learn(
         &mut self,
@@ -238,7 +314,7 @@ impl NeighborTable {
         let confirmed = State::Reachable { mac, until: now + reachable };
         let held_since = entry.updated;
         match &entry.state {
-            State::Pinned { .. } => Learned::Ignored,
+            State::Fixed { .. } => Learned::Ignored,
             State::Incomplete { .. } => {
                 let answered = claim == Claim::Reply;
                 let state = if answered { confirmed } else { State::Stale { mac } };
@@ -248,12 +324,14 @@ impl NeighborTable {
                 self.replace(key, Entry { state: State::Stale { mac }, updated: now });
                 Learned::Noted
             }
-            State::Probing { mac: held, .. } if *held == mac && claim == Claim::Reply => {
+            State::Probe { mac: held, .. } if *held == mac && claim == Claim::Reply => {
                 self.replace(key, Entry { state: confirmed, updated: now });
                 Learned::Noted
             }
-            State::Probing { .. } => Learned::Ignored,
-            State::Reachable { mac: held, .. } | State::Stale { mac: held } => {
+            State::Probe { .. } => Learned::Ignored,
+            State::Reachable { mac: held, .. }
+            | State::Stale { mac: held }
+            | State::Delay { mac: held, .. } => {
                 if *held == mac {
                     return if claim == Claim::Reply { Learned::Ignored } else { Learned::Noted };
                 }
@@ -268,44 +346,75 @@ impl NeighborTable {
         }
     }
 
-    /// Sets an entry that nothing changes any more, and gives what waited for it.
-    pub(crate) fn pin(
+    /// Sets an entry as the operator says, and gives what waited for it. `reachable`: how long one
+    /// set to [`NeighborSetting::Reachable`] is so.
+    pub(crate) fn set(
         &mut self,
         now: Instant,
         limit: usize,
         key: NeighborKey,
-        mac: MacAddr,
-    ) -> Result<VecDeque<PendingDatagram>, DropReason> {
-        if !self.entries.contains_key(&key) && !self.make_room(limit) {
-            return Err(DropReason::NeighborTableFull);
+        NeighborChange { mac, setting, mode }: NeighborChange,
+        reachable: Duration,
+    ) -> Result<VecDeque<PendingDatagram>, SetError> {
+        match (mode, self.entries.contains_key(&key)) {
+            (NeighborMode::Create, true) => return Err(SetError::Exists),
+            (NeighborMode::Change, false) => return Err(SetError::Missing),
+            (NeighborMode::Create | NeighborMode::Replace, false) if !self.make_room(limit) => {
+                return Err(SetError::Full);
+            }
+            _ => {}
         }
-        Ok(self.replace(key, Entry { state: State::Pinned { mac }, updated: now }))
+        let state = match setting {
+            NeighborSetting::Permanent => State::Fixed { mac, permanent: true },
+            NeighborSetting::NoArp => State::Fixed { mac, permanent: false },
+            NeighborSetting::Reachable => State::Reachable { mac, until: now + reachable },
+            NeighborSetting::Stale => State::Stale { mac },
+            NeighborSetting::Delay => State::Delay { mac, until: now + DELAY_FIRST_PROBE },
+            // The first question is put when the table is next looked at, which is at once.
+            NeighborSetting::Probe => State::Probe { mac, tries: 0, ask_again: now },
+        };
+        Ok(self.replace(key, Entry { state, updated: now }))
+    }
+
+    /// Forgets an entry, and gives what waited for it; `None`: there is none.
+    pub(crate) fn remove(&mut self, key: NeighborKey) -> Option<VecDeque<PendingDatagram>> {
+        match self.take(key)?.state {
+            State::Incomplete { pending, .. } => Some(pending),
+            _ => Some(VecDeque::new()),
+        }
     }
 
     /// Does what is due of one entry; call until it gives `None`.
-    pub(crate) fn expire(&mut self, now: Instant) -> Option<Due> {
+    pub(crate) fn expire(&mut self, now: Instant, limit: usize) -> Option<Due> {
         let (deadline, key) = *self.deadlines.first()?;
         if deadline > now {
             return None;
         }
         let Entry { state, updated } = self.take(key)?;
+        let ask_again = now + ASK_INTERVAL;
         let (state, due) = match state {
             State::Incomplete { tries, pending, .. } if tries < TRIES => {
-                let ask_again = now + ASK_INTERVAL;
                 (State::Incomplete { tries: tries + 1, ask_again, pending }, Due::Ask(key))
             }
             State::Incomplete { pending, .. } => {
                 (State::Failed { until: now + FAILED_HOLD }, Due::Failed(key, pending))
             }
-            State::Probing { mac, tries, .. } if tries < TRIES => {
-                let ask_again = now + ASK_INTERVAL;
-                (State::Probing { mac, tries: tries + 1, ask_again }, Due::Probe(key, mac))
+            State::Delay { mac, .. } => {
+                (State::Probe { mac, tries: 1, ask_again }, Due::Probe(key, mac))
+            }
+            State::Probe { mac, tries, .. } if tries < TRIES => {
+                (State::Probe { mac, tries: tries + 1, ask_again }, Due::Probe(key, mac))
+            }
+            // It does not answer any more: perhaps another has the address now.
+            State::Probe { .. } if self.incomplete < limit.div_ceil(INCOMPLETE_SHARE) => {
+                let pending = VecDeque::new();
+                (State::Incomplete { tries: 1, ask_again, pending }, Due::Ask(key))
             }
             State::Reachable { mac, .. } => (State::Stale { mac }, Due::Aged),
             // Forgotten: whoever needs it asks everybody.
-            State::Probing { .. } | State::Failed { .. } => return Some(Due::Aged),
+            State::Probe { .. } | State::Failed { .. } => return Some(Due::Aged),
             // These have no deadline.
-            State::Stale { .. } | State::Pinned { .. } => (state, Due::Aged),
+            State::Stale { .. } | State::Fixed { .. } => (state, Due::Aged),
         };
         self.put(key, Entry { state, updated });
         Some(due)
@@ -326,9 +435,14 @@ impl NeighborTable {
 
     /// `tries`: how many of the questions count as put already, this one included.
     fn begin_probing(&mut self, now: Instant, key: NeighborKey, mac: MacAddr, tries: u8) {
-        let Some(Entry { updated, .. }) = self.take(key) else { return };
-        let state = State::Probing { mac, tries, ask_again: now + ASK_INTERVAL };
-        self.put(key, Entry { state, updated });
+        self.change(key, State::Probe { mac, tries, ask_again: now + ASK_INTERVAL });
+    }
+
+    /// Another state on the same grounds.
+    fn change(&mut self, key: NeighborKey, state: State) {
+        if let Some(Entry { updated, .. }) = self.take(key) {
+            self.put(key, Entry { state, updated });
+        }
     }
 
     /// Lets the oldest unconfirmed entry go if there is no room, or the oldest confirmed one.

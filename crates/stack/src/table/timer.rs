@@ -23,6 +23,8 @@ pub enum TimerKey {
     Reassembly,
     /// Bonds and bridges.
     Links,
+    /// Claims to addresses.
+    Claims,
 }
 
 const TICK_SHIFT: u32 = 20;
@@ -82,6 +84,7 @@ fn class(key: TimerKey) -> (usize, usize) {
         TimerKey::Neighbors => (3, 0),
         TimerKey::Reassembly => (3, 1),
         TimerKey::Links => (3, 2),
+        TimerKey::Claims => (3, 3),
     }
 }
 

@@ -151,6 +151,8 @@ pub(super) struct Due {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unanswered {
     pub count: u8,
+    /// The peer acknowledged something new since that was last asked.
+    pub progress: bool,
     /// When what was not answered first left.
     pub since: Instant,
 }
@@ -240,7 +242,7 @@ impl Connection {
             probes: 0,
             error: None,
             soft_error: None,
-            unanswered: Unanswered { count: 0, since: now },
+            unanswered: Unanswered { count: 0, progress: false, since: now },
             congestion: Congestion::new(settings.congestion, u32::from(negotiated.max_payload())),
             negotiated,
             snd: Sender::new(now, iss, settings),
@@ -391,6 +393,12 @@ impl Connection {
     /// with `&mut self`.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.timers.earliest()
+    }
+
+    /// Did the peer acknowledge something new since the last call? Then what is sent to it arrives
+    /// (RFC 4861 §7.3.1).
+    pub fn take_progress(&mut self) -> bool {
+        core::mem::take(&mut self.unanswered.progress)
     }
 
     /// What became true since the last call: edges, for `Event`. Stale after every other call

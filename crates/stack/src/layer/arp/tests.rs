@@ -3,6 +3,7 @@ use crate::{
     Config,
     config::Limits,
     layer::fixture::*,
+    request::Error,
     request::{Principal, Request},
     table::neighbor::NeighborState,
 };
@@ -214,18 +215,17 @@ fn a_full_table_refuses() {
 }
 
 #[test]
-fn an_old_neighbor_is_used_and_asked_alone() {
+fn an_old_neighbor_is_used_and_then_asked_alone() {
     let (mut host, socket) = asking();
     host.receive(&arp_frame(&ANSWER));
     host.pass(Duration::from_secs(46));
     host.sent();
     assert_eq!(neighbor(&host, PEER), Some((NeighborState::Stale, Some(PEER_MAC))));
     send(&mut host, socket, PEER, 1).expect("sent");
-    let frames = host.sent();
-    let [question, datagram] = frames.as_slice() else { panic!("{frames:?}") };
-    let (link, question) = read_arp(question);
+    assert_eq!(read_packet(&host.sent_one()).0.destination, PEER_MAC);
+    host.pass(Duration::from_millis(5001));
+    let (link, question) = read_arp(&host.sent_one());
     assert_eq!((link.destination, question.target_ip), (PEER_MAC, PEER));
-    assert_eq!(read_packet(datagram).0.destination, PEER_MAC);
     host.receive(&arp_frame(&ANSWER));
     assert_eq!(neighbor(&host, PEER), Some((NeighborState::Reachable, Some(PEER_MAC))));
     assert_eq!(host.drops(), []);
@@ -320,3 +320,6 @@ fn questions_that_cross_resolve_both() {
     let frames = host.sent();
     assert_eq!(frames.iter().filter(|frame| !is_arp(frame)).count(), 1, "the datagram left");
 }
+
+mod announcements;
+mod policies;

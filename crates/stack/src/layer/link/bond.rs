@@ -7,7 +7,7 @@ use crate::{
     layer::{arp, tcp},
     table::{bond::Change, egress::Frame},
 };
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::Ipv4Addr;
 use narrows_wire::{
     address::MacAddr,
     arp::{Operation, Packet},
@@ -107,15 +107,7 @@ fn send_lacpdu(shard: &mut Shard, member: InterfaceId, pdu: &Lacpdu) {
 /// that switches send what is for us by the member in use now.
 fn announce(shard: &mut Shard, bond: InterfaceId) {
     for interface in shard.links.at_and_above(bond) {
-        let Some(station) = shard.interfaces.get(interface) else { continue };
-        let mac = station.settings.mac;
-        let addresses: Vec<_> = station.addresses.iter().map(|prefix| prefix.address()).collect();
-        for address in addresses {
-            // RFC 5227 §2.3: an announcement is a request for one's own address.
-            if let IpAddr::V4(own) = address {
-                ask(shard, interface, mac, own, own);
-            }
-        }
+        arp::conflict::announce_all(shard, interface);
     }
 }
 
@@ -126,7 +118,7 @@ fn probe_targets(shard: &mut Shard, now: Instant, bond: InterfaceId, members: &[
     for target in targets.unwrap_or_default() {
         let Some(source) = shard.interfaces.source_for(bond, target) else { continue };
         // So that there is an entry that the answers belong to.
-        arp::resolve(shard, now, bond, target);
+        arp::resolve(shard, now, bond, target, source);
         for member in members {
             ask(shard, *member, mac, source, target);
         }

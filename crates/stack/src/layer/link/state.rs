@@ -55,6 +55,7 @@ pub(crate) fn remove(shard: &mut Shard, id: InterfaceId) -> Result<Reply, Error>
     }
     shard.routes.remove_interface(id);
     shard.neighbors.remove_interface(id);
+    shard.claims.remove_interface(id);
     shard.interfaces.remove(id);
     let (_, connections) = shard.egress.take(id);
     for connection in connections.into_iter().chain(shard.egress.unpark_all(id)) {
@@ -101,6 +102,7 @@ pub(crate) fn enslave(
     }
     bond::act(shard, now, master, change);
     refresh(shard, master);
+    shard.interfaces.touch();
     Ok(Reply::Done)
 }
 
@@ -123,6 +125,7 @@ pub(crate) fn release(
     bond::act(shard, now, master, change);
     bond::abandon(shard, member, Some(master));
     refresh(shard, master);
+    shard.interfaces.touch();
     Ok(Reply::Done)
 }
 

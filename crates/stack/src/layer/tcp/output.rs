@@ -227,8 +227,8 @@ fn next_step(
     let socket = shard.sockets.get_mut(id)?;
     socket.scheduled = false;
     let flow = socket.flow()?;
-    let (source, destination) = addresses(&flow)?;
-    let path = match ipv4_output::path(shard, Some(source), destination) {
+    let (local, destination) = addresses(&flow)?;
+    let path = match ipv4_output::path(shard, Some(local), destination) {
         Ok(path) => path,
         Err(_) => return Some((flow, Next::Discard(DropReason::NoRoute))),
     };
@@ -242,7 +242,11 @@ fn next_step(
         }
         return Some((flow, Next::Send { path, link: LinkHeader::new(header(source)) }));
     }
-    let destination = match arp::resolve(shard, now, path.interface, path.next_hop) {
+    if shard.sockets.get_mut(id)?.connection().is_some_and(|c| c.take_progress()) {
+        arp::confirm(shard, now, path.interface, path.next_hop);
+    }
+    let resolution = arp::resolve(shard, now, path.interface, path.next_hop, local);
+    let destination = match resolution {
         arp::Resolution::Known(destination) => destination,
         arp::Resolution::Pending => {
             shard.sockets.get_mut(id)?.scheduled = true;

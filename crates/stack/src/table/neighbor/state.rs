@@ -13,12 +13,14 @@ pub(super) enum State {
     Reachable { mac: MacAddr, until: Instant },
     /// Answered long ago, or said so without being asked.
     Stale { mac: MacAddr },
+    /// Stale and in use: for a moment the layer above may say that it is there.
+    Delay { mac: MacAddr, until: Instant },
     /// In use and asked again, alone.
-    Probing { mac: MacAddr, tries: u8, ask_again: Instant },
+    Probe { mac: MacAddr, tries: u8, ask_again: Instant },
     /// Did not answer.
     Failed { until: Instant },
-    /// Set by the operator.
-    Pinned { mac: MacAddr },
+    /// Set by the operator: nothing that arrives changes it. Only a permanent one is never let go.
+    Fixed { mac: MacAddr, permanent: bool },
 }
 
 #[derive(Debug)]
@@ -38,22 +40,22 @@ pub(super) enum Worth {
 impl State {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
-            Self::Incomplete { ask_again, .. } | Self::Probing { ask_again, .. } => {
-                Some(*ask_again)
+            Self::Incomplete { ask_again, .. } | Self::Probe { ask_again, .. } => Some(*ask_again),
+            Self::Reachable { until, .. } | Self::Delay { until, .. } | Self::Failed { until } => {
+                Some(*until)
             }
-            Self::Reachable { until, .. } | Self::Failed { until } => Some(*until),
-            Self::Stale { .. } | Self::Pinned { .. } => None,
+            Self::Stale { .. } | Self::Fixed { .. } => None,
         }
     }
 
     /// `None`: it may not go. Connections wait for the answer of an incomplete one.
     pub(super) fn worth(&self) -> Option<Worth> {
         match self {
-            Self::Incomplete { .. } | Self::Pinned { .. } => None,
-            Self::Failed { .. } | Self::Stale { .. } | Self::Probing { .. } => {
+            Self::Incomplete { .. } | Self::Fixed { permanent: true, .. } => None,
+            Self::Failed { .. } | Self::Stale { .. } | Self::Delay { .. } | Self::Probe { .. } => {
                 Some(Worth::Unconfirmed)
             }
-            Self::Reachable { .. } => Some(Worth::Confirmed),
+            Self::Reachable { .. } | Self::Fixed { permanent: false, .. } => Some(Worth::Confirmed),
         }
     }
 
@@ -62,8 +64,9 @@ impl State {
             Self::Incomplete { .. } | Self::Failed { .. } => None,
             Self::Reachable { mac, .. }
             | Self::Stale { mac }
-            | Self::Probing { mac, .. }
-            | Self::Pinned { mac } => Some(*mac),
+            | Self::Delay { mac, .. }
+            | Self::Probe { mac, .. }
+            | Self::Fixed { mac, .. } => Some(*mac),
         }
     }
 
@@ -71,9 +74,12 @@ impl State {
         match self {
             Self::Incomplete { .. } => NeighborState::Incomplete,
             Self::Reachable { .. } => NeighborState::Reachable,
-            Self::Stale { .. } | Self::Probing { .. } => NeighborState::Stale,
+            Self::Stale { .. } => NeighborState::Stale,
+            Self::Delay { .. } => NeighborState::Delay,
+            Self::Probe { .. } => NeighborState::Probe,
             Self::Failed { .. } => NeighborState::Failed,
-            Self::Pinned { .. } => NeighborState::Pinned,
+            Self::Fixed { permanent: true, .. } => NeighborState::Permanent,
+            Self::Fixed { permanent: false, .. } => NeighborState::NoArp,
         }
     }
 }

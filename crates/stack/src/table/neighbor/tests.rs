@@ -40,6 +40,16 @@ fn reachable() -> NeighborTable {
     table
 }
 
+fn pin(
+    table: &mut NeighborTable,
+    number: u8,
+    mac: MacAddr,
+) -> Result<VecDeque<PendingDatagram>, SetError> {
+    let (setting, mode) = (NeighborSetting::Permanent, NeighborMode::Replace);
+    let change = NeighborChange { mac, setting, mode };
+    table.set(at(0), LIMIT, key(number), change, REACHABLE)
+}
+
 fn state(table: &NeighborTable, number: u8) -> Option<(NeighborState, Option<MacAddr>)> {
     table
         .iter()
@@ -89,12 +99,12 @@ fn three_questions_a_second_apart_then_failed_for_a_second() {
     table.hold(key(1), 4, vec![vec![1; 60]]).expect("room");
     for second in [1, 2] {
         assert_eq!(table.next_timeout(), Some(at(second * 1000)));
-        assert_eq!(table.expire(at(second * 1000 - 1)), None);
-        assert_eq!(table.expire(at(second * 1000)), Some(Due::Ask(key(1))));
-        assert_eq!(table.expire(at(second * 1000)), None);
+        assert_eq!(table.expire(at(second * 1000 - 1), LIMIT), None);
+        assert_eq!(table.expire(at(second * 1000), LIMIT), Some(Due::Ask(key(1))));
+        assert_eq!(table.expire(at(second * 1000), LIMIT), None);
     }
     let waited = VecDeque::from([vec![vec![1; 60]]]);
-    assert_eq!(table.expire(at(3000)), Some(Due::Failed(key(1), waited)));
+    assert_eq!(table.expire(at(3000), LIMIT), Some(Due::Failed(key(1), waited)));
     consistent(&table);
     assert_eq!(state(&table, 1), Some((NeighborState::Failed, None)));
     assert_eq!(lookup(&mut table, at(3999), 1), Lookup::Failed);
@@ -102,35 +112,135 @@ fn three_questions_a_second_apart_then_failed_for_a_second() {
 }
 
 #[test]
-fn an_old_address_is_used_while_its_holder_is_asked() {
+fn an_old_address_is_used_and_its_holder_asked_if_nobody_confirms_it() {
     let mut table = reachable();
     assert_eq!(table.next_timeout(), Some(at(30_000)));
-    assert_eq!(table.expire(at(30_000)), Some(Due::Aged));
+    assert_eq!(table.expire(at(30_000), LIMIT), Some(Due::Aged));
     assert_eq!(state(&table, 1), Some((NeighborState::Stale, Some(A))));
     assert_eq!(table.next_timeout(), None, "an unused entry costs no timer");
-    assert_eq!(lookup(&mut table, at(40_000), 1), Lookup::Probe(A));
-    assert_eq!(lookup(&mut table, at(40_001), 1), Lookup::Known(A));
-    assert_eq!(learn(&mut table, at(40_002), 1, A, Claim::Reply), Learned::Noted);
+    assert_eq!(lookup(&mut table, at(40_000), 1), Lookup::Known(A));
+    assert_eq!(state(&table, 1), Some((NeighborState::Delay, Some(A))));
+    assert_eq!(table.expire(at(44_999), LIMIT), None);
+    assert_eq!(table.expire(at(45_000), LIMIT), Some(Due::Probe(key(1), A)));
+    assert_eq!(state(&table, 1), Some((NeighborState::Probe, Some(A))));
+    assert_eq!(lookup(&mut table, at(45_001), 1), Lookup::Known(A));
+    assert_eq!(learn(&mut table, at(45_002), 1, A, Claim::Reply), Learned::Noted);
     assert_eq!(state(&table, 1), Some((NeighborState::Reachable, Some(A))));
 }
 
 #[test]
 fn a_late_timer_does_not_make_an_old_address_new() {
     let mut table = reachable();
-    assert_eq!(lookup(&mut table, at(30_000), 1), Lookup::Probe(A));
+    assert_eq!(lookup(&mut table, at(30_000), 1), Lookup::Known(A));
+    assert_eq!(state(&table, 1), Some((NeighborState::Delay, Some(A))));
 }
 
 #[test]
-fn who_does_not_answer_a_probe_is_forgotten() {
+fn progress_above_confirms_and_asks_nobody() {
     let mut table = reachable();
-    assert_eq!(lookup(&mut table, at(40_000), 1), Lookup::Probe(A));
-    assert_eq!(table.expire(at(41_000)), Some(Due::Probe(key(1), A)));
-    assert_eq!(table.expire(at(42_000)), Some(Due::Probe(key(1), A)));
-    assert_eq!(lookup(&mut table, at(42_999), 1), Lookup::Known(A));
-    assert_eq!(table.expire(at(43_000)), Some(Due::Aged));
+    table.confirm(at(14_999), key(1), REACHABLE);
+    assert_eq!(table.next_timeout(), Some(at(30_000)), "it was confirmed a moment ago");
+    table.confirm(at(20_000), key(1), REACHABLE);
+    assert_eq!(table.next_timeout(), Some(at(50_000)));
+    table.expire(at(50_000), LIMIT);
+    lookup(&mut table, at(60_000), 1);
+    table.confirm(at(61_000), key(1), REACHABLE);
     consistent(&table);
-    assert!(table.is_empty());
-    assert_eq!(lookup(&mut table, at(43_001), 1), Lookup::Ask);
+    assert_eq!(state(&table, 1), Some((NeighborState::Reachable, Some(A))));
+    assert_eq!(table.next_timeout(), Some(at(91_000)));
+    // While it is asked too; but there is nothing to confirm of who is not known.
+    table.expire(at(91_000), LIMIT);
+    lookup(&mut table, at(91_000), 1);
+    table.expire(at(96_000), LIMIT);
+    table.confirm(at(96_500), key(1), REACHABLE);
+    assert_eq!(state(&table, 1), Some((NeighborState::Reachable, Some(A))));
+    lookup(&mut table, at(96_500), 2);
+    for number in [2, 3] {
+        table.confirm(at(96_500), key(number), REACHABLE);
+    }
+    assert_eq!(state(&table, 2), Some((NeighborState::Incomplete, None)));
+    assert_eq!(state(&table, 3), None);
+}
+
+#[test]
+fn who_does_not_answer_alone_is_asked_for_among_everybody_and_then_failed() {
+    let mut table = reachable();
+    lookup(&mut table, at(40_000), 1);
+    for second in [45, 46, 47] {
+        assert_eq!(table.expire(at(second * 1000), LIMIT), Some(Due::Probe(key(1), A)));
+    }
+    assert_eq!(lookup(&mut table, at(47_999), 1), Lookup::Known(A));
+    for second in [48, 49, 50] {
+        assert_eq!(table.expire(at(second * 1000), LIMIT), Some(Due::Ask(key(1))));
+        consistent(&table);
+        assert_eq!(lookup(&mut table, at(second * 1000), 1), Lookup::Pending);
+    }
+    assert!(matches!(table.expire(at(51_000), LIMIT), Some(Due::Failed(..))));
+    assert_eq!(state(&table, 1), Some((NeighborState::Failed, None)));
+}
+
+#[test]
+fn who_is_silent_is_forgotten_where_too_many_are_asked_for_already() {
+    let mut table = reachable();
+    lookup(&mut table, at(40_000), 1);
+    table.expire(at(45_000), LIMIT);
+    for number in 10..14 {
+        lookup(&mut table, at(47_500), number);
+    }
+    for second in [46, 47] {
+        table.expire(at(second * 1000), LIMIT);
+    }
+    assert_eq!(table.expire(at(48_000), LIMIT), Some(Due::Aged));
+    consistent(&table);
+    assert_eq!(state(&table, 1), None);
+}
+
+#[test]
+fn the_operator_sets_entries() {
+    let change = |setting, mode| NeighborChange { mac: B, setting, mode };
+    let mut table = reachable();
+    let set = |table: &mut NeighborTable, number, change| {
+        let set = table.set(at(1000), LIMIT, key(number), change, REACHABLE);
+        consistent(table);
+        set.map(|waiting| waiting.len())
+    };
+    let permanent = |mode| change(NeighborSetting::Permanent, mode);
+    assert_eq!(set(&mut table, 1, permanent(NeighborMode::Create)), Err(SetError::Exists));
+    assert_eq!(set(&mut table, 2, permanent(NeighborMode::Change)), Err(SetError::Missing));
+    for (setting, shown) in [
+        (NeighborSetting::Permanent, NeighborState::Permanent),
+        (NeighborSetting::NoArp, NeighborState::NoArp),
+        (NeighborSetting::Reachable, NeighborState::Reachable),
+        (NeighborSetting::Stale, NeighborState::Stale),
+        (NeighborSetting::Delay, NeighborState::Delay),
+        (NeighborSetting::Probe, NeighborState::Probe),
+    ] {
+        for mode in [NeighborMode::Change, NeighborMode::Replace] {
+            assert_eq!(set(&mut table, 1, change(setting, mode)), Ok(0));
+            assert_eq!(state(&table, 1), Some((shown, Some(B))));
+        }
+    }
+    assert_eq!(table.expire(at(1000), LIMIT), Some(Due::Probe(key(1), B)), "asked at once");
+    assert_eq!(table.remove(key(1)), Some(VecDeque::new()));
+    assert_eq!(table.remove(key(1)), None);
+    lookup(&mut table, at(1000), 3);
+    table.hold(key(3), 4, vec![vec![1; 60]]).expect("room");
+    assert_eq!(set(&mut table, 3, permanent(NeighborMode::Replace)), Ok(1), "what waited");
+}
+
+/// `noarp` entries are fixed as permanent ones are, but may go.
+#[test]
+fn an_entry_without_arp_may_be_let_go_and_not_changed() {
+    let mut table = NeighborTable::default();
+    let change =
+        NeighborChange { mac: A, setting: NeighborSetting::NoArp, mode: NeighborMode::Create };
+    for number in 0..LIMIT as u8 {
+        table.set(at(u64::from(number)), LIMIT, key(number), change, REACHABLE).expect("room");
+    }
+    assert_eq!(learn(&mut table, at(5000), 3, B, Claim::Reply), Learned::Ignored);
+    assert_eq!(lookup(&mut table, at(99_999), 3), Lookup::Known(A));
+    assert_eq!(lookup(&mut table, at(99_999), 99), Lookup::Ask);
+    assert_eq!(state(&table, 0), None);
 }
 
 #[test]
@@ -151,7 +261,8 @@ fn a_requester_is_noted_as_stale_while_there_is_room() {
         assert_eq!(learned, if room { Learned::Noted } else { Learned::Ignored });
     }
     assert_eq!(state(&table, 1), Some((NeighborState::Stale, Some(A))));
-    assert_eq!(lookup(&mut table, at(1), 1), Lookup::Probe(A));
+    assert_eq!(lookup(&mut table, at(1), 1), Lookup::Known(A));
+    assert_eq!(state(&table, 1), Some((NeighborState::Delay, Some(A))), "verified when used");
 }
 
 #[test]
@@ -174,8 +285,8 @@ fn a_claim_does_not_move_traffic_from_a_holder_that_answers() {
 fn an_address_that_really_moved_is_asked_for_after_a_second() {
     let mut table = reachable();
     assert_eq!(learn(&mut table, at(5000), 1, B, Claim::Announcement), Learned::Contested(A));
-    assert_eq!(table.expire(at(6000)), Some(Due::Aged));
-    assert_eq!(lookup(&mut table, at(6001), 1), Lookup::Ask);
+    assert_eq!(table.expire(at(6000), LIMIT), Some(Due::Ask(key(1))));
+    assert_eq!(lookup(&mut table, at(6001), 1), Lookup::Pending);
     assert!(matches!(learn(&mut table, at(6002), 1, B, Claim::Reply), Learned::Resolved(_)));
     assert_eq!(lookup(&mut table, at(6003), 1), Lookup::Known(B));
 }
@@ -199,10 +310,10 @@ fn a_host_that_comes_back_ends_the_failure() {
     let mut table = NeighborTable::default();
     lookup(&mut table, at(0), 1);
     for second in 1..=3 {
-        table.expire(at(second * 1000));
+        table.expire(at(second * 1000), LIMIT);
     }
     assert_eq!(learn(&mut table, at(3100), 1, A, Claim::Announcement), Learned::Noted);
-    assert_eq!(lookup(&mut table, at(3200), 1), Lookup::Probe(A));
+    assert_eq!(lookup(&mut table, at(3200), 1), Lookup::Known(A));
 }
 
 #[test]
@@ -210,7 +321,7 @@ fn a_pinned_entry_never_changes() {
     let mut table = NeighborTable::default();
     lookup(&mut table, at(0), 1);
     table.hold(key(1), 4, vec![vec![1; 60]]).expect("room");
-    assert_eq!(table.pin(at(0), LIMIT, key(1), A).expect("room").len(), 1);
+    assert_eq!(pin(&mut table, 1, A).expect("room").len(), 1);
     for claim in [Claim::Reply, Claim::RequestForUs, Claim::Announcement] {
         assert_eq!(learn(&mut table, at(5000), 1, B, claim), Learned::Ignored);
     }
@@ -219,18 +330,18 @@ fn a_pinned_entry_never_changes() {
         learn(&mut table, at(6000), number, B, Claim::Reply);
     }
     assert_eq!(lookup(&mut table, at(999_999), 1), Lookup::Known(A));
-    assert_eq!(state(&table, 1), Some((NeighborState::Pinned, Some(A))));
+    assert_eq!(state(&table, 1), Some((NeighborState::Permanent, Some(A))));
 }
 
 #[test]
 fn a_table_of_pins_is_full() {
     let mut table = NeighborTable::default();
     for number in 0..LIMIT as u8 {
-        table.pin(at(0), LIMIT, key(number), A).expect("room");
+        pin(&mut table, number, A).expect("room");
     }
-    assert_eq!(table.pin(at(0), LIMIT, key(99), A), Err(DropReason::NeighborTableFull));
+    assert_eq!(pin(&mut table, 99, A), Err(SetError::Full));
     assert_eq!(lookup(&mut table, at(0), 99), Lookup::Full);
-    table.pin(at(0), LIMIT, key(3), B).expect("its place is there");
+    pin(&mut table, 3, B).expect("its place is there");
 }
 
 #[test]

@@ -87,6 +87,7 @@ impl Connection {
             self.recovery.board.acknowledge(ack, &mut delivered);
             self.unanswered.count = 0;
             self.unanswered.since = now;
+            self.unanswered.progress = true;
             self.due.tail = false;
         } else if self.snd.wnd > 0 && outstanding == 0 {
             // The window is open: nobody needs to probe it any more.

@@ -1,0 +1,88 @@
+//! Changes at run time: addresses and neighbors. Each is one request of the engine.
+
+use crate::{options, worker::Worker};
+use mio::Token;
+use narrows_ipc::{
+    Answer, Error, Reply,
+    change::{Change, SetMode, SetState},
+};
+use narrows_stack::{
+    InterfaceId,
+    request::{Principal, Request},
+    table::neighbor::{NeighborChange, NeighborMode, NeighborSetting},
+};
+use narrows_wire::address::{MacAddr, Prefix};
+use std::net::IpAddr;
+
+pub(crate) fn apply(worker: &mut Worker, token: Token, change: Change) -> Answer {
+    let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
+    worker.policy.configure(&session.owner)?;
+    let pid = session.owner.pid;
+    let request = request(worker, &change)?;
+    let now = worker.clock.now();
+    let result = worker.shard.request(now, Principal::default(), request);
+    result.map_err(options::error)?;
+    worker.renew_devices();
+    tracing::info!(pid, ?change, "changed");
+    Ok(Reply::Done)
+}
+
+/// The change as the engine's words.
+fn request(worker: &Worker, change: &Change) -> Result<Request, Error> {
+    Ok(match change {
+        Change::AddAddress { interface, address, length } => Request::AddAddress {
+            interface: interface_named(worker, interface)?,
+            prefix: prefix(*address, *length)?,
+        },
+        Change::RemoveAddress { interface, address, length } => Request::RemoveAddress {
+            interface: interface_named(worker, interface)?,
+            prefix: prefix(*address, *length)?,
+        },
+        Change::AnnounceAddresses { interface } => {
+            Request::AnnounceAddresses { interface: interface_named(worker, interface)? }
+        }
+        Change::SetNeighbor { interface, address, mac, state, mode } => Request::SetNeighbor {
+            interface: interface_named(worker, interface)?,
+            address: *address,
+            change: NeighborChange {
+                mac: MacAddr(*mac),
+                setting: setting(*state),
+                mode: match mode {
+                    SetMode::Create => NeighborMode::Create,
+                    SetMode::Change => NeighborMode::Change,
+                    SetMode::Replace => NeighborMode::Replace,
+                },
+            },
+        },
+        Change::RemoveNeighbor { interface, address } => Request::RemoveNeighbor {
+            interface: interface_named(worker, interface)?,
+            address: *address,
+        },
+        Change::SetProxy { interface, address, proxied } => Request::SetProxied {
+            interface: interface_named(worker, interface)?,
+            address: *address,
+            proxied: *proxied,
+        },
+    })
+}
+
+fn interface_named(worker: &Worker, name: &str) -> Result<InterfaceId, Error> {
+    let mut interfaces = worker.shard.interfaces();
+    let found = interfaces.find(|(_, interface)| interface.settings.name == name);
+    found.map(|(id, _)| id).ok_or(Error::NoSuchDevice)
+}
+
+fn prefix(address: IpAddr, length: u8) -> Result<Prefix, Error> {
+    Prefix::new(address, length).ok_or(Error::InvalidArgument)
+}
+
+fn setting(state: SetState) -> NeighborSetting {
+    match state {
+        SetState::Permanent => NeighborSetting::Permanent,
+        SetState::NoArp => NeighborSetting::NoArp,
+        SetState::Reachable => NeighborSetting::Reachable,
+        SetState::Stale => NeighborSetting::Stale,
+        SetState::Delay => NeighborSetting::Delay,
+        SetState::Probe => NeighborSetting::Probe,
+    }
+}

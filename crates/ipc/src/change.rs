@@ -1,0 +1,62 @@
+//! What the operator changes of a running daemon.
+
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// One change; it takes effect as a whole or not at all. Interfaces by name, MAC addresses as their
+/// bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    AddAddress {
+        interface: String,
+        address: IpAddr,
+        length: u8,
+    },
+    RemoveAddress {
+        interface: String,
+        address: IpAddr,
+        length: u8,
+    },
+    /// Says on the link where the interface's addresses are.
+    AnnounceAddresses {
+        interface: String,
+    },
+    SetNeighbor {
+        interface: String,
+        address: IpAddr,
+        mac: [u8; 6],
+        state: SetState,
+        mode: SetMode,
+    },
+    RemoveNeighbor {
+        interface: String,
+        address: IpAddr,
+    },
+    /// Whether the interface answers ARP for a host that is reached by another.
+    SetProxy {
+        interface: String,
+        address: IpAddr,
+        proxied: bool,
+    },
+}
+
+/// The states of ip-neighbour(8) that an entry with a link address can be set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SetState {
+    Permanent,
+    NoArp,
+    Reachable,
+    Stale,
+    Delay,
+    Probe,
+}
+
+/// What may be there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SetMode {
+    /// Nothing, else `AlreadyExists`.
+    Create,
+    /// Something, else `NoSuchEntry`.
+    Change,
+    Replace,
+}
