@@ -1,11 +1,11 @@
 //! One device of any kind.
 
-use crate::{DeviceSpec, PacketDevice, TapDevice, link::Link};
+use crate::{DeviceSpec, PacketDevice, TapDevice, filter::Wanted, link::Link};
 use narrows_wire::{
     address::MacAddr,
     offload::{Capabilities, RxOffload, TxOffload},
 };
-use std::{io, net::Ipv4Addr, os::fd::BorrowedFd, time::Duration};
+use std::{io, os::fd::BorrowedFd, time::Duration};
 
 /// A network device: frames in, frames out.
 pub enum Device {
@@ -96,12 +96,12 @@ impl Device {
         }
     }
 
-    /// From now on IPv4 packets sent to one station are received only if they are for one of
-    /// `addresses`; all other frames as before. On an interface that the kernel uses too this keeps
-    /// its traffic from being copied here. (Nobody else is at the other end of a TAP.)
-    pub fn receive_only_for(&self, addresses: &[Ipv4Addr]) -> io::Result<()> {
+    /// From now on this is received, and nothing else; before the first call, all frames without a
+    /// tag. On an interface that the kernel uses too this keeps its traffic from being copied here.
+    /// (Nobody else is at the other end of a TAP, which receives everything.)
+    pub fn want(&mut self, wanted: &Wanted) -> io::Result<()> {
         match self {
-            Self::Packet(device) => device.receive_only_for(addresses),
+            Self::Packet(device) => device.want(wanted),
             Self::Tap(_) => Ok(()),
         }
     }

@@ -4,26 +4,80 @@
 //! only to drop it would cost as much as to receive it, so the socket is told what is ours.
 
 use narrows_sys::socket_filter::{Extension, Instruction, MAX_INSTRUCTIONS, packet_type};
-use narrows_wire::ethernet::{EtherType, HEADER_LEN};
+use narrows_wire::{
+    address::MacAddr,
+    ethernet::{EtherType, HEADER_LEN},
+    vlan::VlanId,
+};
 use std::net::Ipv4Addr;
 
 /// Where the Ethernet header has the type, and an IPv4 header behind it the destination.
 const ETHER_TYPE: u32 = 12;
 const IPV4_DESTINATION: u32 = HEADER_LEN as u32 + 16;
 
-/// All frames but those that came with a VLAN tag: the kernel takes the tag off before packet sockets
-/// see the frame, so they would pass for untagged ones.
-pub fn untagged() -> Vec<Instruction> {
-    let mut program = refuse_tagged().to_vec();
-    program.push(Instruction::take());
+/// The bits of a tag's control information that name the VLAN.
+const VLAN_BITS: u32 = 0x0fff;
+
+/// What a device is to receive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Of the IPv4 packets sent to one station, those for these addresses; `None`: for any. All other
+    /// frames without a tag are received anyway.
+    pub addresses: Option<Vec<Ipv4Addr>>,
+    /// Frames with a tag of these VLANs.
+    pub vlans: Vec<VlanId>,
+    /// Stations whose frames are ours too, beside the device's own.
+    pub stations: Vec<MacAddr>,
+    /// Every frame, for whomever, with whatever tag.
+    pub everything: bool,
+}
+
+impl Wanted {
+    /// Do frames with a tag matter?
+    pub fn tags(&self) -> bool {
+        self.everything || !self.vlans.is_empty()
+    }
+}
+
+/// The filter of a packet socket. The kernel takes the (outer) tag off a frame before packet sockets
+/// see it, so without a look at that a tagged frame would pass for an untagged one. With more
+/// addresses than a filter can name, all are taken.
+pub fn program(wanted: &Wanted) -> Vec<Instruction> {
+    if wanted.everything {
+        return vec![Instruction::take()];
+    }
+    let tags = by_tag(&wanted.vlans);
+    let mut program = tags.clone();
+    match &wanted.addresses {
+        Some(addresses) => program.extend(by_address(addresses)),
+        None => program.push(Instruction::take()),
+    }
+    if program.len() > MAX_INSTRUCTIONS {
+        program = tags;
+        program.push(Instruction::take());
+    }
     program
 }
 
-/// Of these, not the IPv4 packets sent to one station for an address that is none of `addresses`.
-/// With more addresses than a filter can name, all.
-pub fn untagged_for(addresses: &[Ipv4Addr]) -> Vec<Instruction> {
-    let mut program = refuse_tagged().to_vec();
-    program.push(Instruction::load_extension(Extension::PacketType));
+/// Decides on frames with a tag, and goes on with those without one, or with a priority alone.
+fn by_tag(vlans: &[VlanId]) -> Vec<Instruction> {
+    let mut tagged =
+        vec![Instruction::load_extension(Extension::VlanTag), Instruction::and(VLAN_BITS)];
+    for vlan in vlans {
+        tagged.extend([Instruction::if_equal(vlan.get().into()), Instruction::take()]);
+    }
+    tagged.extend([Instruction::unless_equal(0), Instruction::refuse()]);
+    let mut program = vec![
+        Instruction::load_extension(Extension::VlanTagPresent),
+        Instruction::if_equal(0),
+        Instruction::skip(tagged.len() as u32),
+    ];
+    program.extend(tagged);
+    program
+}
+
+fn by_address(addresses: &[Ipv4Addr]) -> Vec<Instruction> {
+    let mut program = vec![Instruction::load_extension(Extension::PacketType)];
     for group in [packet_type::BROADCAST, packet_type::MULTICAST] {
         program.extend([Instruction::if_equal(group), Instruction::take()]);
     }
@@ -37,13 +91,5 @@ pub fn untagged_for(addresses: &[Ipv4Addr]) -> Vec<Instruction> {
         program.extend([Instruction::if_equal(address.to_bits()), Instruction::take()]);
     }
     program.push(Instruction::refuse());
-    if program.len() > MAX_INSTRUCTIONS { untagged() } else { program }
-}
-
-fn refuse_tagged() -> [Instruction; 3] {
-    [
-        Instruction::load_extension(Extension::VlanTagPresent),
-        Instruction::unless_equal(0),
-        Instruction::refuse(),
-    ]
+    program
 }

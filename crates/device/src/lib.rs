@@ -11,13 +11,16 @@ mod device;
 mod filter;
 mod guard;
 pub mod link;
+mod monitor;
 mod packet;
 mod queue;
 mod spec;
 mod tap;
 
 pub use device::{Device, OpenError, Received, Statistics};
+pub use filter::Wanted;
 pub use guard::Guard;
+pub use monitor::Monitor;
 pub use packet::PacketDevice;
 pub use spec::{DeviceSpec, SpecError};
 pub use tap::TapDevice;

@@ -26,6 +26,8 @@ pub struct Link {
     pub mac: Option<MacAddr>,
     pub mtu: u32,
     pub up: bool,
+    /// Up, and something is at the other end of the wire.
+    pub carrier: bool,
     /// Frames below this length, all headers included, the interface cuts into TCP segments itself.
     pub gso_max_size: u32,
     /// The kernel's own IPv4 addresses there, with prefix lengths.
@@ -79,6 +81,7 @@ impl Link {
             mac: None,
             mtu: 0,
             up: message.header.flags.contains(LinkFlags::Up),
+            carrier: message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
             gso_max_size: GSO_LEGACY_MAX_SIZE,
             addresses: Vec::new(),
         };

@@ -6,23 +6,29 @@
 //! room for is kept, and then no more is taken.
 
 use crate::{
-    OpenError, Received, Statistics, filter,
+    OpenError, Received, Statistics,
+    filter::{self, Wanted},
     link::{self, Link},
     queue::Queue,
 };
-use narrows_sys::{packet_socket, receive_batch::ReceiveBatch, send_batch, socket_filter};
+use narrows_sys::{
+    packet_socket::{self, Membership},
+    receive_batch::{KernelTag, ReceiveBatch},
+    send_batch, socket_filter,
+};
 use narrows_wire::{
     address::MacAddr,
     ethernet,
     offload::{Capabilities, RxOffload, TxOffload, VNET_HEADER_LEN},
+    vlan::{TAG_LEN, TAG_OFFSET},
 };
 use rustix::{
     io::Errno,
     net::{SendAncillaryBuffer, SendFlags, netdevice, sendmsg, sockopt},
 };
 use std::{
+    collections::BTreeSet,
     io::{self, IoSlice},
-    net::Ipv4Addr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
@@ -37,6 +43,8 @@ pub struct PacketDevice {
     /// Longer ones the kernel cuts itself, in its slowest way.
     longest_packet: u32,
     batch: ReceiveBatch,
+    /// What the interface receives for us beside frames to its own address.
+    memberships: BTreeSet<Membership>,
     queue: Queue,
     /// Why the first frame of the queue did not leave, if it was tried.
     obstacle: Option<Obstacle>,
@@ -104,7 +112,7 @@ impl PacketDevice {
         set_buffers(&socket).map_err(failed)?;
         packet_socket::enable_vnet_header(&socket).map_err(failed)?;
         packet_socket::ignore_outgoing(&socket).map_err(failed)?;
-        socket_filter::attach(&socket, &filter::untagged()).map_err(failed)?;
+        socket_filter::attach(&socket, &filter::program(&Wanted::default())).map_err(failed)?;
         packet_socket::bind(&socket, link.index).map_err(failed)?;
         Ok(Self {
             socket,
@@ -113,7 +121,8 @@ impl PacketDevice {
             mac,
             mtu: link.mtu,
             longest_packet: longest_packet(link),
-            batch: ReceiveBatch::new(RECEIVE_FRAMES, RECEIVE_BUFFER),
+            batch: ReceiveBatch::new(RECEIVE_FRAMES, RECEIVE_BUFFER, TAG_LEN),
+            memberships: BTreeSet::new(),
             queue: Queue::default(),
             obstacle: None,
             removed: None,
@@ -121,10 +130,27 @@ impl PacketDevice {
         })
     }
 
-    /// From now on IPv4 packets sent to one station are received only if they are for one of
-    /// `addresses`.
-    pub fn receive_only_for(&self, addresses: &[Ipv4Addr]) -> io::Result<()> {
-        socket_filter::attach(&self.socket, &filter::untagged_for(addresses))
+    /// From now on this is received, and nothing else.
+    pub fn want(&mut self, wanted: &Wanted) -> io::Result<()> {
+        if wanted.tags() {
+            packet_socket::enable_auxdata(&self.socket)?;
+        }
+        self.batch.read_tags(wanted.tags());
+        let stations = wanted.stations.iter().filter(|mac| **mac != self.mac);
+        let mut memberships: BTreeSet<_> = stations.map(|mac| Membership::Station(mac.0)).collect();
+        if wanted.everything {
+            memberships.insert(Membership::Promiscuous);
+        }
+        for (changed, on) in [
+            (memberships.difference(&self.memberships), true),
+            (self.memberships.difference(&memberships), false),
+        ] {
+            for membership in changed {
+                packet_socket::set_membership(&self.socket, self.index, *membership, on)?;
+            }
+        }
+        self.memberships = memberships;
+        socket_filter::attach(&self.socket, &filter::program(wanted))
     }
 
     /// See [`crate::Device::descriptor`], and so on for the rest.
@@ -166,15 +192,13 @@ impl PacketDevice {
         let messages = self.batch.messages();
         let more = messages.len() == limit;
         for message in messages {
-            match message.bytes.split_first_chunk::<VNET_HEADER_LEN>() {
-                Some((header, frame)) if !message.truncated => match RxOffload::from_vnet(header) {
-                    Ok(offload) => {
-                        frames += 1;
-                        input(frame, offload);
-                    }
-                    Err(_) => self.statistics.receive_unusable += 1,
-                },
-                _ => self.statistics.receive_unusable += 1,
+            let whole = Some(message.bytes).filter(|_| !message.truncated);
+            match whole.and_then(|bytes| unwrap(bytes, message.tag)) {
+                Some((frame, offload)) => {
+                    frames += 1;
+                    input(frame, offload);
+                }
+                None => self.statistics.receive_unusable += 1,
             }
         }
         Ok(Received { frames, more })
@@ -269,6 +293,24 @@ impl PacketDevice {
     }
 }
 
+/// The frame in what was received (room for a tag, vnet header, frame), with the tag that the kernel
+/// took off it where it was.
+fn unwrap(bytes: &mut [u8], tag: Option<KernelTag>) -> Option<(&[u8], RxOffload)> {
+    const FRAME: usize = TAG_LEN + VNET_HEADER_LEN;
+    let header = bytes.get(TAG_LEN..)?.first_chunk()?;
+    let offload = RxOffload::from_vnet(header).ok()?;
+    let Some(KernelTag { protocol, control }) = tag else {
+        return Some((bytes.get(FRAME..)?, offload));
+    };
+    // The addresses move over the end of the vnet header, which is read.
+    bytes.get(..FRAME + TAG_OFFSET)?;
+    bytes.copy_within(FRAME..FRAME + TAG_OFFSET, FRAME - TAG_LEN);
+    let gap = bytes.get_mut(FRAME - TAG_LEN + TAG_OFFSET..)?.first_chunk_mut()?;
+    let ([a, b], [c, d]) = (protocol.to_be_bytes(), control.to_be_bytes());
+    *gap = [a, b, c, d];
+    Some((bytes.get(FRAME - TAG_LEN..)?, offload))
+}
+
 /// The longest IPv4 packet in a frame that the interface itself cuts into segments: the kernel asks
 /// for less than `gso_max_size`, the Ethernet header included (gso_features_check()).
 fn longest_packet(link: &Link) -> u32 {
@@ -303,7 +345,8 @@ mod tests {
             mac: MacAddr::ZERO,
             mtu: 1500,
             longest_packet: 1500,
-            batch: ReceiveBatch::new(1, 1),
+            batch: ReceiveBatch::new(1, 1, 0),
+            memberships: BTreeSet::new(),
             queue: Queue::default(),
             obstacle: None,
             removed: None,
@@ -342,6 +385,22 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_that_the_kernel_took_off_is_put_back() {
+        let frame: Vec<u8> = (0..20).collect();
+        let wrapped = [&[0xee; TAG_LEN][..], &[0; VNET_HEADER_LEN], &frame].concat();
+        let tag = KernelTag { protocol: 0x88a8, control: 0x6064 };
+        let (plain, _) =
+            unwrap(&mut wrapped.clone(), None).map(|it| (it.0.to_vec(), it.1)).unwrap();
+        assert_eq!(plain, frame);
+        let mut bytes = wrapped.clone();
+        let (tagged, _) = unwrap(&mut bytes, Some(tag)).unwrap();
+        assert_eq!(tagged, [&frame[..12], &[0x88, 0xa8, 0x60, 0x64], &frame[12..]].concat());
+        for length in 0..wrapped.len() - 8 {
+            assert_eq!(unwrap(&mut wrapped.clone()[..length], Some(tag)), None, "{length}");
+        }
+    }
+
+    #[test]
     fn a_full_queue_of_the_interface_is_tried_again_soon() {
         let (mut device, _far) = device_on_a_slow_socket();
         for (errno, waits, retries) in [
@@ -363,6 +422,7 @@ mod tests {
             mac: None,
             mtu: 1500,
             up: true,
+            carrier: true,
             gso_max_size,
             addresses: Vec::new(),
         };

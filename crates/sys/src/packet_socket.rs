@@ -9,9 +9,14 @@ use std::{
 };
 
 // linux/if_packet.h; libc has them for some targets only.
+const PACKET_ADD_MEMBERSHIP: c_int = 1;
+const PACKET_DROP_MEMBERSHIP: c_int = 2;
 const PACKET_STATISTICS: c_int = 6;
+const PACKET_AUXDATA: c_int = 8;
 const PACKET_VNET_HDR: c_int = 15;
 const PACKET_IGNORE_OUTGOING: c_int = 23;
+const PACKET_MR_PROMISC: u16 = 1;
+const PACKET_MR_UNICAST: u16 = 3;
 
 /// A raw packet socket, non-blocking, that receives nothing before it is bound.
 pub fn open() -> io::Result<OwnedFd> {
@@ -27,6 +32,57 @@ pub fn enable_vnet_header(socket: impl AsFd) -> io::Result<()> {
 /// Frames that this machine sends are not received.
 pub fn ignore_outgoing(socket: impl AsFd) -> io::Result<()> {
     set_packet_option(socket, PACKET_IGNORE_OUTGOING, &1)
+}
+
+/// Beside each frame comes what the kernel took off it (for
+/// [`ReceiveBatch::read_tags`](crate::receive_batch::ReceiveBatch::read_tags)).
+pub fn enable_auxdata(socket: impl AsFd) -> io::Result<()> {
+    set_packet_option(socket, PACKET_AUXDATA, &1)
+}
+
+/// What an interface receives for a socket, beside what is sent to its own address. The kernel counts
+/// who asked, and forgets it with the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Membership {
+    /// Frames for everybody.
+    Promiscuous,
+    /// Frames for another address.
+    Station([u8; 6]),
+}
+
+/// From now on the interface receives that too, or no longer.
+pub fn set_membership(
+    socket: impl AsFd,
+    interface: u32,
+    membership: Membership,
+    on: bool,
+) -> io::Result<()> {
+    /// `struct packet_mreq`.
+    #[repr(C)]
+    struct Request {
+        interface: c_int,
+        kind: u16,
+        length: u16,
+        address: [u8; 8],
+    }
+    let index = interface.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let (kind, [a, b, c, d, e, f]) = match membership {
+        Membership::Promiscuous => (PACKET_MR_PROMISC, [0; 6]),
+        Membership::Station(address) => (PACKET_MR_UNICAST, address),
+    };
+    let request = Request { interface: index, kind, length: 6, address: [a, b, c, d, e, f, 0, 0] };
+    let option = if on { PACKET_ADD_MEMBERSHIP } else { PACKET_DROP_MEMBERSHIP };
+    // SAFETY: `request` is readable for the length given, and holds no pointers.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_PACKET,
+            option,
+            (&raw const request).cast(),
+            size_of::<Request>() as libc::socklen_t,
+        )
+    };
+    check(result)
 }
 
 /// From now on frames of every protocol on that interface are received, and sent there.

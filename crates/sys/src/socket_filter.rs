@@ -18,6 +18,8 @@ pub enum Extension {
     PacketType,
     /// 1 if the frame came with a VLAN tag, which is no longer among its bytes; else 0.
     VlanTagPresent,
+    /// That tag's control information: priority and VLAN.
+    VlanTag,
 }
 
 /// Values of [`Extension::PacketType`] (packet(7)).
@@ -42,6 +44,7 @@ impl Instruction {
         let number = match extension {
             Extension::PacketType => libc::SKF_AD_PKTTYPE,
             Extension::VlanTagPresent => libc::SKF_AD_VLAN_TAG_PRESENT,
+            Extension::VlanTag => libc::SKF_AD_VLAN_TAG,
         };
         Self::load_word((libc::SKF_AD_OFF + number) as u32)
     }
@@ -54,6 +57,16 @@ impl Instruction {
     /// Skips the next instruction if what was loaded last has that value.
     pub const fn unless_equal(value: u32) -> Self {
         Self(libc::sock_filter { code: JUMP_IF_EQUAL, jt: 1, jf: 0, k: value })
+    }
+
+    /// Keeps of what was loaded last only these bits.
+    pub const fn and(mask: u32) -> Self {
+        Self::new(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, mask)
+    }
+
+    /// Skips that many instructions.
+    pub const fn skip(count: u32) -> Self {
+        Self::new(libc::BPF_JMP | libc::BPF_JA, count)
     }
 
     /// Takes the frame, all of it.
@@ -107,7 +120,10 @@ mod tests {
         near.set_nonblocking(true).expect("fcntl");
         let program = [
             Instruction::load_half(1),
-            Instruction::unless_equal(0x6263),
+            Instruction::and(0xff5f),
+            Instruction::unless_equal(0x6243),
+            Instruction::refuse(),
+            Instruction::skip(1),
             Instruction::refuse(),
             Instruction::load_half(0),
             Instruction::if_equal(0x6162),

@@ -10,6 +10,7 @@ fn links() -> Vec<Link> {
         mtu: 1500,
         gso_max_size: 65_536,
         up: true,
+        carrier: true,
         addresses: addresses.to_vec(),
     };
     vec![

@@ -4,4 +4,5 @@ mod common;
 mod errors;
 mod exchange;
 mod guard;
+mod monitor;
 mod packet;

@@ -5,7 +5,7 @@ use crate::common::{
 };
 use anyhow::{Context, Result, ensure};
 use narrows_device::{
-    Device,
+    Device, Wanted,
     link::{self, Link},
 };
 use narrows_sys::tun;
@@ -17,6 +17,7 @@ use narrows_wire::{
     ipv4,
     offload::TxOffload,
     tcp::{self, Flags},
+    vlan::VlanId,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{net::Ipv4Addr, os::fd::OwnedFd, time::Instant};
@@ -118,6 +119,63 @@ fn neither_own_nor_tagged_frames_are_received() -> Result<()> {
 }
 
 #[test]
+fn frames_of_wanted_vlans_are_received_with_their_tags() -> Result<()> {
+    as_root(|| {
+        let network = Network::new()?;
+        let [mut near, mut far] = both_ends(&network)?;
+        let plain = Wanted { addresses: Some(Vec::new()), ..Wanted::default() };
+        let some = Wanted { vlans: VlanId::new(5).into_iter().collect(), ..plain.clone() };
+        let all = Wanted { everything: true, ..plain.clone() };
+        // 5; 6; a provider's 5; 5 with a priority; a priority alone, which the kernel takes off.
+        let tags: [&[u8]; 6] = [
+            &[],
+            &[0x81, 0, 0, 5],
+            &[0x81, 0, 0, 6],
+            &[0x88, 0xa8, 0, 5, 0x81, 0, 0, 6],
+            &[0x81, 0, 0xe0, 5],
+            &[0x81, 0, 0xe0, 0],
+        ];
+        for (wanted, received) in [
+            (plain.clone(), &[0, 5][..]),
+            (some, &[0, 1, 3, 4, 5]),
+            (all, &[0, 1, 2, 3, 4, 5]),
+            (plain, &[0, 5]),
+        ] {
+            near.want(&wanted)?;
+            let frames: Vec<_> = tags
+                .iter()
+                .zip(0..)
+                .map(|(tag, number)| {
+                    let mut frame = head(&far, &[tag, &EXPERIMENT[..]].concat());
+                    frame.extend([number; 50]);
+                    frame
+                })
+                .collect();
+            for frame in &frames {
+                far.send(TxOffload::default(), frame, [&[], &[]]);
+            }
+            far.flush()?;
+            let mut came = Vec::new();
+            let deadline = Instant::now() + PATIENCE;
+            while came.len() < received.len() && wait_readable(&near, deadline)? {
+                near.receive(usize::MAX, |frame, _| {
+                    let number = frame.last().map(|number| usize::from(*number));
+                    came.extend(number.filter(|at| {
+                        frames.get(*at).is_some_and(|sent| {
+                            let untagged = [&sent[..12], &sent[sent.len() - 52..]].concat();
+                            let priority = *at == 5 && frame == untagged;
+                            sent.as_slice() == frame || priority
+                        })
+                    }));
+                })?;
+            }
+            ensure!(came == received, "{wanted:?}: {came:?}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn what_is_for_the_kernel_need_not_be_received() -> Result<()> {
     as_root(|| {
         let network = Network::new()?;
@@ -134,7 +192,7 @@ fn what_is_for_the_kernel_need_not_be_received() -> Result<()> {
             (near_mac, EtherType::ARP, kernels, true),
             (near_mac, EtherType(0x88b5), kernels, true),
         ];
-        near.receive_only_for(&ours)?;
+        near.want(&Wanted { addresses: Some(ours.to_vec()), ..Wanted::default() })?;
         let mark = 0xa5;
         let mut expected = Vec::new();
         for (destination, ether_type, address, taken) in cases {
