@@ -3,7 +3,7 @@
 use crate::token;
 use anyhow::Context;
 use mio::{Interest, Registry, unix::SourceFd};
-use narrows_device::{Device, DeviceSpec, Guard};
+use narrows_device::{Device, DeviceSpec, Guard, Wanted};
 use narrows_stack::{Instant, InterfaceId, Shard, Sink};
 use narrows_wire::{address::Prefix, offload::TxOffload};
 use std::{
@@ -22,11 +22,12 @@ pub(crate) struct Attachment {
     pub spec: DeviceSpec,
     pub device: Device,
     pub interface: InterfaceId,
-    index: usize,
+    /// Names it for events; never given twice.
+    pub serial: usize,
     /// Keeps the kernel's stack off our addresses; a TAP has no such stack.
     guard: Option<Guard>,
     /// The addresses that device and guard know, and the engine's revision when that was looked at.
-    told: Option<Vec<Ipv4Addr>>,
+    told: Option<Wanted>,
     revision: Option<u32>,
     /// Frames may be waiting.
     readable: bool,
@@ -42,18 +43,18 @@ pub(crate) struct Attachment {
 impl Attachment {
     pub(crate) fn new(
         registry: &Registry,
-        index: usize,
+        serial: usize,
         spec: DeviceSpec,
         device: Device,
         interface: InterfaceId,
     ) -> io::Result<Self> {
         let raw = device.descriptor().as_raw_fd();
-        registry.register(&mut SourceFd(&raw), token::device(index), Interest::READABLE)?;
+        registry.register(&mut SourceFd(&raw), token::device(serial), Interest::READABLE)?;
         Ok(Self {
             spec,
             device,
             interface,
-            index,
+            serial,
             guard: None,
             told: None,
             revision: None,
@@ -64,29 +65,23 @@ impl Attachment {
         })
     }
 
-    /// Tells the device which addresses its interface has and those that stand upon it, and keeps the kernel off those and no
-    /// others, if they have changed since that was last done.
+    /// Tells the device what to receive for its interface and those that stand upon it, and keeps the
+    /// kernel off their addresses and no others, if that has changed since it was last done.
     pub(crate) fn renew(&mut self, shard: &Shard) -> anyhow::Result<()> {
         if self.revision.replace(shard.interfaces_revision()) == Some(shard.interfaces_revision()) {
             return Ok(());
         }
-        let above = shard.links().at_and_above(self.interface);
-        let interfaces = above.iter().filter_map(|id| shard.interface(*id));
-        let v4 = |prefix: &Prefix| match prefix.address() {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        };
-        let addresses = interfaces.flat_map(|interface| &interface.addresses);
-        let addresses: Vec<Ipv4Addr> = addresses.filter_map(v4).collect();
-        if self.told.as_ref() == Some(&addresses) {
+        let wanted = wanted(shard, self.interface);
+        if self.told.as_ref() == Some(&wanted) {
             return Ok(());
         }
-        self.device.receive_only_for(&addresses).context("telling the device our addresses")?;
+        self.device.want(&wanted).context("telling the device what to receive")?;
         if let DeviceSpec::Packet(name) = &self.spec {
             // The new one is there before the old one goes.
-            self.guard = Some(Guard::new(name, &addresses)?);
+            let addresses = wanted.addresses.as_deref().unwrap_or_default();
+            self.guard = Some(Guard::new(name, addresses)?);
         }
-        self.told = Some(addresses);
+        self.told = Some(wanted);
         Ok(())
     }
 
@@ -150,7 +145,7 @@ impl Attachment {
         let interest =
             if wanted { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         let raw = self.device.descriptor().as_fd().as_raw_fd();
-        registry.reregister(&mut SourceFd(&raw), token::device(self.index), interest)?;
+        registry.reregister(&mut SourceFd(&raw), token::device(self.serial), interest)?;
         self.watches_writable = wanted;
         Ok(())
     }
@@ -164,6 +159,33 @@ impl Attachment {
             }
             Err(_) => {}
         }
+    }
+}
+
+/// What a device is to receive for its interface and those that stand upon it.
+fn wanted(shard: &Shard, device: InterfaceId) -> Wanted {
+    let links = shard.links();
+    let above = links.at_and_above(device);
+    let stations = || above.iter().filter_map(|id| shard.interface(*id));
+    let v4 = |prefix: &Prefix| match prefix.address() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    };
+    let addresses: Vec<Ipv4Addr> =
+        stations().flat_map(|station| &station.addresses).filter_map(v4).collect();
+    let mut macs: Vec<_> = stations().map(|station| station.settings.mac).collect();
+    macs.sort_unstable();
+    macs.dedup();
+    // Of a tag in a tag the device sees the outer one.
+    let direct =
+        above.iter().filter(|id| **id == device || links.members(**id).any(|m| m == device));
+    let tags = direct.filter_map(|id| links.get(*id)).flat_map(|link| link.vlans.keys());
+    let everything = above.iter().filter_map(|id| links.get(*id));
+    Wanted {
+        addresses: Some(addresses),
+        vlans: tags.map(|tag| tag.id).collect(),
+        stations: macs,
+        everything: everything.into_iter().any(|link| link.promiscuous || link.bridge().is_some()),
     }
 }
 

@@ -18,11 +18,15 @@ use std::{
 use toml::Spanned;
 
 mod arp;
+mod link;
 mod neighbor;
 #[cfg(test)]
 mod tests;
+mod topology;
 
+pub(crate) use link::{BondConfig, LinkConfig};
 pub(crate) use neighbor::NeighborConfig;
+pub(crate) use topology::{LinkOptions, from_below};
 
 /// What the daemon does: interfaces, routes beside those that their addresses imply, and neighbors
 /// that are not asked for.
@@ -36,7 +40,8 @@ pub(crate) struct Configuration {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct InterfaceConfig {
     pub name: String,
-    pub device: DeviceSpec,
+    pub link: LinkConfig,
+    pub options: LinkOptions,
     /// IPv4, each with the prefix length of its network.
     pub addresses: Vec<Prefix>,
     /// What the kernel gets on its side of a TAP.
@@ -89,7 +94,7 @@ struct File {
 struct InterfaceTable {
     name: Spanned<String>,
     device: Spanned<String>,
-    address: Spanned<Vec<Spanned<String>>>,
+    address: Option<Spanned<Vec<Spanned<String>>>>,
     kernel: Option<Spanned<String>>,
     zone: Option<Spanned<String>>,
     conflict_detection: Option<Spanned<String>>,
@@ -98,6 +103,26 @@ struct InterfaceTable {
     arp_filter: Option<Spanned<arp::Switch>>,
     arp_accept: Option<Spanned<arp::Switch>>,
     proxy_arp: Option<Spanned<arp::Switch>>,
+    mtu: Option<Spanned<i64>>,
+    mac: Option<Spanned<String>>,
+    group: Option<Spanned<i64>>,
+    promiscuous: Option<bool>,
+    bind: Option<Spanned<Vec<Spanned<String>>>>,
+    fdb: Option<Spanned<Vec<Spanned<String>>>>,
+    link: Option<Spanned<String>>,
+    id: Option<Spanned<i64>>,
+    protocol: Option<Spanned<String>>,
+    members: Option<Spanned<Vec<Spanned<String>>>>,
+    mode: Option<Spanned<String>>,
+    xmit_hash_policy: Option<Spanned<String>>,
+    primary: Option<Spanned<String>>,
+    lacp_rate: Option<Spanned<String>>,
+    arp_interval: Option<Spanned<i64>>,
+    arp_ip_target: Option<Spanned<Vec<Spanned<String>>>>,
+    ports: Option<Spanned<Vec<Spanned<String>>>>,
+    ageing_time: Option<Spanned<i64>>,
+    max_addresses: Option<Spanned<i64>>,
+    flood_limit: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize)]
@@ -115,7 +140,8 @@ impl Configuration {
         Self {
             interfaces: vec![InterfaceConfig {
                 name: "narrows0".into(),
-                device: DeviceSpec::Tap("narrows0".into()),
+                link: LinkConfig::Device(DeviceSpec::Tap("narrows0".into())),
+                options: LinkOptions::default(),
                 addresses: Prefix::new(address, 24).into_iter().collect(),
                 kernel: Some((Ipv4Addr::new(10, 111, 0, 1), 24)),
                 arp: arp::DEFAULT,
@@ -140,6 +166,7 @@ impl Configuration {
             let interface = checker.interface(&configuration.interfaces, table.get_ref())?;
             configuration.interfaces.push(interface);
         }
+        checker.topology(&tables.interface, &configuration.interfaces)?;
         for table in &tables.route {
             let route = checker.route(&configuration, table)?;
             configuration.routes.push(route);
@@ -172,19 +199,14 @@ impl Checker<'_> {
         table: &InterfaceTable,
     ) -> Result<InterfaceConfig, ConfigError> {
         let name = self.name(earlier, &table.name)?;
-        let device = self.device(earlier, &table.device)?;
+        let link = self.link(earlier, table)?;
+        let options = self.options(table)?;
         let arp = self.arp_policy(table)?;
         let mut interface =
-            InterfaceConfig { name, device, addresses: Vec::new(), kernel: None, arp };
-        for text in table.address.get_ref() {
+            InterfaceConfig { name, link, options, addresses: Vec::new(), kernel: None, arp };
+        for text in table.address.iter().flat_map(|list| list.get_ref()) {
             let prefix = self.own_address(earlier, &interface, text)?;
             interface.addresses.push(prefix);
-        }
-        if interface.addresses.is_empty() {
-            return Err(self.error(
-                table.address.span(),
-                "an interface needs an address: write address = [\"10.0.0.2/24\"]",
-            ));
         }
         if let Some(text) = &table.kernel {
             interface.kernel = Some(self.kernel_address(&interface, text)?);
@@ -229,7 +251,10 @@ impl Checker<'_> {
     ) -> Result<DeviceSpec, ConfigError> {
         let device = DeviceSpec::parse(text.get_ref())
             .map_err(|error| self.error(text.span(), error.to_string()))?;
-        if let Some(other) = earlier.iter().find(|other| other.device.name() == device.name()) {
+        if let Some(other) = earlier
+            .iter()
+            .find(|other| other.link.device().is_some_and(|held| held.name() == device.name()))
+        {
             let message = format!(
                 "device {} is interface \"{}\" already: write another device, or put both \
                  addresses there",
@@ -297,10 +322,10 @@ impl Checker<'_> {
         interface: &InterfaceConfig,
         text: &Spanned<String>,
     ) -> Result<(Ipv4Addr, u8), ConfigError> {
-        if !matches!(interface.device, DeviceSpec::Tap(_)) {
+        if !matches!(interface.link, LinkConfig::Device(DeviceSpec::Tap(_))) {
             let message = format!(
                 "kernel is for tap devices: leave it out, {} has the kernel's own addresses",
-                interface.device.name()
+                interface.link.describe()
             );
             return Err(self.error(text.span(), message));
         }

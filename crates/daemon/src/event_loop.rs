@@ -35,7 +35,8 @@ pub(crate) fn dispatch(worker: &mut Worker, event: &Event) {
     match token::source(event.token()) {
         Source::Signal => worker.stopping = true,
         Source::Listener => worker.listener_ready(),
-        Source::Device(index) => worker.device_ready(index),
+        Source::Links => worker.links_changed(),
+        Source::Device(serial) => worker.device_ready(serial),
         Source::Session(token) => worker.queue_session(token),
         Source::Anchor(token) => worker.anchor_ready(token, event),
     }

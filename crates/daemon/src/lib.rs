@@ -7,6 +7,8 @@
 //! | `event_loop` | one match over every source of events, and how the daemon waits |
 //! | `worker` | the shard, its devices, and a turn's work in its order |
 //! | `attachment` | a device and the interface it carries frames for |
+//! | `carriers` | wires that are cut, and joined again |
+//! | `links` | interfaces of every kind, as configured |
 //! | `session`, `requests`, `control` | what programs and the operator ask |
 //! | `anchor`, `anchors`, `pair`, `accept`, `epitaph` | the descriptors that stand for sockets |
 //! | `authorize` | who may do what |
@@ -19,6 +21,7 @@ mod anchor;
 mod anchors;
 mod attachment;
 mod authorize;
+mod carriers;
 mod change;
 mod clock;
 mod closer;
@@ -27,6 +30,7 @@ mod control;
 mod epitaph;
 mod event_loop;
 mod handshakes;
+mod links;
 mod metrics;
 mod options;
 mod pair;

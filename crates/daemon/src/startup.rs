@@ -2,23 +2,27 @@
 //! opened before something failed goes away with its value.
 
 use crate::{
-    Options, attachment::Attachment, authorize::Policy, clock::Clock, config,
-    config::Configuration, config::InterfaceConfig, token, worker::Worker,
+    Options,
+    attachment::Attachment,
+    authorize::Policy,
+    clock::Clock,
+    config,
+    config::{Configuration, from_below},
+    links::{self, Site},
+    token,
+    worker::Worker,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use mio::{Interest, Poll, unix::SourceFd};
-use narrows_device::{Device, DeviceSpec, link};
+use narrows_device::link;
 use narrows_ipc::Listener;
 use narrows_stack::{
     Config, InterfaceId, Shard,
     request::{Principal, Reply, Request},
-    table::interface::InterfaceSettings,
 };
-use narrows_wire::address::MacAddr;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::{
     io::ErrorKind,
-    net::Ipv4Addr,
     os::{
         fd::{AsFd, AsRawFd},
         unix::net::UnixStream,
@@ -30,9 +34,6 @@ const DESCRIPTORS: u64 = 1 << 20;
 
 /// Any program may open a session; what it may do is decided by who it is.
 const SOCKET_MODE: u32 = 0o666;
-
-/// The longest IPv4 packet.
-const MAX_MTU: u16 = u16::MAX;
 
 pub(crate) struct Daemon {
     pub worker: Worker,
@@ -61,21 +62,16 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
     let poll = Poll::new().context("epoll")?;
     let seed = narrows_sys::random::random().context("no randomness from the kernel")?;
     let mut shard = Shard::new(Config::default(), seed);
-    let mut attachments = Vec::new();
-    for interface in &configuration.interfaces {
-        let index = attachments.len();
-        let attachment = attach(&mut shard, &clock, &poll, index, interface)
-            .with_context(|| format!("interface \"{}\"", interface.name))?;
-        attachments.push(attachment);
-    }
-    add_routes(&mut shard, &clock, &configuration, &attachments)?;
-    add_neighbors(&mut shard, &clock, &configuration, &attachments)?;
+    let (interfaces, attachments) = attach(&mut shard, &clock, &poll, &configuration)?;
+    add_routes(&mut shard, &clock, &configuration, &interfaces)?;
+    add_neighbors(&mut shard, &clock, &configuration, &interfaces)?;
     let signals = signals(&poll).context("signal handlers")?;
     let raw = listener.as_fd().as_raw_fd();
     poll.registry().register(&mut SourceFd(&raw), token::LISTENER, Interest::READABLE)?;
     let policy = Policy { daemon_uid: rustix::process::geteuid().as_raw() };
     let registry = poll.registry().try_clone()?;
-    let worker = Worker::new(shard, clock, registry, attachments, listener, policy)?;
+    let mut worker = Worker::new(shard, clock, registry, attachments, listener, policy)?;
+    worker.links_changed();
     announce(&configuration, &worker, options);
     Ok(Daemon { worker, poll, _signals: signals })
 }
@@ -88,56 +84,47 @@ fn configuration(options: &Options) -> Result<Configuration> {
     Ok(Configuration::parse(path, &text, &links)?)
 }
 
-/// Opens the device and makes it the engine's interface.
+/// Opens the devices, then makes the interfaces: those first that others stand upon. Their numbers
+/// are in the order of the configuration.
 fn attach(
     shard: &mut Shard,
     clock: &Clock,
     poll: &Poll,
-    index: usize,
-    config: &InterfaceConfig,
-) -> Result<Attachment> {
-    let device = Device::open(&config.device)?;
-    if let (DeviceSpec::Tap(name), Some((address, length))) = (&config.device, config.kernel) {
-        address_kernel(name, address, length)?;
+    configuration: &Configuration,
+) -> Result<(Vec<InterfaceId>, Vec<Attachment>)> {
+    let mut devices = Vec::new();
+    for config in &configuration.interfaces {
+        let device = links::open(config);
+        devices.push(device.with_context(|| format!("interface \"{}\"", config.name))?);
     }
-    let settings = InterfaceSettings {
-        name: config.name.clone(),
-        mac: device.mac(),
-        mtu: u16::try_from(device.mtu()).unwrap_or(MAX_MTU),
-        capabilities: device.capabilities(),
-    };
-    let interface = match request(shard, clock, Request::AddInterface { settings })? {
-        Reply::Interface(interface) => interface,
-        _ => bail!("the engine gave the interface no number"),
-    };
-    request(shard, clock, Request::SetArpPolicy { interface, policy: config.arp })?;
-    for prefix in &config.addresses {
-        request(shard, clock, Request::AddAddress { interface, prefix: *prefix })?;
+    let mut site = Site { shard, now: clock.now(), registry: poll.registry() };
+    let mut attachments = Vec::new();
+    let mut ids = vec![InterfaceId::LOOPBACK; configuration.interfaces.len()];
+    for index in from_below(&configuration.interfaces) {
+        let (Some(config), Some(device), Some(id)) =
+            (configuration.interfaces.get(index), devices.get_mut(index), ids.get_mut(index))
+        else {
+            continue;
+        };
+        let made = site.make(config, device.take(), index);
+        let (made, attachment) = made.with_context(|| format!("interface \"{}\"", config.name))?;
+        *id = made;
+        attachments.extend(attachment);
     }
-    let spec = config.device.clone();
-    let mut attachment = Attachment::new(poll.registry(), index, spec, device, interface)?;
-    attachment.renew(shard)?;
-    Ok(attachment)
-}
-
-/// The kernel's side of a TAP.
-fn address_kernel(name: &str, address: Ipv4Addr, length: u8) -> Result<()> {
-    let found = link::find(name).context("can't list the kernel's interfaces")?;
-    let link = found.with_context(|| format!("{name} is gone"))?;
-    link::add_address(link.index, address, length)
-        .with_context(|| format!("can't give the kernel {address}/{length} on {name}"))?;
-    link::set_up(link.index).with_context(|| format!("can't set {name} up"))
+    for config in &configuration.interfaces {
+        site.configure_port(config)?;
+    }
+    Ok((ids, attachments))
 }
 
 fn add_routes(
     shard: &mut Shard,
     clock: &Clock,
     configuration: &Configuration,
-    attachments: &[Attachment],
+    interfaces: &[InterfaceId],
 ) -> Result<()> {
     for route in &configuration.routes {
-        let attachment = attachments.get(route.interface);
-        let interface = attachment.map_or(InterfaceId::LOOPBACK, |found| found.interface);
+        let interface = interfaces.get(route.interface).copied().unwrap_or(InterfaceId::LOOPBACK);
         let add = Request::AddRoute { to: route.to, interface, via: route.via };
         request(shard, clock, add)
             .with_context(|| format!("route to {}", config::text_of(route.to)))?;
@@ -149,11 +136,11 @@ fn add_neighbors(
     shard: &mut Shard,
     clock: &Clock,
     configuration: &Configuration,
-    attachments: &[Attachment],
+    interfaces: &[InterfaceId],
 ) -> Result<()> {
     for neighbor in &configuration.neighbors {
-        let attachment = attachments.get(neighbor.interface);
-        let interface = attachment.map_or(InterfaceId::LOOPBACK, |found| found.interface);
+        let interface =
+            interfaces.get(neighbor.interface).copied().unwrap_or(InterfaceId::LOOPBACK);
         let address = neighbor.address.into();
         request(shard, clock, Request::PinNeighbor { interface, address, mac: neighbor.mac })
             .with_context(|| format!("neighbor {address}"))?;
@@ -178,19 +165,13 @@ fn signals(poll: &Poll) -> std::io::Result<UnixStream> {
 }
 
 fn announce(configuration: &Configuration, worker: &Worker, options: &Options) {
-    for (config, attachment) in configuration.interfaces.iter().zip(&worker.attachments) {
-        let addresses: Vec<_> = config.addresses.iter().map(|own| config::text_of(*own)).collect();
-        eprintln!(
-            "narrows: {} on {}, {}, {}",
-            config.name,
-            config.device,
-            addresses.join(", "),
-            text_of_mac(attachment.device.mac())
-        );
+    for config in &configuration.interfaces {
+        let mut interfaces = worker.shard.interfaces();
+        let found = interfaces.find(|(_, interface)| interface.settings.name == config.name);
+        let mac = found.map(|(_, interface)| interface.settings.mac.to_string());
+        let addresses = config.addresses.iter().map(|own| config::text_of(*own));
+        let parts: Vec<_> = addresses.chain(mac).collect();
+        eprintln!("narrows: {} on {}, {}", config.name, config.link.describe(), parts.join(", "));
     }
     eprintln!("narrows: ready, socket {}", options.socket.display());
-}
-
-fn text_of_mac(mac: MacAddr) -> String {
-    mac.0.map(|byte| format!("{byte:02x}")).join(":")
 }

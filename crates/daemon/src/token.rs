@@ -12,7 +12,9 @@ pub(crate) enum Source {
     Signal,
     /// A program wants to open a session.
     Listener,
-    /// A device, by index.
+    /// The kernel's interfaces have changed.
+    Links,
+    /// A device, by serial number.
     Device(usize),
     Session(Token),
     Anchor(Token),
@@ -34,9 +36,10 @@ const fn make(kind: usize, serial: usize, index: usize) -> Token {
 
 pub(crate) const SIGNAL: Token = make(SINGLE, 0, 0);
 pub(crate) const LISTENER: Token = make(SINGLE, 0, 1);
+pub(crate) const LINKS: Token = make(SINGLE, 0, 2);
 
-pub(crate) fn device(index: usize) -> Token {
-    make(DEVICE, 0, index)
+pub(crate) fn device(serial: usize) -> Token {
+    make(DEVICE, 0, serial)
 }
 
 pub(crate) fn session(serial: usize, index: usize) -> Token {
@@ -58,6 +61,7 @@ pub(crate) fn source(token: Token) -> Source {
         SESSION => Source::Session(token),
         ANCHOR => Source::Anchor(token),
         _ if token == LISTENER => Source::Listener,
+        _ if token == LINKS => Source::Links,
         _ => Source::Signal,
     }
 }
@@ -69,6 +73,7 @@ mod tests {
     #[test]
     fn tokens_name_their_source_and_differ_by_serial() {
         assert_eq!(source(SIGNAL), Source::Signal);
+        assert_eq!(source(LINKS), Source::Links);
         assert_eq!(source(LISTENER), Source::Listener);
         assert_eq!(source(device(3)), Source::Device(3));
         let (old, new) = (anchor(SERIAL_MASK, 0xffff_ffff), anchor(SERIAL_MASK + 1, 0xffff_ffff));

@@ -9,6 +9,7 @@ use crate::{
     anchors::Anchors,
     attachment::Attachment,
     authorize::Policy,
+    carriers::Carriers,
     clock::Clock,
     closer::Closer,
     epitaph::{Epitaph, Epitaphs},
@@ -60,6 +61,7 @@ pub(crate) struct Worker {
     pub handshakes: Handshakes,
     pub sessions: Sessions,
     pub pings: Pings,
+    pub carriers: Carriers,
     pub pairs: Pairs,
     pub closer: Closer,
     pub policy: Policy,
@@ -88,6 +90,7 @@ impl Worker {
         listener: Listener,
         policy: Policy,
     ) -> io::Result<Self> {
+        let carriers = Carriers::watch(&registry)?;
         Ok(Self {
             shard,
             clock,
@@ -98,6 +101,7 @@ impl Worker {
             handshakes: Handshakes::default(),
             sessions: Sessions::default(),
             pings: Pings::default(),
+            carriers,
             pairs: Pairs::new()?,
             closer: Closer::start()?,
             policy,
@@ -115,10 +119,16 @@ impl Worker {
     }
 
     /// The descriptor of a device is ready.
-    pub(crate) fn device_ready(&mut self, index: usize) {
-        if let Some(attachment) = self.attachments.get_mut(index) {
+    pub(crate) fn device_ready(&mut self, serial: usize) {
+        let mut attachments = self.attachments.iter_mut();
+        if let Some(attachment) = attachments.find(|attachment| attachment.serial == serial) {
             attachment.note();
         }
+    }
+
+    /// The kernel's interfaces have changed.
+    pub(crate) fn links_changed(&mut self) {
+        self.carriers.note(&mut self.shard, &self.attachments, self.clock.now());
     }
 
     /// Programs want to open sessions.

@@ -63,6 +63,13 @@ pub fn set_up(index: u32) -> io::Result<()> {
     })
 }
 
+/// Sets the interface's MTU.
+pub fn set_mtu(index: u32, mtu: u32) -> io::Result<()> {
+    run(async |handle| {
+        handle.link().set(LinkUnspec::new_with_index(index).mtu(mtu).build()).execute().await
+    })
+}
+
 /// Gives the kernel an address there; one it already has is fine.
 pub fn add_address(index: u32, address: Ipv4Addr, prefix_length: u8) -> io::Result<()> {
     run(async |handle| {

@@ -2,6 +2,8 @@ use super::*;
 use narrows_stack::table::arp_policy::{ArpAnnounce, ArpIgnore, ConflictDetection};
 use narrows_wire::address::MacAddr;
 
+mod links;
+
 fn links() -> Vec<Link> {
     let link = |index, name: &str, addresses: &[(Ipv4Addr, u8)]| Link {
         index,
@@ -71,7 +73,8 @@ fn a_whole_file() {
         interfaces: vec![
             InterfaceConfig {
                 name: "lan".into(),
-                device: DeviceSpec::Packet("eth1".into()),
+                link: LinkConfig::Device(DeviceSpec::Packet("eth1".into())),
+                options: LinkOptions::default(),
                 addresses: vec![prefix("10.0.0.2/24"), prefix("10.0.0.3/24")],
                 kernel: None,
                 arp: ArpPolicy {
@@ -85,7 +88,8 @@ fn a_whole_file() {
             },
             InterfaceConfig {
                 name: "host".into(),
-                device: DeviceSpec::Tap("narrows7".into()),
+                link: LinkConfig::Device(DeviceSpec::Tap("narrows7".into())),
+                options: LinkOptions::default(),
                 addresses: vec![prefix("10.112.0.2/31")],
                 kernel: Some((Ipv4Addr::new(10, 112, 0, 3), 31)),
                 arp: arp::DEFAULT,

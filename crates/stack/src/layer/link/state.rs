@@ -13,7 +13,11 @@ use crate::{
         timer::TimerKey,
     },
 };
-use narrows_wire::{address::MacAddr, offload::Capabilities, vlan::TAG_LEN};
+use narrows_wire::{
+    address::MacAddr,
+    offload::Capabilities,
+    vlan::{TAG_LEN, TagProtocol},
+};
 
 /// What an interface on others has before it has any: Ethernet's.
 const DEFAULT_MTU: u16 = 1500;
@@ -57,6 +61,7 @@ pub(crate) fn remove(shard: &mut Shard, id: InterfaceId) -> Result<Reply, Error>
     shard.neighbors.remove_interface(id);
     shard.claims.remove_interface(id);
     shard.interfaces.remove(id);
+    shard.interfaces.touch();
     let (_, connections) = shard.egress.take(id);
     for connection in connections.into_iter().chain(shard.egress.unpark_all(id)) {
         tcp::reschedule(shard, connection);
@@ -190,6 +195,7 @@ pub(crate) fn set(
             }
         }
     }
+    shard.interfaces.touch();
     Ok(Reply::Done)
 }
 
@@ -254,9 +260,24 @@ fn running_changed(shard: &mut Shard, now: Instant, id: InterfaceId) {
 }
 
 /// The most that the links below an interface carry; `None`: nothing is below.
+///
+/// One customer's tag is beyond what an MTU counts (802.3 §3.2.7). A second one, or a provider's, is
+/// not: the kernel takes no frame that is longer, so there the tag has to fit in.
 fn most_mtu(shard: &Shard, id: InterfaceId) -> Option<u16> {
-    let below = shard.links.below(id);
-    below.filter_map(|below| Some(shard.interfaces.get(below)?.settings.mtu)).min()
+    let mtu = |below| Some(shard.interfaces.get(below)?.settings.mtu);
+    let least = shard.links.below(id).filter_map(mtu).min()?;
+    match shard.links.get(id)?.kind {
+        LinkKind::Vlan { lower, tag }
+            if tag.protocol == TagProtocol::Dot1ad || is_vlan(shard, lower) =>
+        {
+            Some(least.saturating_sub(TAG_LEN as u16).max(MIN_MTU))
+        }
+        _ => Some(least),
+    }
+}
+
+fn is_vlan(shard: &Shard, id: InterfaceId) -> bool {
+    shard.links.get(id).is_some_and(|link| matches!(link.kind, LinkKind::Vlan { .. }))
 }
 
 /// The MTU that the operator set for an interface, if it was.
@@ -267,13 +288,14 @@ fn needed_mtu(shard: &Shard, id: InterfaceId) -> Option<u16> {
 /// What stands upon others has of them what it was not given itself; works that out anew for an
 /// interface and all above it.
 fn refresh(shard: &mut Shard, id: InterfaceId) {
+    shard.interfaces.touch();
     for id in shard.links.at_and_above(id) {
         let Some(link) = shard.links.get(id) else { continue };
         let tagged = matches!(link.kind, LinkKind::Vlan { .. });
         let own = link.own;
         let below: Vec<_> = shard.links.below(id).collect();
         let stations = || below.iter().filter_map(|id| Some(&shard.interfaces.get(*id)?.settings));
-        let mtu = stations().map(|settings| settings.mtu).min();
+        let mtu = most_mtu(shard, id);
         let able = stations().map(|settings| settings.capabilities).reduce(weaker);
         let Some(station) = shard.interfaces.get_mut(id) else { continue };
         if let Some(mtu) = own.mtu.or(mtu) {

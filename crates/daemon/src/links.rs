@@ -1,0 +1,171 @@
+//! Interfaces, from their configuration to the engine's and back: devices are opened first, so that
+//! what can fail has failed before anything changes.
+
+use crate::{
+    attachment::Attachment,
+    config::{BondConfig, InterfaceConfig, LinkConfig},
+};
+use anyhow::{Context, Result, bail};
+use mio::Registry;
+use narrows_device::{Device, DeviceSpec, link};
+use narrows_stack::{
+    Instant, InterfaceId, Shard,
+    request::{LinkChange, LinkSettings, NewLink, PortChange, Principal, Reply, Request},
+    table::{bond::BondSettings, interface::InterfaceSettings},
+};
+use std::net::Ipv4Addr;
+
+/// The longest IPv4 packet.
+const MAX_MTU: u16 = u16::MAX;
+
+/// Opens the interface's device, if it has one of its own.
+pub(crate) fn open(config: &InterfaceConfig) -> Result<Option<Device>> {
+    let LinkConfig::Device(spec) = &config.link else { return Ok(None) };
+    let device = Device::open(spec)?;
+    if let DeviceSpec::Tap(name) = spec {
+        let found = link::find(name).context("can't list the kernel's interfaces")?;
+        let kernel = found.with_context(|| format!("{name} is gone"))?;
+        if let Some(mtu) = config.options.mtu {
+            link::set_mtu(kernel.index, mtu.into())
+                .with_context(|| format!("can't give {name} an MTU of {mtu}"))?;
+        }
+        if let Some((address, length)) = config.kernel {
+            address_kernel(&kernel, address, length)?;
+        }
+    }
+    Ok(Some(device))
+}
+
+/// The kernel's side of a TAP.
+fn address_kernel(kernel: &link::Link, address: Ipv4Addr, length: u8) -> Result<()> {
+    let name = &kernel.name;
+    link::add_address(kernel.index, address, length)
+        .with_context(|| format!("can't give the kernel {address}/{length} on {name}"))?;
+    link::set_up(kernel.index).with_context(|| format!("can't set {name} up"))
+}
+
+/// Where new interfaces are made.
+pub(crate) struct Site<'a> {
+    pub shard: &'a mut Shard,
+    pub now: Instant,
+    pub registry: &'a Registry,
+}
+
+impl Site<'_> {
+    /// Makes the interface, with all its configuration says; what it stands upon is there already.
+    /// `serial` names the device for events.
+    pub(crate) fn make(
+        &mut self,
+        config: &InterfaceConfig,
+        device: Option<Device>,
+        serial: usize,
+    ) -> Result<(InterfaceId, Option<Attachment>)> {
+        let id = self.add(config, device.as_ref())?;
+        for member in config.link.members() {
+            let member = self.named(member)?;
+            self.request(Request::Enslave { member, master: id })?;
+        }
+        self.configure(id, config)?;
+        self.request(Request::SetArpPolicy { interface: id, policy: config.arp })?;
+        for prefix in &config.addresses {
+            self.request(Request::AddAddress { interface: id, prefix: *prefix })?;
+        }
+        let attachment = match (&config.link, device) {
+            (LinkConfig::Device(spec), Some(device)) => {
+                let mut attachment =
+                    Attachment::new(self.registry, serial, spec.clone(), device, id)?;
+                attachment.renew(self.shard)?;
+                Some(attachment)
+            }
+            _ => None,
+        };
+        Ok((id, attachment))
+    }
+
+    fn add(&mut self, config: &InterfaceConfig, device: Option<&Device>) -> Result<InterfaceId> {
+        let name = config.name.clone();
+        let new = match &config.link {
+            LinkConfig::Device(spec) => {
+                let device = device.with_context(|| format!("{spec} is not open"))?;
+                let settings = InterfaceSettings {
+                    name,
+                    mac: device.mac(),
+                    mtu: u16::try_from(device.mtu()).unwrap_or(MAX_MTU),
+                    capabilities: device.capabilities(),
+                };
+                return self.interface(Request::AddInterface { settings });
+            }
+            LinkConfig::Vlan { lower, tag } => {
+                NewLink::Vlan { lower: self.named(lower)?, tag: *tag }
+            }
+            // Its members come in a moment, the preferred one among them.
+            LinkConfig::Bond { bond, .. } => {
+                NewLink::Bond(self.bond_settings(&BondConfig { primary: None, ..bond.clone() })?)
+            }
+            LinkConfig::Bridge { settings, .. } => NewLink::Bridge(*settings),
+        };
+        self.interface(Request::AddLink { name, link: new })
+    }
+
+    /// Sets what the configuration says of an interface that is there with its members.
+    fn configure(&mut self, id: InterfaceId, config: &InterfaceConfig) -> Result<()> {
+        let options = &config.options;
+        let mut changes =
+            vec![LinkChange::Group(options.group), LinkChange::Promiscuous(options.promiscuous)];
+        changes.extend(options.mac.map(LinkChange::Mac));
+        changes.extend(options.mtu.map(LinkChange::Mtu));
+        for change in changes {
+            self.request(Request::SetLink { interface: id, change })?;
+        }
+        if let LinkConfig::Bond { bond, .. } = &config.link {
+            let settings = LinkSettings::Bond(self.bond_settings(bond)?);
+            self.request(Request::ConfigureLink { interface: id, settings })?;
+        }
+        Ok(())
+    }
+
+    /// What a bridge is told of its ports.
+    pub(crate) fn configure_port(&mut self, config: &InterfaceConfig) -> Result<()> {
+        let port = self.named(&config.name)?;
+        let master = self.shard.links().get(port).and_then(|link| link.master);
+        let Some(bridge) = master.filter(|id| self.is_bridge(*id)) else { return Ok(()) };
+        let bind = PortChange::Bind(config.options.bound.clone());
+        let pins = config.options.stations.iter().map(|mac| PortChange::Pin(*mac));
+        for change in [bind].into_iter().chain(pins) {
+            let settings = LinkSettings::Port { port, change };
+            self.request(Request::ConfigureLink { interface: bridge, settings })?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn bond_settings(&self, bond: &BondConfig) -> Result<BondSettings> {
+        Ok(BondSettings {
+            mode: bond.mode,
+            hash: bond.hash,
+            primary: bond.primary.as_deref().map(|name| self.named(name)).transpose()?,
+            lacp_fast: bond.lacp_fast,
+            monitor: bond.monitor.clone(),
+        })
+    }
+
+    fn is_bridge(&self, id: InterfaceId) -> bool {
+        self.shard.links().get(id).is_some_and(|link| link.bridge().is_some())
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Result<InterfaceId> {
+        let mut interfaces = self.shard.interfaces();
+        let found = interfaces.find(|(_, interface)| interface.settings.name == name);
+        found.map(|(id, _)| id).with_context(|| format!("no interface \"{name}\""))
+    }
+
+    fn interface(&mut self, request: Request) -> Result<InterfaceId> {
+        match self.request(request)? {
+            Reply::Interface(interface) => Ok(interface),
+            _ => bail!("the engine gave the interface no number"),
+        }
+    }
+
+    pub(crate) fn request(&mut self, request: Request) -> Result<Reply> {
+        Ok(self.shard.request(self.now, Principal::default(), request)?)
+    }
+}
