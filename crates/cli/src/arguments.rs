@@ -39,6 +39,8 @@ pub enum Command {
     Ping(Ping),
     /// End the daemon
     Down,
+    /// Run scripts in packetdrill's language against the TCP/IP engine, in virtual time
+    Drill(Drill),
     /// Show everything at once, on a network of its own, and check every byte
     Demo,
     /// The programs at either end of the demo, the bench and the tests
@@ -123,6 +125,25 @@ pub struct Ping {
     /// Seconds to wait for an answer
     #[arg(short = 'W', long, default_value = "1", value_parser = seconds())]
     pub timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub struct Drill {
+    /// Scripts, and folders of scripts (files that end in .pkt)
+    #[arg(required = true, value_name = "FILE|FOLDER")]
+    pub scripts: Vec<PathBuf>,
+    /// How far from its time an event may be, in microseconds; a script's own tolerance goes first
+    #[arg(long, alias = "tolerance_usecs", value_name = "USECS", default_value_t = 4000)]
+    pub tolerance_usecs: u64,
+    /// A name for which #ifdef holds
+    #[arg(short = 'D', long, value_name = "NAME")]
+    pub define: Vec<String>,
+    /// Write a report as continuous integration reads it
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Write what was on the wire, a capture for each script
+    #[arg(long, value_name = "FOLDER")]
+    pub pcap: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ mod addr;
 mod arguments;
 mod demo;
 mod down;
+mod drill;
 mod neigh;
 mod ping;
 mod report;
@@ -58,6 +59,7 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<ExitCode> {
         Command::Neigh(query) => neigh::execute(&query, &ask()?, out)?,
         Command::Ping(options) => return ping::execute(&options, &ask()?, out),
         Command::Down => down::execute(&ask()?)?,
+        Command::Drill(words) => return drill::execute(&words, out),
         Command::Demo => return demo::execute(out),
         Command::Peer(peer) => return Ok(narrows_testbed::peer::main(peer.words.into_iter())),
     }

@@ -16,6 +16,7 @@
 //! | [`hostile`] | frames from somebody who means harm |
 //! | [`invariant`] | what must be true of every frame, and of a world at its end |
 //! | [`observer`] | what TCP may say, segment by segment |
+//! | [`packetdrill`] | scripts in packetdrill's language |
 //! | [`trace`] | pcap files |
 //! | [`pattern`] | bytes that tell their place in a stream |
 
@@ -29,6 +30,7 @@ pub mod hostile;
 pub mod invariant;
 pub mod link;
 pub mod observer;
+pub mod packetdrill;
 pub mod pattern;
 pub mod scenario;
 pub mod trace;

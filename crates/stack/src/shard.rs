@@ -130,6 +130,11 @@ impl Shard {
         }
     }
 
+    /// Changes limits, and what new sockets start with.
+    pub fn set_config(&mut self, config: Config) {
+        self.config = config;
+    }
+
     /// One frame from a device.
     pub fn receive(
         &mut self,
@@ -235,6 +240,11 @@ impl Shard {
             self.notices.pop_front();
         }
         self.notices.push_back(notice);
+    }
+
+    /// Ends every TIME-WAIT now: their ports are free, and old segments find nobody.
+    pub fn end_time_wait(&mut self) {
+        layer::tcp::end_time_wait(self);
     }
 
     /// Queues an event; events of one socket merge.

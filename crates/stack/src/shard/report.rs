@@ -3,7 +3,7 @@
 use super::Shard;
 use crate::{
     counters::Counters,
-    request::{Principal, SocketId, SocketInfo, SocketKind},
+    request::{Error, Principal, SocketId, SocketInfo, SocketKind},
     table::{
         conflict::Unusable,
         demux::Flow,
@@ -75,6 +75,11 @@ impl Shard {
             remnant(entry.flow, principal, State::TimeWait)
         });
         sockets.chain(half_open).chain(time_wait)
+    }
+
+    /// Why the connection failed, if the program was not told yet.
+    pub fn pending_error(&self, id: SocketId) -> Option<Error> {
+        self.sockets.get(id)?.error
     }
 
     pub(crate) fn socket_info(&self, now: Instant, id: SocketId) -> Option<SocketInfo> {

@@ -108,7 +108,10 @@ impl HalfOpen {
             return self.reply(now, DropReason::TcpPaws, self.challenge(now));
         }
         let end = start + segment_len(segment);
-        if end.before(next) || start.after(next + u32::from(self.window)) {
+        let edge = next + u32::from(self.window);
+        // What has no length may stand at the edge, so that zero windows can be probed; a RST may not.
+        let beyond = if header.flags.rst() { start.at_or_after(edge) } else { start.after(edge) };
+        if end.before(next) || beyond {
             return match header.flags.rst() {
                 true => HalfOpenVerdict::Drop(DropReason::TcpOutOfWindow),
                 false => self.reply(now, DropReason::TcpOutOfWindow, self.challenge(now)),

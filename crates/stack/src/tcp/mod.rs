@@ -60,6 +60,17 @@ pub struct Settings {
     /// An upper bound on the segment size, as TCP_MAXSEG sets it.
     pub max_segment: Option<u16>,
     pub congestion: Algorithm,
+    /// What SYNs offer (RFC 7323, RFC 2018).
+    pub timestamps: bool,
+    pub window_scaling: bool,
+    pub sack: bool,
+    /// Believe resets anywhere in the window, as RFC 793 did: anybody can then end connections.
+    pub reset_in_window: bool,
+    /// Let a SYN in the window reset the connection, as RFC 793 did: anybody can then end
+    /// connections.
+    pub reset_on_syn: bool,
+    /// A listener takes no SYN that carries a FIN, as Linux: nobody sends such but scanners.
+    pub refuse_syn_fin: bool,
     /// `Some(0)`: close sends RST.
     pub linger: Option<Duration>,
     /// Bytes that may wait to be sent or acknowledged.
@@ -82,6 +93,12 @@ impl Default for Settings {
             user_timeout: None,
             max_segment: None,
             congestion: Algorithm::Cubic,
+            timestamps: true,
+            window_scaling: true,
+            sack: true,
+            reset_in_window: false,
+            reset_on_syn: false,
+            refuse_syn_fin: true,
             linger: None,
             send_limit: 4 << 20,
             send_tuned: true,

@@ -78,11 +78,14 @@ impl Negotiated {
         Self {
             send_mss: mss,
             receive_mss: mss,
-            scaling: true,
+            scaling: settings.window_scaling,
             send_scale: 0,
-            receive_scale: window_scale(settings.receive_limit),
-            sack: true,
-            stamps: Some(Stamps {
+            receive_scale: match settings.window_scaling {
+                true => window_scale(settings.receive_limit),
+                false => 0,
+            },
+            sack: settings.sack,
+            stamps: settings.timestamps.then_some(Stamps {
                 offset: opening.timestamp_offset,
                 recent: 0,
                 recent_at: Instant::ZERO,
@@ -94,8 +97,8 @@ impl Negotiated {
     pub fn agree(&mut self, syn: &Options, now: Instant) {
         self.send_mss = self.send_mss.min(syn.mss.unwrap_or(DEFAULT_MSS).max(DEFAULT_MSS));
         match syn.window_scale {
-            Some(scale) => self.send_scale = scale.min(MAX_WINDOW_SCALE),
-            None => (self.scaling, self.send_scale, self.receive_scale) = (false, 0, 0),
+            Some(scale) if self.scaling => self.send_scale = scale.min(MAX_WINDOW_SCALE),
+            _ => (self.scaling, self.send_scale, self.receive_scale) = (false, 0, 0),
         }
         self.sack &= syn.sack_permitted;
         self.stamps = self.stamps.zip(syn.timestamps).map(|(stamps, theirs)| Stamps {

@@ -162,7 +162,7 @@ impl Connection {
         // A FIN rides along with the last text.
         let octets = if octets - u32::from(fin) > burst { burst } else { octets };
         let end = start + octets;
-        let push = start != self.snd.end() && end.at_or_after(self.snd.end());
+        let flags = self.text_flags(start, end);
         let idle = self.snd.outstanding() == 0;
         if idle {
             self.unanswered.since = now;
@@ -179,8 +179,16 @@ impl Connection {
         }
         self.note_usage();
         self.rcv.acks.answered(now);
-        let flags = if push { Flags::ACK.with(Flags::PSH) } else { Flags::ACK };
         self.emit(now, start, end, flags)
+    }
+
+    /// PSH where the queue ends; and on several segments in one, as Linux has it, so that a receiver
+    /// that joins segments does not wait for more.
+    fn text_flags(&self, start: Seq, end: Seq) -> Flags {
+        let (_, text) = self.snd.text(start, end);
+        let last = text > 0 && end.at_or_after(self.snd.end());
+        let push = last || text > self.segment() as usize;
+        if push { Flags::ACK.with(Flags::PSH) } else { Flags::ACK }
     }
 
     fn send_again(&mut self, now: Instant, start: Seq, end: Seq, max_payload: usize) -> Outgoing {
@@ -189,7 +197,7 @@ impl Connection {
         let stamp = self.negotiated.stamps.map(|stamps| stamps.now(now));
         self.recovery.retransmitted(start, end, now, stamp);
         self.count_again(start, end);
-        self.emit(now, start, end, Flags::ACK)
+        self.emit(now, start, end, self.text_flags(start, end))
     }
 
     fn count_again(&mut self, start: Seq, end: Seq) {

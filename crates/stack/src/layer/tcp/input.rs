@@ -103,6 +103,9 @@ fn listen_input(
         .map_err(|_| DropReason::NoRoute)?;
     let half_open_limit = shard.config.limits.half_open;
     let socket = shard.sockets.get_mut(listener).ok_or(DropReason::TcpNoSocket)?;
+    if flags.fin() && socket.settings.refuse_syn_fin {
+        return Err(DropReason::TcpListenUnexpected);
+    }
     let state = socket.listener().ok_or(DropReason::TcpNoSocket)?;
     if state.accept_queue.len() >= state.backlog {
         return Err(DropReason::AcceptQueueFull);

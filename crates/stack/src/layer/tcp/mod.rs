@@ -177,6 +177,13 @@ fn leave_time_wait(shard: &mut Shard, index: u32) -> Option<TimeWait> {
     Some(entry.state)
 }
 
+pub(crate) fn end_time_wait(shard: &mut Shard) {
+    let all: Vec<usize> = shard.remnants.time_wait.iter().map(|(index, _)| index).collect();
+    for index in all {
+        leave_time_wait(shard, index as u32);
+    }
+}
+
 pub(crate) fn time_wait_timeout(shard: &mut Shard, now: Instant, index: u32) {
     let Some(entry) = shard.remnants.time_wait.get(index as usize) else { return };
     if entry.expires > now {

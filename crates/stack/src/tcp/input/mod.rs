@@ -116,7 +116,8 @@ impl Connection {
         if !segment.header.flags.rst() {
             return Ok(());
         }
-        if Seq(segment.header.sequence) != self.rcv.nxt {
+        let exact = Seq(segment.header.sequence) == self.rcv.nxt;
+        if !exact && !self.settings.reset_in_window {
             return Err(self.challenge(now, DropReason::TcpBlindReset));
         }
         let error = match self.phase {
@@ -133,6 +134,11 @@ impl Connection {
     fn check_syn(&mut self, now: Instant, segment: &Segment<'_>) -> Checked {
         if !segment.header.flags.syn() || self.is_syn_ack_again(segment) {
             return Ok(());
+        }
+        if self.settings.reset_on_syn {
+            let reset = reset_for(segment);
+            self.finish(Some(Error::ConnectionReset));
+            return Err(Stop::Reset(DropReason::TcpBlindSyn, reset));
         }
         Err(self.challenge(now, DropReason::TcpBlindSyn))
     }

@@ -105,6 +105,9 @@ impl Connection {
                     self.timers.lifetime = now + TIME_WAIT;
                 }
             }
+            if self.rcv.fin.is_some_and(|known| known != fin) {
+                self.answer_stray(now, segment);
+            }
             let edge = self.rcv.accepted_edge(self.negotiated.receive_scale).max(self.rcv.nxt);
             if self.rcv.fin.is_none() && fin.at_or_after(self.rcv.nxt) && fin.at_or_before(edge) {
                 self.rcv.fin = Some(fin);

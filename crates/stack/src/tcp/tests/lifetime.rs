@@ -33,7 +33,7 @@ fn retransmissions_back_off_and_end() {
     let (waits, sent, reply) = live(&mut fixture);
     let expected: Vec<_> = (0..16).map(|i| (200u64 << i).min(120_000)).collect();
     assert_eq!(waits, expected);
-    assert_eq!(sent, vec![(1, 1, ACK, 100); 15]);
+    assert_eq!(sent, vec![(1, 1, PSH_ACK, 100); 15]);
     assert_eq!((reply, fixture.connection.error()), (None, Some(Error::TimedOut)));
     assert_eq!(fixture.pool.in_use(), 0);
 }
@@ -177,5 +177,5 @@ fn an_early_or_late_timer_does_no_harm() {
     assert_eq!(fixture.connection.next_timeout(), deadline);
     fixture.advance_ms(10_000);
     let _ = fixture.connection.handle_timeout(fixture.now, &mut fixture.pool);
-    assert_eq!(fixture.sent(), [(1, 1, ACK, 100)]);
+    assert_eq!(fixture.sent(), [(1, 1, PSH_ACK, 100)]);
 }

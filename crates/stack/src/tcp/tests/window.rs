@@ -275,11 +275,11 @@ fn offloaded_bursts_are_whole_segments_while_more_waits() {
     fixture.write(9_300).unwrap();
     assert_eq!(
         fixture.sent_up_to(4_500),
-        [(1, 1, ACK, 4000), (4001, 1, ACK, 4000), (8001, 1, PSH_ACK, 1300)]
+        [(1, 1, PSH_ACK, 4000), (4001, 1, PSH_ACK, 4000), (8001, 1, PSH_ACK, 1300)]
     );
     let mut fixture = sender(Settings::default());
     fixture.write(100_000).unwrap();
-    assert_eq!(fixture.sent_up_to(65_536), [(1, 1, ACK, 10_000)], "the initial window");
+    assert_eq!(fixture.sent_up_to(65_536), [(1, 1, PSH_ACK, 10_000)], "the initial window");
     let mut fixture = sender(Settings::default());
     fixture.write(2_500).unwrap();
     fixture.connection.shutdown_send(fixture.now);
@@ -293,9 +293,9 @@ fn a_burst_waits_to_be_worth_it() {
     fixture.connection.congestion.window = 40_000;
     fixture.connection.congestion.threshold = 1000;
     fixture.write(100_000).unwrap();
-    assert_eq!(fixture.sent_up_to(65_536), [(1, 1, ACK, 40_000)]);
+    assert_eq!(fixture.sent_up_to(65_536), [(1, 1, PSH_ACK, 40_000)]);
     fixture.accepts(&segment(1, 8001, ACK));
     assert_eq!(fixture.sent_up_to(65_536), []);
     fixture.accepts(&segment(1, 10_001, ACK));
-    assert_eq!(fixture.sent_up_to(65_536), [(40_001, 1, ACK, 10_000)]);
+    assert_eq!(fixture.sent_up_to(65_536), [(40_001, 1, PSH_ACK, 10_000)]);
 }

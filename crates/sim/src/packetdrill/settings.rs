@@ -1,0 +1,203 @@
+//! What a script's shell commands do: set the stack up, and ask it.
+//!
+//! Scripts were written to run beside a kernel. Here names under `net.ipv4` and `net.inet.tcp` are
+//! settings of the stack under test, and what looks at the kernel's tables looks at the stack's.
+
+use super::{Fault, machine::Machine};
+use narrows_stack::{Config, counters::DropReason, tcp::State, time::Duration};
+
+/// The stack's configuration as the commands so far have set it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Settings {
+    pub config: Config,
+    /// Counters when they were last looked at.
+    looked: [u64; COUNTERS.len()],
+}
+
+/// Names of nstat(8) and what counts the same here.
+const COUNTERS: [(&str, DropReason); 2] = [
+    ("TcpExtOutOfWindowIcmps", DropReason::IcmpUnmatched),
+    ("TcpExtBeyondWindow", DropReason::TcpOutOfWindow),
+];
+
+impl Settings {
+    /// Does all commands of one event; changes hold from now on.
+    pub(super) fn run(
+        &mut self,
+        line: usize,
+        text: &str,
+        machine: Option<&mut Machine>,
+    ) -> Result<(), Fault> {
+        let text = text.replace("\\\n", " ");
+        let mut machine = machine;
+        for command in text.split(['\n', ';']) {
+            let command = command.trim();
+            if !command.is_empty() {
+                self.command(line, command, machine.as_deref_mut())?;
+            }
+        }
+        if let Some(machine) = machine {
+            machine.shard.set_config(self.config.clone());
+        }
+        Ok(())
+    }
+
+    fn command(
+        &mut self,
+        line: usize,
+        command: &str,
+        machine: Option<&mut Machine>,
+    ) -> Result<(), Fault> {
+        let unsupported = || Fault::unsupported(line, format!("the command `{command}`"));
+        let (program, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
+        match program.rsplit('/').next().unwrap_or(program) {
+            "defaults.sh" => self.config = defaults(),
+            "set_sysctls.py" => {
+                for assignment in rest.split_whitespace() {
+                    let path = assignment.strip_prefix("/proc/sys/").ok_or_else(unsupported)?;
+                    let (name, value) = path.split_once('=').ok_or_else(unsupported)?;
+                    self.set(line, &name.replace('/', "."), value)?;
+                }
+            }
+            "sysctl" => {
+                let assignment = rest.trim_start_matches("-q").trim_start_matches("-w").trim();
+                let (name, value) = assignment.split_once('=').ok_or_else(unsupported)?;
+                self.set(line, name.trim(), value.trim().trim_matches('"'))?;
+            }
+            name if name.starts_with("sysctl_restore_") => self.config = Config::default(),
+            "nstat" => self.nstat(line, command, machine.as_deref())?,
+            "sockstat" => sockstat(line, command, machine.as_deref())?,
+            "tcpdrop" if rest == "-s TIME_WAIT" => {
+                if let Some(machine) = machine {
+                    machine.shard.end_time_wait();
+                }
+            }
+            _ => return Err(unsupported()),
+        }
+        Ok(())
+    }
+
+    /// One sysctl of Linux or FreeBSD.
+    fn set(&mut self, line: usize, name: &str, value: &str) -> Result<(), Fault> {
+        let unsupported = || Fault::unsupported(line, format!("the setting {name}={value}"));
+        let number = || value.parse::<u64>().map_err(|_| unsupported());
+        let on = || number().map(|value| value != 0);
+        let bytes = || number().and_then(|value| usize::try_from(value).map_err(|_| unsupported()));
+        let millis = || number().map(Duration::from_millis);
+        let seconds = || number().map(Duration::from_secs);
+        let tcp = &mut self.config.tcp;
+        match name {
+            "net.inet.tcp.rfc1323" => {
+                (tcp.timestamps, tcp.window_scaling) = (on()?, on()?);
+            }
+            "net.ipv4.tcp_timestamps" => tcp.timestamps = on()?,
+            "net.ipv4.tcp_window_scaling" => tcp.window_scaling = on()?,
+            "net.ipv4.tcp_sack" | "net.inet.tcp.sack.enable" => tcp.sack = on()?,
+            "net.inet.tcp.insecure_rst" => tcp.reset_in_window = on()?,
+            "net.inet.tcp.insecure_syn" => tcp.reset_on_syn = on()?,
+            "net.inet.tcp.drop_synfin" => tcp.refuse_syn_fin = on()?,
+            "net.inet.tcp.recvspace" => tcp.receive_limit = bytes()?,
+            "net.inet.tcp.sendspace" => tcp.send_limit = bytes()?,
+            "net.inet.tcp.keepidle" => tcp.keep_alive_idle = millis()?,
+            "net.inet.tcp.keepintvl" => tcp.keep_alive_interval = millis()?,
+            "net.inet.tcp.keepcnt" | "net.ipv4.tcp_keepalive_probes" => {
+                tcp.keep_alive_count = u8::try_from(number()?).map_err(|_| unsupported())?;
+            }
+            "net.ipv4.tcp_keepalive_time" => tcp.keep_alive_idle = seconds()?,
+            "net.ipv4.tcp_keepalive_intvl" => tcp.keep_alive_interval = seconds()?,
+            // The middle of three: what a connection begins with, which is all that it may have.
+            "net.ipv4.tcp_rmem" => {
+                tcp.receive_limit = last_of_three(value).ok_or_else(unsupported)?;
+            }
+            "net.ipv4.tcp_wmem" => tcp.send_limit = last_of_three(value).ok_or_else(unsupported)?,
+            // Only what the stack does anyhow.
+            "net.inet.tcp.blackhole" | "net.inet.tcp.rexmit_drop_options" if value == "0" => {}
+            "net.inet.tcp.ecn.enable" if value == "2" || value == "0" => {}
+            "net.inet.tcp.rexmit_initial" if value == "1000" => {}
+            "net.inet.tcp.rexmit_slop" if value == "200" => {}
+            "net.inet.tcp.hostcache.purgenow" | "kern.ipc.maxsockbuf" => {}
+            _ => return Err(unsupported()),
+        }
+        Ok(())
+    }
+
+    /// `nstat` remembers; `nstat | grep NAME` asks whether it counted since.
+    fn nstat(
+        &mut self,
+        line: usize,
+        command: &str,
+        machine: Option<&Machine>,
+    ) -> Result<(), Fault> {
+        let count = |reason| machine.map_or(0, |it| it.shard.counters().dropped(reason));
+        let mut pipes = command.split('|').skip(1).map(str::trim);
+        let Some(first) = pipes.next() else {
+            self.looked = COUNTERS.map(|(_, reason)| count(reason));
+            return Ok(());
+        };
+        let name = first.trim_start_matches("grep").split_whitespace().next().unwrap_or("");
+        let known = COUNTERS.iter().position(|(known, _)| *known == name);
+        let index = known.ok_or_else(|| Fault::unsupported(line, format!("the counter {name}")))?;
+        let counted = count(COUNTERS[index].1) - self.looked[index];
+        let wanted = pipes.next().and_then(|grep| grep.split('"').nth(1));
+        let fits = wanted.map_or(counted > 0, |wanted| wanted.trim() == counted.to_string());
+        if fits {
+            return Ok(());
+        }
+        Err(Fault::mismatch(
+            line,
+            format!("`{command}` to succeed"),
+            format!("{name} is {counted}"),
+        ))
+    }
+}
+
+/// What scripts of the Linux suites begin with: the stack's own settings, but for the receive buffer,
+/// whose size shows in the window scale.
+fn defaults() -> Config {
+    let mut config = Config::default();
+    config.tcp.receive_limit = 15 << 20;
+    config
+}
+
+/// `4096 131072 $((32*1024*1024))`: the last, which may be a product.
+fn last_of_three(value: &str) -> Option<usize> {
+    let last = value.split_whitespace().nth(2)?;
+    let factors = last.trim_start_matches("$((").trim_end_matches("))").split('*');
+    factors
+        .map(|factor| factor.parse::<usize>().ok())
+        .try_fold(1_usize, |product, factor| product.checked_mul(factor?))
+}
+
+/// `sockstat … | grep -c STATE | grep N`: are that many connections in the state?
+fn sockstat(line: usize, command: &str, machine: Option<&Machine>) -> Result<(), Fault> {
+    let unsupported = || Fault::unsupported(line, format!("the command `{command}`"));
+    let greps: Vec<&str> = command.split('|').skip(1).map(str::trim).collect();
+    let counted = greps.iter().find_map(|grep| grep.strip_prefix("grep -c "));
+    let wanted = greps.last().and_then(|grep| grep.strip_prefix("grep "));
+    let (Some(state), Some(wanted)) = (counted, wanted) else { return Err(unsupported()) };
+    let state_of = STATES.iter().find(|(name, _)| *name == state);
+    let (_, looked_for) = state_of.ok_or_else(unsupported)?;
+    // Before the first call there is no stack, and nothing in it.
+    let sockets = machine.into_iter().flat_map(|it| it.shard.sockets(it.now));
+    let count = sockets.filter(|socket| socket.state == *looked_for).count();
+    if count.to_string().contains(wanted) {
+        return Ok(());
+    }
+    let expected = format!("{wanted} connection(s) in {state}");
+    Err(Fault::mismatch(line, expected, format!("there are {count}")))
+}
+
+/// As FreeBSD's sockstat(1) has them.
+const STATES: [(&str, State); 11] = [
+    ("CLOSED", State::Closed),
+    ("LISTEN", State::Listen),
+    ("SYN_SENT", State::SynSent),
+    ("SYN_RCVD", State::SynReceived),
+    ("ESTABLISHED", State::Established),
+    ("CLOSE_WAIT", State::CloseWait),
+    ("FIN_WAIT_1", State::FinWait1),
+    ("CLOSING", State::Closing),
+    ("LAST_ACK", State::LastAck),
+    ("FIN_WAIT_2", State::FinWait2),
+    ("TIME_WAIT", State::TimeWait),
+];

@@ -1,0 +1,94 @@
+//! The names that a script's code can use: `struct tcp_info`'s fields and Linux's constants.
+
+use narrows_stack::{request::SocketInfo, tcp::State, time::Duration};
+
+/// The value of `name` for the connection under test; `None`: nobody knows the name.
+pub(super) fn value(name: &str, info: Option<&SocketInfo>) -> Option<i64> {
+    constant(name).or_else(|| field(name, info?))
+}
+
+fn constant(name: &str) -> Option<i64> {
+    let at = |names: &[&str]| names.iter().position(|known| *known == name);
+    // Numbered from 1, and from 0 (Linux's tcp_states.h and tcp.h).
+    let state = at(&[
+        "TCP_ESTABLISHED",
+        "TCP_SYN_SENT",
+        "TCP_SYN_RECV",
+        "TCP_FIN_WAIT1",
+        "TCP_FIN_WAIT2",
+        "TCP_TIME_WAIT",
+        "TCP_CLOSE",
+        "TCP_CLOSE_WAIT",
+        "TCP_LAST_ACK",
+        "TCP_LISTEN",
+        "TCP_CLOSING",
+    ])
+    .map(|index| index + 1);
+    let congestion =
+        at(&["TCP_CA_Open", "TCP_CA_Disorder", "TCP_CA_CWR", "TCP_CA_Recovery", "TCP_CA_Loss"]);
+    state.or(congestion).map(|number| number as i64).or(match name {
+        "TCPI_OPT_TIMESTAMPS" => Some(1),
+        "TCPI_OPT_SACK" => Some(2),
+        "TCPI_OPT_WSCALE" => Some(4),
+        "TCPI_OPT_ECN" => Some(8),
+        "TCPI_OPT_ECN_SEEN" => Some(16),
+        "TCPI_OPT_SYN_DATA" => Some(32),
+        "True" => Some(1),
+        "False" => Some(0),
+        _ => None,
+    })
+}
+
+fn field(name: &str, info: &SocketInfo) -> Option<i64> {
+    if name == "tcpi_state" {
+        return Some(state_number(info.state));
+    }
+    let tcp = info.tcp.as_ref()?;
+    let mss = i64::from(tcp.send_mss).max(1);
+    let segments = |octets: u32| i64::from(octets) / mss;
+    let micros = |time: Duration| time.as_micros() as i64;
+    Some(match name {
+        "tcpi_snd_cwnd" => segments(tcp.congestion_window),
+        "tcpi_snd_ssthresh" if tcp.slow_start_threshold >= i32::MAX as u32 => i64::from(i32::MAX),
+        "tcpi_snd_ssthresh" => segments(tcp.slow_start_threshold),
+        "tcpi_snd_mss" => mss,
+        "tcpi_rcv_mss" | "tcpi_advmss" => i64::from(tcp.receive_mss),
+        "tcpi_snd_wscale" => i64::from(tcp.send_window_scale),
+        "tcpi_rcv_wscale" => i64::from(tcp.receive_window_scale),
+        "tcpi_rtt" => micros(tcp.smoothed_rtt),
+        "tcpi_rttvar" => micros(tcp.rtt_variance),
+        "tcpi_min_rtt" => micros(tcp.min_rtt),
+        "tcpi_rto" => micros(tcp.retransmission_timeout),
+        "tcpi_backoff" => i64::from(tcp.backoff),
+        "tcpi_unacked" => i64::from(tcp.bytes_in_flight).div_euclid(mss),
+        "tcpi_bytes_acked" => tcp.bytes_acknowledged as i64,
+        "tcpi_bytes_received" => tcp.bytes_received as i64,
+        "tcpi_bytes_sent" => tcp.bytes_sent as i64,
+        "tcpi_bytes_retrans" => tcp.bytes_retransmitted as i64,
+        "tcpi_segs_out" => tcp.segments_sent as i64,
+        "tcpi_segs_in" => tcp.segments_received as i64,
+        "tcpi_total_retrans" => tcp.retransmissions as i64,
+        "tcpi_options" => {
+            i64::from(tcp.timestamps)
+                | i64::from(tcp.sack) << 1
+                | i64::from(tcp.send_window_scale > 0 || tcp.receive_window_scale > 0) << 2
+        }
+        _ => return None,
+    })
+}
+
+fn state_number(state: State) -> i64 {
+    match state {
+        State::Established => 1,
+        State::SynSent => 2,
+        State::SynReceived => 3,
+        State::FinWait1 => 4,
+        State::FinWait2 => 5,
+        State::TimeWait => 6,
+        State::Closed => 7,
+        State::CloseWait => 8,
+        State::LastAck => 9,
+        State::Listen => 10,
+        State::Closing => 11,
+    }
+}
