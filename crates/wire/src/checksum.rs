@@ -68,6 +68,13 @@ impl Sum {
     }
 }
 
+/// The checksum of a header one of whose words changed from `old` to `new` (RFC 1624 §3, equation 3).
+pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
+    let sum = u32::from(!checksum) + u32::from(!old) + u32::from(new);
+    let once = (sum & 0xffff) + (sum >> 16);
+    !((once & 0xffff) + (once >> 16)) as u16
+}
+
 fn lane_value(lane: &[u8; 4]) -> u64 {
     u32::from_ne_bytes(*lane).into()
 }
@@ -80,6 +87,18 @@ mod tests {
         let sum = Sum::of(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
         assert_eq!(sum.fold(), 0xddf2);
         assert_eq!(sum.finish(), !0xddf2);
+    }
+
+    #[test]
+    fn a_changed_word_changes_the_checksum() {
+        // RFC 1624 §4: where RFC 1141 gives the wrong zero.
+        assert_eq!(update(0xdd2f, 0x5555, 0x3285), 0x0000);
+        for (old, new) in [(0x4006, 0x3f06), (0x0106, 0x0006), (0, 0xffff), (0xffff, 0), (7, 7)] {
+            let header =
+                |word: u16| [&[0x45, 0, 0, 99][..], &word.to_be_bytes(), &[10, 0]].concat();
+            let before = Sum::of(&header(old)).finish();
+            assert_eq!(update(before, old, new), Sum::of(&header(new)).finish(), "{old} {new}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! ICMP for IPv4 (RFC 792, RFC 1191).
 
 use crate::{Error, checksum::Sum};
+use core::net::Ipv4Addr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, network_endian::U16};
 
 pub const HEADER_LEN: usize = 8;
@@ -9,9 +10,12 @@ pub const HEADER_LEN: usize = 8;
 pub(crate) mod kind {
     pub const ECHO_REPLY: u8 = 0;
     pub const DESTINATION_UNREACHABLE: u8 = 3;
+    pub const REDIRECT: u8 = 5;
     pub const ECHO_REQUEST: u8 = 8;
     pub const TIME_EXCEEDED: u8 = 11;
     pub const PARAMETER_PROBLEM: u8 = 12;
+    pub const TIMESTAMP_REQUEST: u8 = 13;
+    pub const TIMESTAMP_REPLY: u8 = 14;
 }
 
 /// Codes of "destination unreachable".
@@ -50,6 +54,20 @@ pub enum Header {
     ParameterProblem {
         pointer: u8,
     },
+    /// Code 0: for a network; 1: for a host. There is a better gateway.
+    Redirect {
+        code: u8,
+        gateway: Ipv4Addr,
+    },
+    /// Three times of day follow: originate, receive and transmit.
+    TimestampRequest {
+        identifier: u16,
+        sequence: u16,
+    },
+    TimestampReply {
+        identifier: u16,
+        sequence: u16,
+    },
     /// Anything else, as it came.
     Other {
         kind: u8,
@@ -67,9 +85,10 @@ struct Layout {
     rest: [U16; 2],
 }
 
-/// Does a message that may be cut short begin as an echo request or reply?
-pub fn begins_as_echo(bytes: &[u8]) -> bool {
-    matches!(bytes, [kind::ECHO_REQUEST | kind::ECHO_REPLY, 0, ..])
+/// Does a message that may be cut short begin as a question or its answer, and not as an error?
+pub fn begins_as_query(bytes: &[u8]) -> bool {
+    use kind::{ECHO_REPLY, ECHO_REQUEST, TIMESTAMP_REPLY, TIMESTAMP_REQUEST};
+    matches!(bytes, [ECHO_REQUEST | ECHO_REPLY | TIMESTAMP_REQUEST | TIMESTAMP_REPLY, 0, ..])
 }
 
 impl Header {
@@ -93,6 +112,16 @@ impl Header {
             (kind::PARAMETER_PROBLEM, 0) => {
                 Self::ParameterProblem { pointer: first.to_be_bytes()[0] }
             }
+            (kind::REDIRECT, code) => {
+                let gateway = u32::from(first) << 16 | u32::from(second);
+                Self::Redirect { code, gateway: Ipv4Addr::from_bits(gateway) }
+            }
+            (kind::TIMESTAMP_REQUEST, 0) => {
+                Self::TimestampRequest { identifier: first, sequence: second }
+            }
+            (kind::TIMESTAMP_REPLY, 0) => {
+                Self::TimestampReply { identifier: first, sequence: second }
+            }
             (kind, code) => Self::Other { kind, code },
         };
         Ok((header, payload))
@@ -113,6 +142,16 @@ impl Header {
             Self::TimeExceeded { code } => (kind::TIME_EXCEEDED, code, [0, 0]),
             Self::ParameterProblem { pointer } => {
                 (kind::PARAMETER_PROBLEM, 0, [u16::from_be_bytes([pointer, 0]), 0])
+            }
+            Self::Redirect { code, gateway } => {
+                let [a, b, c, d] = gateway.octets();
+                (kind::REDIRECT, code, [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])])
+            }
+            Self::TimestampRequest { identifier, sequence } => {
+                (kind::TIMESTAMP_REQUEST, 0, [identifier, sequence])
+            }
+            Self::TimestampReply { identifier, sequence } => {
+                (kind::TIMESTAMP_REPLY, 0, [identifier, sequence])
             }
             Self::Other { kind, code } => (kind, code, [0, 0]),
         };
@@ -144,17 +183,20 @@ mod tests {
             (3, 4, unreachable(4, 0x0304), false),
             (3, 250, unreachable(250, 0), false),
             (4, 0, Other { kind: 4, code: 0 }, false),
-            (5, 1, Other { kind: 5, code: 1 }, false),
+            (5, 1, Redirect { code: 1, gateway: [1, 2, 3, 4].into() }, false),
             (11, 0, TimeExceeded { code: 0 }, false),
             (11, 1, TimeExceeded { code: 1 }, false),
             (12, 0, ParameterProblem { pointer: 1 }, false),
             (12, 1, Other { kind: 12, code: 1 }, false),
-            (13, 0, Other { kind: 13, code: 0 }, false),
+            (13, 0, TimestampRequest { identifier: 0x0102, sequence: 0x0304 }, true),
+            (14, 0, TimestampReply { identifier: 0x0102, sequence: 0x0304 }, true),
+            (13, 1, Other { kind: 13, code: 1 }, false),
+            (17, 0, Other { kind: 17, code: 0 }, false),
         ];
         for (kind, code, expected, echo) in cases {
             let bytes = message(kind, code, [1, 2, 3, 4]);
             assert_eq!(Header::parse(&bytes), Ok((expected, &b"payload"[..])));
-            assert_eq!(begins_as_echo(&bytes[..2]), echo, "{expected:?}");
+            assert_eq!(begins_as_query(&bytes[..2]), echo, "{expected:?}");
         }
     }
 

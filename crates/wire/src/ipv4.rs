@@ -1,6 +1,9 @@
 //! IPv4 packets (RFC 791).
 
-use crate::{Error, checksum::Sum};
+use crate::{
+    Error,
+    checksum::{Sum, update},
+};
 use core::net::Ipv4Addr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, network_endian::U16};
 
@@ -11,6 +14,9 @@ pub const MAX_HEADER_LEN: usize = 60;
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
+
+/// Where the header has its checksum.
+const CHECKSUM: core::ops::Range<usize> = 10..12;
 
 /// Protocol numbers, as IANA assigns them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,13 +116,34 @@ impl Header {
     /// Segmentation offload may pass more than fits the link; the total length is then what the
     /// device expects: the whole. `None`, and nothing written, when it exceeds 65,535.
     pub fn emit(&self, payload_len: usize, out: &mut [u8; HEADER_LEN]) -> Option<()> {
-        let total_len = u16::try_from(payload_len.checked_add(HEADER_LEN)?).ok()?;
+        let mut layout = self.layout(HEADER_LEN, payload_len)?;
+        layout.checksum = Sum::of(layout.as_bytes()).finish().into();
+        *out = zerocopy::transmute!(layout);
+        Some(())
+    }
+
+    /// The same with `options`, padded to a multiple of four bytes with ends of list. `None` also if
+    /// they are longer than 40 bytes.
+    pub fn with_options(&self, options: &[u8], payload_len: usize) -> Option<Vec<u8>> {
+        let header_len = HEADER_LEN + options.len().next_multiple_of(4);
+        let layout = self.layout(header_len, payload_len)?;
+        let mut bytes = [layout.as_bytes(), options].concat();
+        bytes.resize(header_len, 0);
+        let checksum = Sum::of(&bytes).finish().to_be_bytes();
+        bytes.get_mut(CHECKSUM)?.copy_from_slice(&checksum);
+        Some(bytes)
+    }
+
+    /// The fixed part of a header of that length, its checksum 0.
+    fn layout(&self, header_len: usize, payload_len: usize) -> Option<Layout> {
+        let total_len = u16::try_from(payload_len.checked_add(header_len)?).ok()?;
+        let words = u8::try_from(header_len / 4).ok().filter(|words| *words <= 0x0f)?;
         let flag = |set: bool, bit: u16| if set { bit } else { 0 };
         let fragment = self.fragment_offset >> 3
             | flag(self.dont_fragment, DONT_FRAGMENT)
             | flag(self.more_fragments, MORE_FRAGMENTS);
-        let mut layout = Layout {
-            version_and_len: 0x45,
+        Some(Layout {
+            version_and_len: 0x40 | words,
             tos: self.tos,
             total_len: total_len.into(),
             identification: self.identification.into(),
@@ -126,11 +153,19 @@ impl Header {
             checksum: 0.into(),
             source: self.source.octets(),
             destination: self.destination.octets(),
-        };
-        layout.checksum = Sum::of(layout.as_bytes()).finish().into();
-        *out = zerocopy::transmute!(layout);
-        Some(())
+        })
     }
+}
+
+/// A header on its way through a router: one hop less to go (RFC 1812 §5.3.1), the checksum changed
+/// along (RFC 1624). Nothing changes if it is cut short or has no hop to go.
+pub fn decrement_ttl(header: &mut [u8]) {
+    let Ok((layout, _)) = Layout::mut_from_prefix(header) else { return };
+    let word = |ttl: u8| u16::from_be_bytes([ttl, layout.protocol]);
+    let Some(ttl) = layout.ttl.checked_sub(1) else { return };
+    let checksum = update(layout.checksum.get(), word(layout.ttl), word(ttl));
+    layout.ttl = ttl;
+    layout.checksum = checksum.into();
 }
 
 /// One IPv4 option.
@@ -142,8 +177,16 @@ pub struct RawOption<'a> {
 }
 
 impl RawOption<'_> {
+    pub const RECORD_ROUTE: u8 = 7;
+    pub const TIMESTAMP: u8 = 68;
     pub const LOOSE_SOURCE_ROUTE: u8 = 131;
     pub const STRICT_SOURCE_ROUTE: u8 = 137;
+    pub const ROUTER_ALERT: u8 = 148;
+
+    /// Is the option in every fragment, or in the first alone (RFC 791 §3.1)?
+    pub fn is_copied(&self) -> bool {
+        self.kind & 0x80 != 0
+    }
 }
 
 /// The options in turn, end-of-list and no-operation left out; ends after the first error.
@@ -231,6 +274,37 @@ mod tests {
             assert_eq!(header.emit(payload_len, &mut out), None);
             assert_eq!(out, before);
         }
+    }
+
+    #[test]
+    fn headers_with_options() {
+        let header = Packet::parse(&packet(|_| {})).unwrap().header;
+        for (options, len) in
+            [(&[][..], 20), (&[148, 4, 0, 0], 24), (&[7, 3, 4], 24), (&[1; 40], 60)]
+        {
+            let bytes = header.with_options(options, 4).unwrap();
+            assert_eq!(bytes.len(), len);
+            let whole = [&bytes[..], &[9; 4]].concat();
+            let parsed = Packet::parse(&whole).unwrap();
+            assert_eq!((parsed.header, parsed.payload), (header, &[9; 4][..]));
+            assert!(parsed.options.starts_with(options));
+        }
+        assert_eq!(header.with_options(&[1; 41], 0), None);
+        assert_eq!(header.with_options(&[1; 4], 65_535 - 23), None);
+    }
+
+    #[test]
+    fn a_router_takes_one_hop_and_keeps_the_checksum_right() {
+        let mut bytes = packet(|_| {});
+        for ttl in (0..64).rev() {
+            decrement_ttl(&mut bytes);
+            assert_eq!(Packet::parse(&bytes).unwrap().header.ttl, ttl);
+        }
+        let at_zero = bytes.clone();
+        decrement_ttl(&mut bytes);
+        assert_eq!(bytes, at_zero);
+        decrement_ttl(&mut bytes[..19]);
+        assert_eq!(bytes, at_zero);
     }
 
     #[test]
