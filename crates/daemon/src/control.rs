@@ -184,14 +184,15 @@ fn addresses(worker: &Worker, id: InterfaceId, interface: &Interface) -> Vec<Add
 }
 
 fn routes(worker: &Worker) -> impl Iterator<Item = RouteRow> {
-    worker.shard.routes().map(|route| {
-        let towards = route.via.map_or(route.to.address(), IpAddr::V4);
-        RouteRow {
+    worker.shard.routes().filter_map(|route| {
+        let hop = route.facts.hops.first()?;
+        let towards = hop.via.map_or(route.to.address(), IpAddr::V4);
+        Some(RouteRow {
             to: (route.to.address(), route.to.length()),
-            via: route.via.map(IpAddr::V4),
-            interface: interface_name(worker, route.interface),
-            source: source(worker, route.interface, towards),
-        }
+            via: hop.via.map(IpAddr::V4),
+            interface: interface_name(worker, hop.interface),
+            source: source(worker, hop.interface, towards),
+        })
     })
 }
 

@@ -92,6 +92,7 @@ impl Site<'_> {
                     mac: device.mac(),
                     mtu: u16::try_from(device.mtu()).unwrap_or(MAX_MTU),
                     capabilities: device.capabilities(),
+                    routing: Default::default(),
                 };
                 return self.interface(Request::AddInterface { settings });
             }

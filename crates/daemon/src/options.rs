@@ -31,6 +31,8 @@ pub(crate) fn error(error: EngineError) -> Error {
         EngineError::TimedOut => Error::TimedOut,
         EngineError::BrokenPipe => Error::BrokenPipe,
         EngineError::MessageTooLong => Error::MessageTooLong,
+        EngineError::Prohibited => Error::PermissionDenied,
+        EngineError::Route(_) => Error::InvalidArgument,
         EngineError::LimitReached => Error::NoBufferSpace,
         EngineError::InUse => Error::InUse,
         EngineError::LinkLoop => Error::LinkLoop,

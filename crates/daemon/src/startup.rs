@@ -19,6 +19,7 @@ use narrows_ipc::Listener;
 use narrows_stack::{
     Config, InterfaceId, Shard,
     request::{Principal, Reply, Request},
+    table::route::{Facts, Placement, Route, RouteProtocol},
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::{
@@ -125,8 +126,10 @@ fn add_routes(
 ) -> Result<()> {
     for route in &configuration.routes {
         let interface = interfaces.get(route.interface).copied().unwrap_or(InterfaceId::LOOPBACK);
-        let add = Request::AddRoute { to: route.to, interface, via: route.via };
-        request(shard, clock, add)
+        let route_of = Route::unicast(route.to, interface, route.via);
+        let facts = Facts { protocol: RouteProtocol::STATIC, ..route_of.facts };
+        let new = Route { facts, ..route_of };
+        request(shard, clock, Request::AddRoute { route: new, placement: Placement::Alone })
             .with_context(|| format!("route to {}", config::text_of(route.to)))?;
     }
     Ok(())

@@ -43,6 +43,7 @@ impl Host {
             mac: MacAddr([2, 0, 0x0a, 0x4d, 0, number]),
             mtu: link.settings.mtu,
             capabilities: link.settings.offload.capabilities(),
+            routing: Default::default(),
         };
         let now = Instant::ZERO;
         let reply = shard.request(now, PRINCIPAL, Request::AddInterface { settings })?;

@@ -54,6 +54,7 @@ fn host() -> (Shard, narrows_stack::InterfaceId) {
         mac: MacAddr([2, 0, 0, 0, 0, 1]),
         mtu: 1500,
         capabilities: Capabilities::default(),
+        routing: Default::default(),
     };
     let reply = shard.request(now, principal, Request::AddInterface { settings }).unwrap();
     let Reply::Interface(interface) = reply else { panic!("{reply:?}") };

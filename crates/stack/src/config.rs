@@ -9,6 +9,11 @@ pub struct Config {
     pub tcp: Settings,
     /// Ephemeral ports, both ends included: Linux's range.
     pub ephemeral_ports: (u16, u16),
+    /// The time of day in UT when the clock of the engine was 0, for timestamps of ICMP and IPv4; `None`:
+    /// nobody knows.
+    pub time_of_day: Option<Duration>,
+    /// Are ICMP timestamp requests answered?
+    pub icmp_timestamps: bool,
 }
 
 impl Default for Config {
@@ -17,6 +22,8 @@ impl Default for Config {
             limits: Limits::default(),
             tcp: Settings::default(),
             ephemeral_ports: (32768, 60999),
+            time_of_day: None,
+            icmp_timestamps: false,
         }
     }
 }
@@ -40,12 +47,16 @@ pub struct Limits {
     /// Bytes of fragments held, over all datagrams; and of one source.
     pub reassembly_bytes: usize,
     pub reassembly_bytes_per_source: usize,
+    /// Routes of all tables: a full Internet table, and as much again.
+    pub routes: usize,
     /// Datagrams being reassembled; and fragments of one.
     pub reassembly_datagrams: usize,
     pub reassembly_fragments: usize,
     pub reassembly_timeout: Duration,
-    /// Frames other than TCP data waiting for one interface.
+    /// Frames other than TCP data waiting for one interface; and bytes of them: a quarter of a
+    /// second of a gigabit, however large frames are.
     pub egress_queue: usize,
+    pub egress_bytes: usize,
     /// Packets in flight between sockets of this machine.
     pub loopback_queue: usize,
     /// Datagram bytes waiting in one UDP or ping socket.
@@ -64,12 +75,14 @@ impl Default for Limits {
             backlog: 4096,
             neighbors: 1024,
             neighbor_pending: 16,
+            routes: 1 << 21,
             reassembly_bytes: 4 << 20,
             reassembly_bytes_per_source: 1 << 20,
             reassembly_datagrams: 1024,
             reassembly_fragments: 256,
             reassembly_timeout: Duration::from_secs(15),
             egress_queue: 4096,
+            egress_bytes: 32 << 20,
             loopback_queue: 4096,
             datagram_bytes: 212_992,
             pooled_bytes: 64 << 20,

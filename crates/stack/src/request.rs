@@ -7,11 +7,12 @@ use crate::{
         bridge::BridgeSettings,
         interface::{InterfaceId, InterfaceSettings},
         neighbor::NeighborChange,
+        route::{Placement, Route, RouteError, RouteFilter, RoutingSettings, Rule, RuleFilter},
     },
     tcp::{self, congestion::Algorithm},
     time::Duration,
 };
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 use narrows_wire::{
     address::{MacAddr, Prefix},
     vlan::Tag,
@@ -103,14 +104,26 @@ pub enum Request {
     AnnounceAddresses {
         interface: InterfaceId,
     },
-    /// `via` is `None` for a route on the link itself.
     AddRoute {
-        to: Prefix,
-        interface: InterfaceId,
-        via: Option<Ipv4Addr>,
+        route: Route,
+        placement: Placement,
     },
+    /// The first route that the filter names.
     RemoveRoute {
-        to: Prefix,
+        filter: RouteFilter,
+    },
+    /// `preference` 0: before all but the local table's.
+    AddRule {
+        rule: Rule,
+    },
+    /// The first rule that the filter names.
+    RemoveRule {
+        filter: RuleFilter,
+    },
+    /// How an interface takes part in routing from now on.
+    SetRouting {
+        interface: InterfaceId,
+        routing: RoutingSettings,
     },
     /// An interface that stands upon others → [`Reply::Interface`].
     AddLink {
@@ -318,10 +331,14 @@ pub enum Error {
     BrokenPipe,
     #[error("the datagram is too long")]
     MessageTooLong,
+    #[error("a route or rule prohibits it")]
+    Prohibited,
     #[error("a limit of the engine is reached")]
     LimitReached,
     #[error("the interface is part of another, or others stand upon it")]
     InUse,
     #[error("the interface would stand upon itself")]
     LinkLoop,
+    #[error(transparent)]
+    Route(#[from] RouteError),
 }

@@ -19,6 +19,7 @@
 mod addresses;
 mod report;
 mod requests;
+mod routing;
 
 use crate::{
     config::Config,
@@ -32,13 +33,15 @@ use crate::{
         datagram::Datagram,
         demux::Demux,
         egress::Egress,
+        identification::Identifications,
         interface::{InterfaceId, InterfaceTable},
         link::LinkTable,
         neighbor::NeighborTable,
+        path_mtu::PathMtus,
         port::PortTable,
         rate_limit::IcmpLimits,
         reassembly::ReassemblyTable,
-        route::RouteTable,
+        route::RouteTables,
         socket::{Remnants, SocketTable},
         timer::{TimerKey, TimerWheel},
     },
@@ -71,7 +74,9 @@ pub struct Shard {
     pub(crate) counters: Counters,
     pub(crate) interfaces: InterfaceTable,
     pub(crate) links: LinkTable,
-    pub(crate) routes: RouteTable,
+    pub(crate) routes: RouteTables,
+    pub(crate) path_mtus: PathMtus,
+    pub(crate) identifications: Identifications,
     pub(crate) neighbors: NeighborTable,
     pub(crate) claims: ClaimTable,
     pub(crate) reassembly: ReassemblyTable,
@@ -97,20 +102,29 @@ pub(crate) struct Secrets {
     pub sequence: Key,
     /// Timestamp offsets (RFC 7323 §7.1).
     pub timestamp: Key,
+    /// What timestamps of ICMP and IPv4 begin from where nobody knows the time of day: the time since
+    /// the start is nobody's business.
+    pub time_of_day: u32,
 }
 
 impl Shard {
     /// `seed`: 128 unpredictable bits; the same seed and inputs give the same outputs.
     pub fn new(config: Config, seed: [u8; 16]) -> Self {
         let mut random = Random::new(seed);
-        let secrets = Secrets { sequence: random.key(), timestamp: random.key() };
+        let secrets = Secrets {
+            sequence: random.key(),
+            timestamp: random.key(),
+            time_of_day: random.next_u32(),
+        };
         let limits = &config.limits;
         Self {
             secrets,
             counters: Counters::default(),
             interfaces: InterfaceTable::new(),
             links: LinkTable::new(),
-            routes: RouteTable::default(),
+            routes: RouteTables::new(limits.routes, random.key()),
+            path_mtus: PathMtus::new(random.key()),
+            identifications: Identifications::new(&mut random),
             neighbors: NeighborTable::default(),
             claims: ClaimTable::default(),
             reassembly: ReassemblyTable::default(),
@@ -120,7 +134,7 @@ impl Shard {
             demux: Demux::new(random.key()),
             ports: PortTable::new(config.ephemeral_ports, &mut random),
             timers: TimerWheel::default(),
-            egress: Egress::new(limits.egress_queue, limits.loopback_queue, random.key()),
+            egress: Egress::new(limits, random.key()),
             buffers: Pool::new(limits.pooled_bytes),
             events: VecDeque::new(),
             notices: VecDeque::new(),
@@ -172,6 +186,7 @@ impl Shard {
                 TimerKey::Links => layer::link::handle_timeout(self, now),
                 TimerKey::Claims => layer::arp::conflict::handle_timeout(self, now),
                 TimerKey::Reassembly => layer::ipv4_input::handle_timeout(self, now),
+                TimerKey::PathMtus => layer::icmpv4::forget_path_mtus(self, now),
             }
         }
     }

@@ -4,8 +4,12 @@ use super::Fault;
 use crate::{app::PRINCIPAL, trace::Trace};
 use core::net::Ipv4Addr;
 use narrows_stack::{
-    Config, Error, Instant, InterfaceId, Reply, Request, Shard, Sink, request::SocketInfo,
-    table::interface::InterfaceSettings,
+    Config, Error, Instant, InterfaceId, Reply, Request, Shard, Sink,
+    request::SocketInfo,
+    table::{
+        interface::InterfaceSettings,
+        route::{Placement, Route},
+    },
 };
 use narrows_wire::{
     address::{MacAddr, Prefix},
@@ -43,7 +47,13 @@ impl Machine {
         let wrong = |error: Error| Fault::syntax(0, format!("the stack can't be set up: {error}"));
         let mut shard = Shard::new(config, [7; 16]);
         let capabilities = Capabilities { tx_checksum: true, tx_segmentation: Some(65_535) };
-        let settings = InterfaceSettings { name: "tun0".into(), mac: LOCAL_MAC, mtu, capabilities };
+        let settings = InterfaceSettings {
+            name: "tun0".into(),
+            mac: LOCAL_MAC,
+            mtu,
+            capabilities,
+            routing: Default::default(),
+        };
         let mut request = |request| shard.request(START, PRINCIPAL, request).map_err(wrong);
         let Reply::Interface(interface) = request(Request::AddInterface { settings })? else {
             return Err(wrong(Error::InvalidState));
@@ -55,7 +65,8 @@ impl Machine {
         let (mac, address) = (GATEWAY_MAC, GATEWAY.into());
         request(Request::PinNeighbor { interface, address, mac })?;
         let to = prefix(Ipv4Addr::UNSPECIFIED, 0)?;
-        request(Request::AddRoute { to, interface, via: Some(GATEWAY) })?;
+        let route = Route::unicast(to, interface, Some(GATEWAY));
+        request(Request::AddRoute { route, placement: Placement::Alone })?;
         let trace = capture.map(Trace::create).transpose().map_err(unwritable)?;
         Ok(Self { shard, now: START, interface, sent: VecDeque::new(), trace })
     }

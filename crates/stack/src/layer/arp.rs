@@ -25,7 +25,6 @@ use narrows_wire::{
     address::{MacAddr, Prefix},
     arp::{self, Operation, Packet},
     ethernet::{self, EtherType},
-    offload::TxOffload,
 };
 
 /// What is known of a next hop.
@@ -136,7 +135,7 @@ pub(crate) fn output(
     next_hop: Ipv4Addr,
     frames: PendingDatagram,
 ) -> Result<(), DropReason> {
-    let source = frames.first().and_then(|frame| source_of(frame));
+    let source = frames.first().and_then(|frame| source_of(&frame.bytes));
     match look_up(shard, now, interface, next_hop, source) {
         Lookup::Known(mac) => transmit(shard, interface, mac, frames),
         Lookup::Ask | Lookup::Pending => {
@@ -166,7 +165,7 @@ pub(crate) fn handle_timeout(shard: &mut Shard, now: Instant) {
         match due {
             Due::Ask((interface, address)) => {
                 let waiting = shard.neighbors.first_pending((interface, address));
-                let source = waiting.and_then(|frame| source_of(frame));
+                let source = waiting.and_then(source_of);
                 ask(shard, now, interface, address, None, source);
             }
             Due::Probe((interface, address), mac) => {
@@ -175,7 +174,7 @@ pub(crate) fn handle_timeout(shard: &mut Shard, now: Instant) {
             Due::Failed((interface, address), waiting) => {
                 for datagram in waiting {
                     shard.drop(DropReason::NeighborUnresolved);
-                    icmpv4::undeliverable(shard, &datagram);
+                    icmpv4::undeliverable(shard, now, &datagram);
                 }
                 settle_connections(shard, (interface, address));
             }
@@ -332,7 +331,7 @@ fn send(
     let mut body = [0; arp::LEN];
     packet.emit(&mut body);
     let bytes = [&link[..], &body[..]].concat();
-    link::output(shard, interface, Frame { bytes, offload: TxOffload::default() })
+    link::output(shard, interface, Frame::plain(bytes))
 }
 
 /// Puts the destination's address on a datagram's frames and queues them. A fragment that finds no
@@ -343,11 +342,11 @@ fn transmit(
     destination: MacAddr,
     frames: PendingDatagram,
 ) -> Result<(), DropReason> {
-    frames.into_iter().try_for_each(|mut bytes| {
-        if let Some(field) = bytes.first_chunk_mut() {
+    frames.into_iter().try_for_each(|mut frame| {
+        if let Some(field) = frame.bytes.first_chunk_mut() {
             *field = destination.0;
         }
-        link::output(shard, interface, Frame { bytes, offload: TxOffload::default() })
+        link::output(shard, interface, frame)
     })
 }
 

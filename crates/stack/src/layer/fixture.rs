@@ -2,8 +2,14 @@
 //! independent parser has read.
 
 use crate::{
-    Config, Instant, InterfaceId, Reply, Request, Shard, Sink, SocketId, counters::DropReason,
-    request::Principal, table::interface::InterfaceSettings, time::Duration,
+    Config, Instant, InterfaceId, Reply, Request, Shard, Sink, SocketId,
+    counters::DropReason,
+    request::Principal,
+    table::{
+        interface::InterfaceSettings,
+        route::{Placement, Route, RouteFilter, TableId},
+    },
+    time::Duration,
 };
 use core::net::{Ipv4Addr, SocketAddr};
 use narrows_wire::{
@@ -57,6 +63,16 @@ pub(crate) fn prefix(text: &str) -> Prefix {
         .expect("a valid prefix")
 }
 
+/// In the main table.
+pub(crate) fn add_route(to: &str, interface: InterfaceId, via: Option<Ipv4Addr>) -> Request {
+    let route = Route::unicast(prefix(to), interface, via);
+    Request::AddRoute { route, placement: Placement::Alone }
+}
+
+pub(crate) fn remove_route(to: &str) -> Request {
+    Request::RemoveRoute { filter: RouteFilter::to(prefix(to), TableId::MAIN) }
+}
+
 impl Host {
     /// Knows nobody's link address.
     pub fn new() -> Self {
@@ -67,7 +83,7 @@ impl Host {
         let mut host = Self { shard: Shard::new(config, seed), now: Instant::from_millis(1000) };
         host.add_interface("eth0", OWN_MAC, "10.0.0.2/24");
         let via = Some(PEER);
-        host.request(Request::AddRoute { to: prefix("0.0.0.0/0"), interface: ETH, via });
+        host.request(add_route("0.0.0.0/0", ETH, via));
         host
     }
 
@@ -88,6 +104,7 @@ impl Host {
             mac,
             mtu: 1500,
             capabilities: Capabilities::default(),
+            routing: Default::default(),
         };
         let Reply::Interface(interface) = self.request(Request::AddInterface { settings }) else {
             panic!("no interface")

@@ -1,21 +1,27 @@
-//! IPv4's receive side: header, options, martians, is it ours, reassembly, and to the transport.
+//! IPv4's receive side: header, options, whose packet it is, reassembly, and to the transport.
 //!
-//! The host is strong (RFC 1122 §3.3.4.2): a packet is for us if the interface it came in by has
-//! its destination address, and believable if that interface is where we would send the answer.
-//! Both are decided before any transport sees it, so that nobody on one link can feel for the
-//! connections of another (CVE-2019-14899).
+//! Unless the interface is set otherwise the host is strong (RFC 1122 §3.3.4.2): a packet is for us if
+//! the interface it came in by has its destination address, and believable if that interface is where
+//! we would send the answer. Both are decided before any transport sees it, so that nobody on one link
+//! can feel for the connections of another (CVE-2019-14899).
 
 use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
-    layer::{Arrival, icmpv4, tcp, udp},
+    layer::{
+        Arrival,
+        forward::{self, Transit},
+        icmpv4, ipv4_options,
+        route::{self, Cast, Decision, Inbound, Refusal},
+        tcp, udp,
+    },
     table::{reassembly::Insertion, timer::TimerKey},
 };
 use core::net::Ipv4Addr;
 use narrows_wire::{
     Error,
     icmpv4::Unreachable,
-    ipv4::{self, Packet, Protocol, RawOption},
+    ipv4::{Packet, Protocol},
     offload::{RxChecksum, RxOffload},
 };
 
@@ -23,13 +29,6 @@ use narrows_wire::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkDestination {
     Station,
-    Broadcast,
-}
-
-/// To whom a packet for us is addressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cast {
-    Unicast,
     Broadcast,
 }
 
@@ -58,11 +57,32 @@ pub(crate) fn input_from_link(
         Error::Malformed => DropReason::Ipv4Malformed,
         Error::Checksum => DropReason::Ipv4Checksum,
     })?;
-    check_options(packet.options)?;
+    if let Err(refusal) = ipv4_options::check(packet.options) {
+        if let ipv4_options::Refusal::Malformed { pointer } = refusal
+            && link == LinkDestination::Station
+        {
+            let about = arrival(interface, &packet, offload);
+            icmpv4::parameter_problem(shard, now, &about, pointer);
+        }
+        return Err(refusal.reason());
+    }
     let header = packet.header;
-    let cast = match interface {
-        InterfaceId::LOOPBACK => own_cast(shard, &header)?,
-        _ => wire_cast(shard, interface, &header)?,
+    let inbound = Inbound { interface, header: &header, payload: packet.payload };
+    let cast = match route::decide(&shard.interfaces, &shard.routes, &inbound) {
+        Decision::Deliver(cast) => cast,
+        // RFC 1812 §5.3.4: what was broadcast on a link is for nobody beyond it.
+        Decision::Forward(_) if link != LinkDestination::Station => {
+            return Err(DropReason::NotLocal);
+        }
+        Decision::Forward(way) => {
+            return forward::input(shard, now, &Transit { interface, packet, offload, way });
+        }
+        Decision::Refuse(Refusal { reason, answer }) => {
+            if let Some(code) = answer.filter(|_| link == LinkDestination::Station) {
+                icmpv4::unreachable(shard, now, &arrival(interface, &packet, offload), code);
+            }
+            return Err(reason);
+        }
     };
     // RFC 1122 §3.3.6: what was broadcast on the link and is addressed to one host is a mistake.
     if link == LinkDestination::Broadcast && cast != Cast::Broadcast {
@@ -77,8 +97,12 @@ pub(crate) fn input_from_link(
     if header.is_fragment() {
         return fragment_input(shard, now, interface, &packet);
     }
-    let Packet { header_bytes, payload, .. } = packet;
-    deliver(shard, now, &Arrival { interface, header, header_bytes, payload, offload })
+    deliver(shard, now, &arrival(interface, &packet, offload))
+}
+
+fn arrival<'a>(interface: InterfaceId, packet: &Packet<'a>, offload: RxOffload) -> Arrival<'a> {
+    let Packet { header, header_bytes, payload, .. } = *packet;
+    Arrival { interface, header, header_bytes, payload, offload }
 }
 
 /// Gives up datagrams whose fragments did not come; arms the timer again.
@@ -100,65 +124,9 @@ pub(crate) fn handle_timeout(shard: &mut Shard, now: Instant) {
     arm(shard);
 }
 
-/// Can one host have this address and reach us by `interface` with it? Not "this network", the
-/// loopback, groups, reserved addresses or broadcasts (RFC 1122 §3.2.1.3, RFC 6890); and not an
-/// address of ours: who claims that attacks (LAND) or is misconfigured.
+/// See [`route::may_be_source`].
 pub(crate) fn may_be_source(shard: &Shard, interface: InterfaceId, source: Ipv4Addr) -> bool {
-    let [first, ..] = source.octets();
-    let one_host = !matches!(first, 0 | 127 | 224..);
-    one_host
-        && shard.interfaces.owner(source.into()).is_none()
-        && shard.interfaces.get(interface).is_some_and(|station| {
-            !station.is_broadcast(source) && !station.is_subnet_number(source)
-        })
-}
-
-/// A packet of our own: both ends are ours.
-fn own_cast(shard: &Shard, header: &ipv4::Header) -> Result<Cast, DropReason> {
-    let ours = |address: Ipv4Addr| shard.interfaces.owner(address.into()).is_some();
-    match (ours(header.source), ours(header.destination)) {
-        (true, true) => Ok(Cast::Unicast),
-        (true, false) => Err(DropReason::NotLocal),
-        (false, _) => Err(DropReason::Martian),
-    }
-}
-
-/// A packet from a wire.
-fn wire_cast(
-    shard: &Shard,
-    interface: InterfaceId,
-    header: &ipv4::Header,
-) -> Result<Cast, DropReason> {
-    let station = shard.interfaces.get(interface).ok_or(DropReason::NotLocal)?;
-    let destination = header.destination;
-    let [first, ..] = destination.octets();
-    let broadcast = station.is_broadcast(destination);
-    if matches!(first, 0 | 127) || (first >= 240 && !broadcast) {
-        return Err(DropReason::Martian);
-    }
-    if !may_be_source(shard, interface, header.source) {
-        return Err(DropReason::Martian);
-    }
-    if !broadcast && !station.has(destination) {
-        return Err(DropReason::NotLocal);
-    }
-    // Reverse path (RFC 3704 §2.2): would the answer leave by this interface?
-    let back = || shard.routes.lookup(header.source.into()).map(|route| route.interface);
-    if !station.on_link(header.source) && back() != Some(interface) {
-        return Err(DropReason::Martian);
-    }
-    Ok(if broadcast { Cast::Broadcast } else { Cast::Unicast })
-}
-
-/// RFC 7126: a source route asks us to act for another; other options concern routers.
-fn check_options(options: &[u8]) -> Result<(), DropReason> {
-    for option in ipv4::options(options) {
-        let option = option.map_err(|_| DropReason::Ipv4Malformed)?;
-        if matches!(option.kind, RawOption::LOOSE_SOURCE_ROUTE | RawOption::STRICT_SOURCE_ROUTE) {
-            return Err(DropReason::Ipv4SourceRoute);
-        }
-    }
-    Ok(())
+    route::may_be_source(&shard.interfaces, interface, source)
 }
 
 fn fragment_input(

@@ -10,13 +10,17 @@ mod attacks;
 pub(crate) mod ethernet;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub(crate) mod forward;
 pub(crate) mod icmpv4;
+pub(crate) mod ipv4_fragment;
 pub(crate) mod ipv4_input;
+pub(crate) mod ipv4_options;
 pub(crate) mod ipv4_output;
 pub(crate) mod link;
 pub(crate) mod loopback;
 #[cfg(test)]
 mod random_frames;
+pub(crate) mod route;
 pub(crate) mod tcp;
 pub(crate) mod udp;
 
@@ -29,4 +33,10 @@ pub(crate) struct Arrival<'a> {
     pub header_bytes: &'a [u8],
     pub payload: &'a [u8],
     pub offload: RxOffload,
+}
+
+impl<'a> Arrival<'a> {
+    pub fn options(&self) -> &'a [u8] {
+        self.header_bytes.get(ipv4::HEADER_LEN..).unwrap_or(&[])
+    }
 }

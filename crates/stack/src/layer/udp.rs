@@ -6,7 +6,7 @@ use crate::{
     event::Readiness,
     layer::{
         Arrival, icmpv4,
-        ipv4_output::{self, DEFAULT_TTL, Datagram, error_of, v4},
+        ipv4_output::{self, Datagram, error_of, v4},
     },
     request::{Error, SocketId, SocketKind},
 };
@@ -90,13 +90,9 @@ pub(crate) fn output(
     let source = bound.unwrap_or(path.source);
     let datagram = datagram(source, local.port(), destination, remote.port(), payload)?;
     let datagram = Datagram {
-        source,
-        destination,
-        protocol: Protocol::UDP,
-        ttl: DEFAULT_TTL,
-        tos: 0,
-        dont_fragment: false,
         payload: &datagram,
+        user: shard.sockets.get(socket).map_or(0, |socket| socket.principal.0),
+        ..Datagram::plain(source, destination, Protocol::UDP)
     };
     ipv4_output::output(shard, now, &datagram).map_err(|reason| {
         shard.drop(reason);

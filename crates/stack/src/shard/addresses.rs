@@ -4,7 +4,7 @@ use super::Shard;
 use crate::{
     layer::arp::conflict,
     request::{Error, Reply},
-    table::{arp_policy::ConflictDetection, interface::InterfaceId, route::Route},
+    table::{arp_policy::ConflictDetection, interface::InterfaceId},
     time::Instant,
 };
 use core::net::IpAddr;
@@ -50,7 +50,7 @@ impl Shard {
         let key = (interface, address);
         if self.claims.unusable(key) != Some(prefix) {
             self.interfaces.remove_address(interface, prefix)?;
-            self.forget_route(interface, prefix);
+            self.disconnect_subnet(interface, prefix);
         }
         self.claims.remove(key);
         conflict::arm(self);
@@ -64,24 +64,13 @@ impl Shard {
         prefix: Prefix,
     ) -> Result<(), Error> {
         self.interfaces.add_address(interface, prefix)?;
-        self.routes.add(Route { to: prefix.network(), interface, via: None });
-        Ok(())
+        self.connect_subnet(interface, prefix)
     }
 
     /// An address turned out to be another station's.
     pub(crate) fn release_address(&mut self, interface: InterfaceId, prefix: Prefix) {
         if self.interfaces.remove_address(interface, prefix).is_ok() {
-            self.forget_route(interface, prefix);
-        }
-    }
-
-    /// The last address of a subnet takes the route to it along.
-    fn forget_route(&mut self, interface: InterfaceId, gone: Prefix) {
-        let network = gone.network();
-        let same_subnet = |held: &Prefix| held.network() == network;
-        let left = self.interfaces.get(interface);
-        if !left.is_some_and(|left| left.addresses.iter().any(same_subnet)) {
-            self.routes.remove(network);
+            self.disconnect_subnet(interface, prefix);
         }
     }
 }

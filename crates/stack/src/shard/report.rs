@@ -10,7 +10,7 @@ use crate::{
         interface::{Interface, InterfaceId},
         link::LinkTable,
         neighbor::Neighbor,
-        route::Route,
+        route::{Route, Rule, TableId},
         socket::{Socket, SocketBody},
     },
     tcp::{Info, State},
@@ -41,16 +41,31 @@ impl Shard {
         self.interfaces.get(id)
     }
 
-    pub fn routes(&self) -> impl Iterator<Item = &Route> {
-        self.routes.iter()
-    }
-
     /// Addresses of an interface that are not in use, and why.
     pub fn unusable_addresses(
         &self,
         interface: InterfaceId,
     ) -> impl Iterator<Item = (Prefix, Unusable)> {
         self.claims.unusable_of(interface)
+    }
+
+    /// The routes of all tables but this host's own addresses, in no order.
+    pub fn routes(&self) -> impl Iterator<Item = Route> {
+        self.routes.iter()
+    }
+
+    /// The same from a place on, each with the place after it: for tables that take several replies.
+    /// Begin at table 0, place 0.
+    pub fn routes_from(
+        &self,
+        place: (TableId, usize),
+    ) -> impl Iterator<Item = ((TableId, usize), Route)> {
+        self.routes.iter_from(place)
+    }
+
+    /// In the order in which they are asked.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.routes.rules()
     }
 
     pub fn neighbors(&self) -> impl Iterator<Item = Neighbor> {

@@ -11,7 +11,6 @@ use crate::{
         link::LinkKind,
         neighbor::{NeighborChange, NeighborMode, NeighborSetting},
         port::{Binding, Role},
-        route::Route,
         socket::{DatagramSocket, Listener, Socket, SocketBody},
     },
     time::Instant,
@@ -75,13 +74,20 @@ impl Shard {
                 layer::arp::conflict::announce_all(self, interface);
                 Ok(Reply::Done)
             }
-            Request::AddRoute { to, interface, via } => {
-                self.interfaces.get(interface).ok_or(Error::NoSuchInterface)?;
-                self.routes.add(Route { to: to.network(), interface, via });
+            Request::AddRoute { route, placement } => self.add_route(route, placement),
+            Request::RemoveRoute { filter } => {
+                self.routes.remove(&filter)?;
                 Ok(Reply::Done)
             }
-            Request::RemoveRoute { to } => {
-                self.routes.remove(to.network()).map(|_| Reply::Done).ok_or(Error::InvalidArgument)
+            Request::AddRule { rule } => self.add_rule(rule),
+            Request::RemoveRule { filter } => {
+                self.routes.remove_rule(&filter)?;
+                Ok(Reply::Done)
+            }
+            Request::SetRouting { interface, routing } => {
+                self.interfaces.set_routing(interface, routing)?;
+                self.routes.touch();
+                Ok(Reply::Done)
             }
             Request::PinNeighbor { interface, address, mac } => {
                 let (setting, mode) = (NeighborSetting::Permanent, NeighborMode::Replace);

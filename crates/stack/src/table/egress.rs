@@ -5,7 +5,9 @@
 //! connection with something to send waits as its name, and its segments are made when the device
 //! has room.
 
-use crate::{counters::DropReason, request::SocketId, table::interface::InterfaceId};
+use crate::{
+    config::Limits, counters::DropReason, request::SocketId, table::interface::InterfaceId,
+};
 use core::net::Ipv4Addr;
 use narrows_wire::offload::TxOffload;
 use std::collections::{HashMap, VecDeque};
@@ -17,9 +19,17 @@ pub struct Frame {
     pub offload: TxOffload,
 }
 
+impl Frame {
+    /// One with which the device has nothing to do but to send it.
+    pub fn plain(bytes: Vec<u8>) -> Self {
+        Self { bytes, offload: TxOffload::default() }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Queue {
     frames: VecDeque<Frame>,
+    bytes: usize,
     connections: VecDeque<SocketId>,
 }
 
@@ -27,14 +37,21 @@ struct Queue {
 pub struct Egress {
     queues: Vec<Queue>,
     limit: usize,
+    limit_bytes: usize,
     loopback_limit: usize,
     /// Connections whose next hop is being resolved.
     parked: HashMap<(InterfaceId, Ipv4Addr), Vec<SocketId>, crate::random::Key>,
 }
 
 impl Egress {
-    pub fn new(limit: usize, loopback_limit: usize, key: crate::random::Key) -> Self {
-        Self { queues: Vec::new(), limit, loopback_limit, parked: HashMap::with_hasher(key) }
+    pub fn new(limits: &Limits, key: crate::random::Key) -> Self {
+        Self {
+            queues: Vec::new(),
+            limit: limits.egress_queue,
+            limit_bytes: limits.egress_bytes,
+            loopback_limit: limits.loopback_queue,
+            parked: HashMap::with_hasher(key),
+        }
     }
 
     fn queue(&mut self, interface: InterfaceId) -> &mut Queue {
@@ -50,16 +67,21 @@ impl Egress {
             InterfaceId::LOOPBACK => (self.loopback_limit, DropReason::LoopbackQueueFull),
             _ => (self.limit, DropReason::EgressQueueFull),
         };
+        let limit_bytes = self.limit_bytes;
         let queue = self.queue(interface);
-        if queue.frames.len() >= limit {
+        if queue.frames.len() >= limit || queue.bytes >= limit_bytes {
             return Err(full);
         }
+        queue.bytes += frame.bytes.len();
         queue.frames.push_back(frame);
         Ok(())
     }
 
     pub fn pop(&mut self, interface: InterfaceId) -> Option<Frame> {
-        self.queue(interface).frames.pop_front()
+        let queue = self.queue(interface);
+        let frame = queue.frames.pop_front()?;
+        queue.bytes -= frame.bytes.len();
+        Some(frame)
     }
 
     /// Puts a connection in line; the caller keeps it from being in line twice.
@@ -84,7 +106,7 @@ impl Egress {
 
     /// All that waits for an interface, which then has nothing waiting.
     pub fn take(&mut self, interface: InterfaceId) -> (VecDeque<Frame>, VecDeque<SocketId>) {
-        let Queue { frames, connections } = core::mem::take(self.queue(interface));
+        let Queue { frames, connections, .. } = core::mem::take(self.queue(interface));
         (frames, connections)
     }
 

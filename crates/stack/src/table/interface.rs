@@ -5,7 +5,10 @@
 //! Addresses are kept twice: in order at their interface, because the first one is the source of
 //! choice, and in a map from address to owner, because every packet asks for that.
 
-use crate::{request::Error, table::arp_policy::ArpPolicy};
+use crate::{
+    request::Error,
+    table::{arp_policy::ArpPolicy, route::RoutingSettings},
+};
 use core::net::{IpAddr, Ipv4Addr};
 use narrows_wire::{
     address::{MacAddr, Prefix},
@@ -29,6 +32,7 @@ pub struct InterfaceSettings {
     /// The longest IPv4 packet, in bytes.
     pub mtu: u16,
     pub capabilities: Capabilities,
+    pub routing: RoutingSettings,
 }
 
 #[derive(Clone, Debug)]
@@ -113,6 +117,7 @@ impl InterfaceTable {
                 tx_checksum: true,
                 tx_segmentation: Some(u32::from(LOOPBACK_MTU)),
             },
+            routing: RoutingSettings::default(),
         };
         let addresses = Prefix::new(Ipv4Addr::LOCALHOST.into(), 8).into_iter().collect();
         let loopback = Interface::new(settings, addresses);
@@ -152,6 +157,16 @@ impl InterfaceTable {
         if let Some(place) = self.interfaces.get_mut(usize::from(id.0)) {
             *place = None;
         }
+    }
+
+    /// [`Error::NoSuchInterface`]; the loopback takes no part in routing.
+    pub fn set_routing(&mut self, id: InterfaceId, routing: RoutingSettings) -> Result<(), Error> {
+        let interface = self.get_mut(id).ok_or(Error::NoSuchInterface)?;
+        if id == InterfaceId::LOOPBACK {
+            return Err(Error::InvalidArgument);
+        }
+        interface.settings.routing = routing;
+        Ok(())
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (InterfaceId, &Interface)> {
@@ -255,6 +270,7 @@ mod tests {
             mac: MacAddr([2, 0, 0, 0, 0, 1]),
             mtu: 1500,
             capabilities: Capabilities::default(),
+            routing: RoutingSettings::default(),
         }
     }
 

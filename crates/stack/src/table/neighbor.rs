@@ -26,6 +26,7 @@ mod state;
 use crate::{
     counters::DropReason,
     table::{
+        egress::Frame,
         interface::InterfaceId,
         rate_limit::{Pace, Rate},
     },
@@ -62,7 +63,7 @@ pub struct Neighbor {
 pub(crate) type NeighborKey = (InterfaceId, IpAddr);
 
 /// A datagram's frames, whole but for the destination's link address.
-pub(crate) type PendingDatagram = Vec<Vec<u8>>;
+pub(crate) type PendingDatagram = Vec<Frame>;
 
 /// What a next hop's entry says, and what is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -287,9 +288,9 @@ impl NeighborTable {
     }
 
     /// The first frame that waits for a neighbor.
-    pub(crate) fn first_pending(&self, key: NeighborKey) -> Option<&Vec<u8>> {
+    pub(crate) fn first_pending(&self, key: NeighborKey) -> Option<&[u8]> {
         match &self.entries.get(&key)?.state {
-            State::Incomplete { pending, .. } => pending.front()?.first(),
+            State::Incomplete { pending, .. } => Some(pending.front()?.first()?.bytes.as_slice()),
             _ => None,
         }
     }
@@ -495,7 +496,7 @@ impl NeighborTable {
 }
 
 fn bytes_of(datagram: &PendingDatagram) -> usize {
-    datagram.iter().map(Vec::len).sum()
+    datagram.iter().map(|frame| frame.bytes.len()).sum()
 }
 
 #[cfg(test)]

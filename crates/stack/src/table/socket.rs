@@ -8,6 +8,7 @@ use crate::{
         datagram::DatagramQueue,
         demux::{Flow, FlowOwner},
         port::Binding,
+        route::Path,
     },
     tcp::{self, Connection, listen::HalfOpen, time_wait::TimeWait},
     time::Instant,
@@ -37,6 +38,8 @@ pub struct Socket {
     pub pending: Readiness,
     /// In an egress queue, or parked for its next hop.
     pub scheduled: bool,
+    /// The way of its segments, and the generation of the route tables that it was made from.
+    pub path: Option<(u64, Path)>,
     pub body: SocketBody,
 }
 
@@ -85,6 +88,7 @@ impl Socket {
             error: None,
             pending: Readiness::empty(),
             scheduled: false,
+            path: None,
             body,
         }
     }

@@ -25,6 +25,7 @@ pub enum TimerKey {
     Links,
     /// Claims to addresses.
     Claims,
+    PathMtus,
 }
 
 const TICK_SHIFT: u32 = 20;
@@ -85,6 +86,7 @@ fn class(key: TimerKey) -> (usize, usize) {
         TimerKey::Reassembly => (3, 1),
         TimerKey::Links => (3, 2),
         TimerKey::Claims => (3, 3),
+        TimerKey::PathMtus => (3, 4),
     }
 }
 

@@ -175,9 +175,7 @@ impl Connection {
         sequence: u32,
         error: IcmpError,
     ) -> Fate {
-        let sequence = super::seq::Seq(sequence);
-        let ours = sequence.at_or_after(self.snd.una) && sequence.before(self.snd.nxt);
-        if ours && self.phase != Phase::Closed {
+        if self.is_outstanding(sequence) && self.phase != Phase::Closed {
             match error {
                 // RFC 1122 §4.2.3.9: a hint, unless the connection is only just being tried.
                 IcmpError::Unreachable(error) if self.phase.is_handshake() => {
@@ -192,6 +190,12 @@ impl Connection {
             self.snd.ring.release(buffers);
         }
         fate
+    }
+
+    /// Was this number sent, and not acknowledged yet?
+    pub fn is_outstanding(&self, sequence: u32) -> bool {
+        let sequence = super::seq::Seq(sequence);
+        sequence.at_or_after(self.snd.una) && sequence.before(self.snd.nxt)
     }
 
     /// RFC 1191 §6.4 and §6.5.

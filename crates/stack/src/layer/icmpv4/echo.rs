@@ -6,12 +6,13 @@ use crate::{
     event::Readiness,
     layer::{
         Arrival,
-        ipv4_output::{self, DEFAULT_TTL, Datagram, error_of, v4},
+        ipv4_options::{self, Mark},
+        ipv4_output::{self, Datagram, error_of, v4},
         udp,
     },
     request::{Error, SocketId, SocketKind},
 };
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use narrows_wire::{
     icmpv4::{HEADER_LEN, Header},
     ipv4::Protocol,
@@ -33,16 +34,28 @@ pub(super) fn request_input(
         return Err(DropReason::IcmpRateLimited);
     }
     let message = message(&Header::EchoReply { identifier, sequence }, payload);
+    let source = arrival.header.destination;
+    let options = echoed_options(shard, now, arrival, source);
     let reply = Datagram {
-        source: arrival.header.destination,
-        destination,
-        protocol: Protocol::ICMP,
-        ttl: DEFAULT_TTL,
         tos: arrival.header.tos,
-        dont_fragment: false,
+        options: &options,
         payload: &message,
+        ..Datagram::plain(source, destination, Protocol::ICMP)
     };
     ipv4_output::output(shard, now, &reply)
+}
+
+/// The recorded route and timestamps of a request, gone on with (RFC 1122 §3.2.2.6): we are where the
+/// way there ends, and where the way back begins.
+fn echoed_options(shard: &Shard, now: Instant, arrival: &Arrival<'_>, own: Ipv4Addr) -> Vec<u8> {
+    let mut options = ipv4_options::echoed(arrival.options());
+    if !options.is_empty() {
+        let mark = Mark { address: own, time: ipv4_options::time_of_day(shard, now) };
+        for _ in 0..2 {
+            ipv4_options::record(&mut options, mark, |address| address == own);
+        }
+    }
+    options
 }
 
 /// An answer to a ping socket, whose local port is the identifier. It gets the data that came back.
@@ -79,14 +92,11 @@ pub(crate) fn send_echo(
     }
     let path = ipv4_output::path(shard, source, destination)?;
     let message = message(&Header::EchoRequest { identifier: local.port(), sequence }, payload);
+    let source = source.unwrap_or(path.source);
     let request = Datagram {
-        source: source.unwrap_or(path.source),
-        destination,
-        protocol: Protocol::ICMP,
-        ttl: DEFAULT_TTL,
-        tos: 0,
-        dont_fragment: false,
         payload: &message,
+        user: shard.sockets.get(socket).map_or(0, |socket| socket.principal.0),
+        ..Datagram::plain(source, destination, Protocol::ICMP)
     };
     ipv4_output::output(shard, now, &request).map_err(|reason| {
         shard.drop(reason);

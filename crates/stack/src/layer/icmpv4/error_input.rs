@@ -1,26 +1,25 @@
 //! ICMP errors about something we sent (RFC 1122 §3.2.2, RFC 5927): they concern whoever has the
 //! flow that they quote, and nobody else. They make no state; a connection judges by the quoted
-//! sequence number if it can be about a segment of its own.
+//! sequence number if it can be about a segment of its own. What a path's MTU is said to be is kept
+//! for the destination, if a live flow was answered with it.
 
+use super::error_output;
 use crate::{
     Instant, Shard,
     counters::DropReason,
     event::Readiness,
     layer::{Arrival, tcp},
     request::{Error, SocketKind},
-    table::demux::Flow,
+    table::{demux::Flow, egress::Frame, path_mtu::MIN_PATH_MTU, timer::TimerKey},
     tcp::connection::IcmpError,
 };
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, SocketAddr};
 use narrows_wire::{
     ethernet,
     icmpv4::{Header, Unreachable},
+    ipv4::Packet,
     quote::{Quote, Transport},
 };
-
-/// The smallest path MTU that is believed, as on Linux: a forged one must not make a connection
-/// send its data in crumbs (RFC 1191 §3 asks for 68).
-const MIN_PATH_MTU: u16 = 552;
 
 /// RFC 1191 §7.1: the MTUs that links have, for routers that don't say.
 const PLATEAUS: [u16; 7] = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006];
@@ -65,9 +64,11 @@ pub(super) fn input(
                 Problem::Unreachable { error, hard: true } => {
                     report(shard, SocketKind::Udp, flow, error)
                 }
-                // What we send over UDP may be fragmented: no such error is true.
-                Problem::Unreachable { hard: false, .. } | Problem::TooBig { .. } => {
-                    Err(DropReason::IcmpIgnored)
+                Problem::Unreachable { hard: false, .. } => Err(DropReason::IcmpIgnored),
+                Problem::TooBig { mtu } => {
+                    let sender = shard.demux.datagram(SocketKind::Udp, flow.local, flow.remote);
+                    sender.ok_or(DropReason::IcmpUnmatched)?;
+                    too_big(shard, now, &quote, mtu)
                 }
             }
         }
@@ -83,9 +84,17 @@ pub(super) fn input(
 
 /// A frame of ours whose next hop answers no ARP: what a router would tell us with an ICMP error,
 /// except that we know it for sure.
-pub(crate) fn undeliverable(shard: &mut Shard, frames: &[Vec<u8>]) {
-    let packet = frames.first().and_then(|frame| frame.get(ethernet::HEADER_LEN..));
-    let Some(Ok(quote)) = packet.map(Quote::parse) else { return };
+pub(crate) fn undeliverable(shard: &mut Shard, now: Instant, frames: &[Frame]) {
+    let packet = frames.first().and_then(|frame| frame.bytes.get(ethernet::HEADER_LEN..));
+    let Some(Ok(packet)) = packet.map(Packet::parse) else { return };
+    let ours = |source: Ipv4Addr| {
+        shard.interfaces.owner(source.into()).is_some() || shard.routes.is_local(source)
+    };
+    if !ours(packet.header.source) {
+        return error_output::undeliverable(shard, now, &packet);
+    }
+    let whole = [packet.header_bytes, packet.payload].concat();
+    let Ok(quote) = Quote::parse(&whole) else { return };
     let (kind, flow) = match quote.transport {
         Transport::Udp { source_port, destination_port } => {
             (SocketKind::Udp, flow(&quote, source_port, destination_port))
@@ -98,6 +107,38 @@ pub(crate) fn undeliverable(shard: &mut Shard, frames: &[Vec<u8>]) {
     };
     // Nobody to tell is no loss: the datagram has been counted.
     let _ = report(shard, kind, flow, Error::HostUnreachable);
+}
+
+/// A packet of a live flow was too long for its path. One that might be fragmented was not: the error
+/// can't be true.
+fn too_big(shard: &mut Shard, now: Instant, quote: &Quote, mtu: u16) -> Result<(), DropReason> {
+    if !quote.header.dont_fragment {
+        return Err(DropReason::IcmpIgnored);
+    }
+    let mtu = believable_mtu(mtu, quote.total_len);
+    learn_path_mtu(shard, now, quote.header.destination, mtu);
+    Ok(())
+}
+
+/// What leads to `destination` takes packets of `mtu` bytes for the next ten minutes.
+pub(crate) fn learn_path_mtu(shard: &mut Shard, now: Instant, destination: Ipv4Addr, mtu: u16) {
+    shard.path_mtus.learn(now, destination, mtu);
+    shard.routes.touch();
+    arm(shard);
+}
+
+/// Forgets the path MTUs whose time is over; arms the timer again.
+pub(crate) fn forget_path_mtus(shard: &mut Shard, now: Instant) {
+    shard.path_mtus.expire(now);
+    shard.routes.touch();
+    arm(shard);
+}
+
+fn arm(shard: &mut Shard) {
+    match shard.path_mtus.next_timeout() {
+        Some(at) => shard.timers.arm(TimerKey::PathMtus, at),
+        None => shard.timers.cancel(TimerKey::PathMtus),
+    }
 }
 
 /// Leaves an error for the program to find. A UDP socket that isn't connected can't tell which of
@@ -139,7 +180,12 @@ fn problem(header: Header) -> Option<Problem> {
         Header::TimeExceeded { .. } | Header::ParameterProblem { .. } => {
             unreachable(Error::HostUnreachable, false)
         }
-        Header::EchoRequest { .. } | Header::EchoReply { .. } | Header::Other { .. } => None,
+        Header::EchoRequest { .. }
+        | Header::EchoReply { .. }
+        | Header::Redirect { .. }
+        | Header::TimestampRequest { .. }
+        | Header::TimestampReply { .. }
+        | Header::Other { .. } => None,
     }
 }
 

@@ -1,18 +1,23 @@
-//! ICMP (RFC 792): echo, errors received and errors sent.
+//! ICMP (RFC 792): echo, timestamps, errors received and errors sent.
 //!
 //! | file | what is there |
 //! |---|---|
 //! | `echo` | answers to pings, and the pings of programs |
+//! | `timestamp` | answers to who asks the time of day, if that is wanted |
 //! | `error_input` | an error about something we sent, to whom it concerns |
 //! | `error_output` | errors about what we can't deliver, where RFC 1122 allows them |
 
 mod echo;
 mod error_input;
 mod error_output;
+mod timestamp;
 
 pub(crate) use echo::send_echo;
-pub(crate) use error_input::undeliverable;
-pub(crate) use error_output::{reassembly_timeout, unreachable};
+pub(crate) use error_input::{forget_path_mtus, learn_path_mtu, undeliverable};
+pub(crate) use error_output::{
+    fragmentation_needed, parameter_problem, reassembly_timeout, redirect, time_exceeded,
+    unreachable,
+};
 
 use crate::{Instant, Shard, counters::DropReason, layer::Arrival};
 use narrows_wire::{Error, icmpv4::Header};
@@ -38,9 +43,14 @@ pub(crate) fn input(
         | Header::ParameterProblem { .. } => {
             error_input::input(shard, now, arrival, header, payload)
         }
-        // Redirects among them: a host that could send us one could send us anywhere. Timestamps,
-        // address masks and information requests are of use to nobody else.
-        Header::Other { .. } => Err(DropReason::IcmpIgnored),
+        Header::TimestampRequest { identifier, sequence } => {
+            timestamp::input(shard, now, arrival, identifier, sequence, payload)
+        }
+        // A host that could send us a redirect could send us anywhere. Address masks and information
+        // requests are of use to nobody else.
+        Header::Redirect { .. } | Header::TimestampReply { .. } | Header::Other { .. } => {
+            Err(DropReason::IcmpIgnored)
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
         bridge::Bridge,
         interface::{InterfaceSettings, MIN_MTU},
         link::LinkKind,
+        route::RoutingSettings,
         timer::TimerKey,
     },
 };
@@ -31,7 +32,13 @@ pub(crate) fn add(shard: &mut Shard, name: String, new: NewLink) -> Result<Reply
         }
         NewLink::Bond(_) | NewLink::Bridge(_) => (random_mac(shard), DEFAULT_MTU),
     };
-    let settings = InterfaceSettings { name, mac, mtu, capabilities: Capabilities::default() };
+    let settings = InterfaceSettings {
+        name,
+        mac,
+        mtu,
+        capabilities: Capabilities::default(),
+        routing: RoutingSettings::default(),
+    };
     let id = shard.interfaces.add(settings)?;
     let kind = match new {
         NewLink::Vlan { lower, tag } => LinkKind::Vlan { lower, tag },

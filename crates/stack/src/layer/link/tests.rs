@@ -1,7 +1,7 @@
 use crate::{
     Error, InterfaceId, Reply, Request, Shard,
     counters::DropReason,
-    layer::fixture::{ETH, Host, OWN_MAC, PACKET, PEER, PEER_MAC, prefix, read_arp},
+    layer::fixture::{ETH, Host, OWN_MAC, PACKET, PEER, PEER_MAC, add_route, prefix, read_arp},
     request::{LinkChange, LinkSettings, NewLink, PortChange, Principal},
     table::{
         bond::{ArpMonitor, BondMode, BondSettings, HashPolicy},
@@ -187,11 +187,7 @@ fn a_removed_interface_takes_everything_along() {
     host.address(vlan, "10.5.0.2/24");
     let far = Ipv4Addr::new(10, 5, 0, 1);
     host.know(vlan, far, PEER_MAC);
-    host.request(Request::AddRoute {
-        to: prefix("172.16.0.0/12"),
-        interface: vlan,
-        via: Some(far),
-    });
+    host.request(add_route("172.16.0.0/12", vlan, Some(far)));
     let routes = host.shard.routes().count();
     host.request(Request::RemoveInterface { interface: vlan });
     assert_eq!(host.shard.routes().count(), routes - 2);

@@ -1,11 +1,11 @@
 //! A segment's way to whom it is for: RFC 9293 §3.10.7, up to the connection.
 
-use super::{conclude, leave_time_wait, open, output, remove_half_open};
+use super::{conclude, leave_time_wait, open, output, query, remove_half_open};
 use crate::{
     Instant, Shard,
     counters::DropReason,
     event::Readiness,
-    layer::{Arrival, ipv4_output},
+    layer::{Arrival, icmpv4, route::path_for},
     request::SocketId,
     table::{
         demux::{Flow, FlowOwner},
@@ -96,11 +96,9 @@ fn listen_input(
     if !flags.syn() {
         return Err(DropReason::TcpListenUnexpected);
     }
-    let IpAddr::V4(remote) = flow.remote.ip() else {
-        return Err(DropReason::TcpMalformed);
-    };
-    let path = ipv4_output::path(shard, ipv4_output::bound(flow.local), remote)
-        .map_err(|_| DropReason::NoRoute)?;
+    let owner = shard.sockets.get(listener).map(|socket| socket.principal).unwrap_or_default();
+    let path = query(&flow, owner).and_then(|query| path_for(shard, &query));
+    let path = path.map_err(|_| DropReason::NoRoute)?;
     let half_open_limit = shard.config.limits.half_open;
     let socket = shard.sockets.get_mut(listener).ok_or(DropReason::TcpNoSocket)?;
     if flags.fin() && socket.settings.refuse_syn_fin {
@@ -242,7 +240,17 @@ pub(crate) fn error_input(
     };
     let socket = shard.sockets.get_mut(id).ok_or(DropReason::IcmpUnmatched)?;
     let connection = socket.connection().ok_or(DropReason::IcmpUnmatched)?;
+    let known = match (error, flow.remote.ip()) {
+        (IcmpError::FragmentationNeeded { mtu }, IpAddr::V4(remote)) => {
+            connection.is_outstanding(sequence).then_some((remote, mtu))
+        }
+        _ => None,
+    };
     let fate = connection.icmp_error(now, &mut shard.buffers, sequence, error);
     conclude(shard, now, id, flow, Outcome { reply: None, dropped: None, fate });
+    // For connections to come, and for others to that host.
+    if let Some((remote, mtu)) = known {
+        icmpv4::learn_path_mtu(shard, now, remote, mtu);
+    }
     Ok(())
 }

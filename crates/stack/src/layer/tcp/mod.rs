@@ -21,16 +21,18 @@ pub(crate) use output::{next_packet, transmit};
 use crate::{
     Instant, InterfaceId, Shard,
     event::Readiness,
-    layer::{ipv4_output, link},
-    request::SocketId,
+    layer::{ipv4_output::v4, link, route::path_for},
+    request::{Error, Principal, SocketId},
     table::{
         demux::{Flow, FlowOwner},
+        route::{Path, Query},
         socket::TimeWaitEntry,
         timer::TimerKey,
     },
     tcp::{Connection, State, connection::Fate, connection::Outcome, time_wait::TimeWait},
 };
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::Ipv4Addr;
+use narrows_wire::ipv4::Protocol;
 
 /// What is true of a connection now, for a program that has just got it.
 pub(crate) fn readiness(connection: &Connection) -> Readiness {
@@ -72,15 +74,12 @@ fn schedule(shard: &mut Shard, id: SocketId) {
     if core::mem::replace(&mut socket.scheduled, true) {
         return;
     }
-    let flow = socket.flow();
-    let path = match flow.map(|flow| (flow, flow.local.ip(), flow.remote.ip())) {
-        Some((flow, IpAddr::V4(source), IpAddr::V4(destination))) => {
-            let path = ipv4_output::path(shard, Some(source), destination);
-            path.ok().map(|path| (path, flow))
-        }
-        _ => None,
+    let path = path_of(shard, id).ok();
+    let flow = shard.sockets.get(id).and_then(|socket| socket.flow());
+    let device = match (path, flow) {
+        (Some(path), Some(flow)) => link::line(shard, &path, &flow),
+        _ => InterfaceId::LOOPBACK,
     };
-    let device = path.map_or(InterfaceId::LOOPBACK, |(path, flow)| link::line(shard, &path, &flow));
     shard.egress.schedule(device, id);
 }
 
@@ -90,6 +89,33 @@ pub(crate) fn reschedule(shard: &mut Shard, id: SocketId) {
         socket.scheduled = false;
         schedule(shard, id);
     }
+}
+
+/// The way of a connection's segments: kept until something changes that it was made from.
+fn path_of(shard: &mut Shard, id: SocketId) -> Result<Path, Error> {
+    let generation = shard.routes.generation();
+    let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
+    if let Some((made, path)) = socket.path
+        && made == generation
+    {
+        return Ok(path);
+    }
+    let flow = socket.flow().ok_or(Error::NotConnected)?;
+    let path = path_for(shard, &query(&flow, socket.principal)?)?;
+    if let Some(socket) = shard.sockets.get_mut(id) {
+        socket.path = Some((generation, path));
+    }
+    Ok(path)
+}
+
+/// What route tables are asked about the segments of a flow.
+fn query(flow: &Flow, principal: Principal) -> Result<Query, Error> {
+    Ok(Query {
+        source: Some(v4(flow.local.ip())?).filter(|source| !source.is_unspecified()),
+        user: principal.0,
+        transport: (Protocol::TCP, flow.local.port(), flow.remote.port()),
+        ..Query::to(v4(flow.remote.ip())?)
+    })
 }
 
 /// The next hop's address became known, or is known not to answer: who waits for it goes on.

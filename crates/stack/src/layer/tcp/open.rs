@@ -1,9 +1,9 @@
 //! Active opens: the local address and port, the initial sequence number, the SYN.
 
-use super::{leave_time_wait, settle};
+use super::{leave_time_wait, query, settle};
 use crate::{
     Instant, Shard,
-    layer::ipv4_output::{self, Path},
+    layer::route::{Path, path_for},
     request::{Error, Reply, SocketId, SocketKind},
     table::{
         demux::{Demux, Flow, FlowOwner},
@@ -62,7 +62,7 @@ pub(crate) fn connect(
         return Err(Error::NetworkUnreachable);
     }
     let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
-    let path = ipv4_output::path(shard, ipv4_output::bound(socket.local), destination)?;
+    let path = path_for(shard, &query(&Flow { local: socket.local, remote }, socket.principal)?)?;
     let source = match socket.local.ip() {
         any if any.is_unspecified() => path.source.into(),
         bound => bound,

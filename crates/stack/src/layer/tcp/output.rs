@@ -69,13 +69,9 @@ pub(super) fn reply(shard: &mut Shard, now: Instant, flow: Flow, outgoing: &Outg
     shard.counters.tcp_segments_sent += 1;
     shard.counters.tcp_resets_sent += u64::from(outgoing.flags.rst());
     let datagram = ipv4_output::Datagram {
-        source,
-        destination,
-        protocol: Protocol::TCP,
-        ttl: TTL,
-        tos: 0,
         dont_fragment: true,
         payload: &bytes[..len],
+        ..ipv4_output::Datagram::plain(source, destination, Protocol::TCP)
     };
     if let Err(reason) = ipv4_output::output(shard, now, &datagram) {
         shard.drop(reason);
@@ -227,8 +223,8 @@ fn next_step(
     let socket = shard.sockets.get_mut(id)?;
     socket.scheduled = false;
     let flow = socket.flow()?;
-    let (local, destination) = addresses(&flow)?;
-    let path = match ipv4_output::path(shard, Some(local), destination) {
+    let (local, _) = addresses(&flow)?;
+    let path = match super::path_of(shard, id) {
         Ok(path) => path,
         Err(_) => return Some((flow, Next::Discard(DropReason::NoRoute))),
     };

@@ -9,6 +9,10 @@ fn at(millis: u64) -> Instant {
     Instant::from_millis(millis)
 }
 
+fn frame(byte: u8, len: usize) -> Frame {
+    Frame::plain(vec![byte; len])
+}
+
 fn key(number: u8) -> NeighborKey {
     (InterfaceId(1), IpAddr::from([10, 0, 0, number]))
 }
@@ -82,12 +86,12 @@ fn an_answer_resolves_and_releases_what_waited() {
     let mut table = NeighborTable::default();
     assert_eq!(lookup(&mut table, at(0), 1), Lookup::Ask);
     assert_eq!(lookup(&mut table, at(10), 1), Lookup::Pending);
-    assert_eq!(table.hold(key(1), 4, vec![vec![1; 60]]), Ok(0));
-    assert_eq!(table.hold(key(1), 4, vec![vec![2; 60], vec![3; 60]]), Ok(0));
+    assert_eq!(table.hold(key(1), 4, vec![frame(1, 60)]), Ok(0));
+    assert_eq!(table.hold(key(1), 4, vec![frame(2, 60), frame(3, 60)]), Ok(0));
     let Learned::Resolved(waited) = learn(&mut table, at(20), 1, A, Claim::Reply) else {
         panic!("not resolved");
     };
-    assert_eq!(waited, [vec![vec![1; 60]], vec![vec![2; 60], vec![3; 60]]]);
+    assert_eq!(waited, [vec![frame(1, 60)], vec![frame(2, 60), frame(3, 60)]]);
     assert_eq!(lookup(&mut table, at(30), 1), Lookup::Known(A));
     assert_eq!(table.hold(key(1), 4, vec![]), Err(DropReason::NeighborUnresolved));
 }
@@ -96,14 +100,14 @@ fn an_answer_resolves_and_releases_what_waited() {
 fn three_questions_a_second_apart_then_failed_for_a_second() {
     let mut table = NeighborTable::default();
     assert_eq!(lookup(&mut table, at(0), 1), Lookup::Ask);
-    table.hold(key(1), 4, vec![vec![1; 60]]).expect("room");
+    table.hold(key(1), 4, vec![frame(1, 60)]).expect("room");
     for second in [1, 2] {
         assert_eq!(table.next_timeout(), Some(at(second * 1000)));
         assert_eq!(table.expire(at(second * 1000 - 1), LIMIT), None);
         assert_eq!(table.expire(at(second * 1000), LIMIT), Some(Due::Ask(key(1))));
         assert_eq!(table.expire(at(second * 1000), LIMIT), None);
     }
-    let waited = VecDeque::from([vec![vec![1; 60]]]);
+    let waited = VecDeque::from([vec![frame(1, 60)]]);
     assert_eq!(table.expire(at(3000), LIMIT), Some(Due::Failed(key(1), waited)));
     consistent(&table);
     assert_eq!(state(&table, 1), Some((NeighborState::Failed, None)));
@@ -224,7 +228,7 @@ fn the_operator_sets_entries() {
     assert_eq!(table.remove(key(1)), Some(VecDeque::new()));
     assert_eq!(table.remove(key(1)), None);
     lookup(&mut table, at(1000), 3);
-    table.hold(key(3), 4, vec![vec![1; 60]]).expect("room");
+    table.hold(key(3), 4, vec![frame(1, 60)]).expect("room");
     assert_eq!(set(&mut table, 3, permanent(NeighborMode::Replace)), Ok(1), "what waited");
 }
 
@@ -296,7 +300,7 @@ fn existing_entries_without_an_address_take_any() {
     for claim in [Claim::RequestForUs, Claim::Announcement] {
         let mut table = NeighborTable::default();
         lookup(&mut table, at(0), 1);
-        table.hold(key(1), 4, vec![vec![1; 60]]).expect("room");
+        table.hold(key(1), 4, vec![frame(1, 60)]).expect("room");
         let Learned::Resolved(waited) = learn(&mut table, at(1), 1, A, claim) else {
             panic!("not resolved");
         };
@@ -320,7 +324,7 @@ fn a_host_that_comes_back_ends_the_failure() {
 fn a_pinned_entry_never_changes() {
     let mut table = NeighborTable::default();
     lookup(&mut table, at(0), 1);
-    table.hold(key(1), 4, vec![vec![1; 60]]).expect("room");
+    table.hold(key(1), 4, vec![frame(1, 60)]).expect("room");
     assert_eq!(pin(&mut table, 1, A).expect("room").len(), 1);
     for claim in [Claim::Reply, Claim::RequestForUs, Claim::Announcement] {
         assert_eq!(learn(&mut table, at(5000), 1, B, claim), Learned::Ignored);
@@ -387,16 +391,16 @@ fn what_waits_is_bounded_by_entry_and_in_all() {
     let mut table = NeighborTable::default();
     lookup(&mut table, at(0), 1);
     for number in 0..10u8 {
-        let dropped = table.hold(key(1), 4, vec![vec![number; 60]]);
+        let dropped = table.hold(key(1), 4, vec![frame(number, 60)]);
         assert_eq!(dropped, Ok(usize::from(number >= 4)));
     }
     let Learned::Resolved(waited) = learn(&mut table, at(1), 1, A, Claim::Reply) else {
         panic!("not resolved");
     };
-    assert_eq!(waited.iter().map(|d| d[0][0]).collect::<Vec<_>>(), [6, 7, 8, 9]);
+    assert_eq!(waited.iter().map(|d| d[0].bytes[0]).collect::<Vec<_>>(), [6, 7, 8, 9]);
 
     lookup(&mut table, at(2), 2);
-    let held = (0..1000).filter(|_| table.hold(key(2), 1000, vec![vec![0; 65_000]]).is_ok());
+    let held = (0..1000).filter(|_| table.hold(key(2), 1000, vec![frame(0, 65_000)]).is_ok());
     assert_eq!(held.count(), PENDING_BYTES / 65_000);
     consistent(&table);
     assert_eq!(table.hold(key(2), 0, vec![]), Err(DropReason::NeighborUnresolved));

@@ -6,6 +6,7 @@ use crate::{
     table::{
         arp_policy::{ArpPolicy, ConflictDetection},
         conflict::Unusable,
+        route::{Answer, Query},
     },
 };
 
@@ -28,8 +29,8 @@ fn has(host: &Host) -> bool {
 }
 
 fn routed(host: &Host) -> bool {
-    let route = host.shard.routes.lookup([10, 1, 9, 9].into());
-    route.is_some_and(|route| route.to.length() == 16)
+    let query = Query::to([10, 1, 9, 9].into());
+    matches!(host.shard.routes.lookup(&query), Answer::Found(found) if found.to.length() == 16)
 }
 
 /// Sender and target of each ARP request that leaves in that time.

@@ -12,7 +12,7 @@ fn host(policy: ArpPolicy) -> Host {
     let mut host = Host::new();
     let other = host.add_interface("eth1", OTHER_MAC, "10.1.0.2/24");
     let via = Some([10, 1, 0, 1].into());
-    host.request(Request::AddRoute { to: prefix("10.2.0.0/16"), interface: other, via });
+    host.request(add_route("10.2.0.0/16", other, via));
     host.request(Request::SetArpPolicy { interface: ETH, policy });
     host
 }

@@ -1,0 +1,26 @@
+//! Where packets go, decided in one place from the tables alone.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | `input` | [`decide`]: a packet that came in is for this host, for another, or for nobody |
+//! | `output` | [`path`]: the way of a packet that this host sends |
+
+mod input;
+mod output;
+
+pub(crate) use crate::table::route::Path;
+pub(crate) use input::{Cast, Decision, Inbound, Refusal, Way, decide, may_be_source};
+pub(crate) use output::{path, path_for};
+
+use narrows_wire::ipv4::{Header, Protocol};
+
+/// Protocol and ports, by which flows between the same hosts are told apart. A fragment must take
+/// the way of the others of its datagram, which have no ports.
+pub(crate) fn transport(header: &Header, payload: &[u8]) -> (Protocol, u16, u16) {
+    match (header.protocol, payload) {
+        (protocol @ (Protocol::TCP | Protocol::UDP), [a, b, c, d, ..]) if !header.is_fragment() => {
+            (protocol, u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]))
+        }
+        (protocol, _) => (protocol, 0, 0),
+    }
+}

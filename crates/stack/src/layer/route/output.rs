@@ -1,0 +1,94 @@
+//! The way of a packet that this host sends: interface, next hop, source address and MTU.
+
+use crate::{
+    Shard,
+    request::Error,
+    table::{
+        interface::InterfaceId,
+        route::{Answer, HostModel, Path, Query, RouteKind},
+    },
+};
+use core::net::Ipv4Addr;
+
+/// The path of a packet of which nothing but its addresses matters.
+pub(crate) fn path(
+    shard: &Shard,
+    source: Option<Ipv4Addr>,
+    destination: Ipv4Addr,
+) -> Result<Path, Error> {
+    path_for(shard, &Query { source, ..Query::to(destination) })
+}
+
+/// Local destinations go by the loopback interface. A source address that is given already decides
+/// the interface where the host is strong (RFC 1122 §3.3.4.2): packets leave by the one that owns it,
+/// whatever other ways there are.
+pub(crate) fn path_for(shard: &Shard, query: &Query) -> Result<Path, Error> {
+    let destination = query.destination;
+    let owner = match query.source {
+        Some(source) => owner(shard, source)?,
+        None => None,
+    };
+    if is_local(shard, destination) {
+        return local_path(shard, destination);
+    }
+    let [first, ..] = destination.octets();
+    // Nowhere (0/8), groups, reserved addresses and the limited broadcast.
+    if first == 0 || first >= 224 || owner == Some(InterfaceId::LOOPBACK) {
+        return Err(Error::NetworkUnreachable);
+    }
+    let query = Query { held_to: owner.filter(|owner| is_strong(shard, *owner)), ..*query };
+    let found = match shard.routes.lookup(&query) {
+        Answer::Found(found) => found,
+        Answer::Refused(RouteKind::Unreachable) => return Err(Error::HostUnreachable),
+        Answer::Refused(RouteKind::Prohibit) => return Err(Error::Prohibited),
+        // As Linux: EINVAL.
+        Answer::Refused(_) => return Err(Error::InvalidArgument),
+        Answer::None => return Err(Error::NetworkUnreachable),
+    };
+    let Some(hop) = found.hop else { return local_path(shard, destination) };
+    let next_hop = hop.via.unwrap_or(destination);
+    let link = shard.interfaces.get(hop.interface).ok_or(Error::NetworkUnreachable)?;
+    // Broadcasts are only for who asks for them, and no socket can as yet.
+    if link.is_broadcast(next_hop) || link.is_subnet_number(next_hop) {
+        return Err(Error::NetworkUnreachable);
+    }
+    let chosen = || shard.interfaces.source_for(hop.interface, next_hop);
+    let source = query.source.or(found.facts.source).or_else(chosen);
+    let mtu = link.settings.mtu;
+    Ok(Path {
+        interface: hop.interface,
+        next_hop,
+        source: source.ok_or(Error::AddressNotAvailable)?,
+        mtu: shard.path_mtus.get(destination).map_or(mtu, |known| known.min(mtu)),
+    })
+}
+
+/// The interface that has a source address; `None`: it is this host's by a local route.
+fn owner(shard: &Shard, source: Ipv4Addr) -> Result<Option<InterfaceId>, Error> {
+    match shard.interfaces.owner(source.into()) {
+        Some(owner) => Ok(Some(owner)),
+        None if shard.routes.is_local(source) => Ok(None),
+        None => Err(Error::AddressNotAvailable),
+    }
+}
+
+fn is_local(shard: &Shard, address: Ipv4Addr) -> bool {
+    shard.interfaces.owner(address.into()).is_some() || shard.routes.is_local(address)
+}
+
+fn is_strong(shard: &Shard, interface: InterfaceId) -> bool {
+    let settings = shard.interfaces.get(interface).map(|found| &found.settings.routing);
+    settings.is_some_and(|routing| routing.host_model == HostModel::Strong)
+}
+
+/// As on Linux, an own address is reached from itself, and all of 127.0.0.0/8 from 127.0.0.1.
+fn local_path(shard: &Shard, destination: Ipv4Addr) -> Result<Path, Error> {
+    let loopback = shard.interfaces.get(InterfaceId::LOOPBACK).ok_or(Error::NetworkUnreachable)?;
+    let source = if destination.is_loopback() { Ipv4Addr::LOCALHOST } else { destination };
+    Ok(Path {
+        interface: InterfaceId::LOOPBACK,
+        next_hop: destination,
+        source,
+        mtu: loopback.settings.mtu,
+    })
+}
