@@ -1,3 +1,5 @@
+mod sequences;
+
 use super::*;
 use crate::time::Duration;
 use narrows_wire::ipv4::Protocol;
