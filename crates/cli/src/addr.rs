@@ -6,6 +6,7 @@ mod filter;
 
 use crate::{
     arguments::Query,
+    link::row,
     report::{self, Mac},
     words::Words,
 };
@@ -30,7 +31,8 @@ pub fn execute(query: &Query, stack: &Stack, out: &mut dyn Write) -> Result<()> 
 
 fn show(json: bool, words: Words<'_>, stack: &Stack, out: &mut dyn Write) -> Result<()> {
     let filter = Filter::read(words)?;
-    let mut links = stack.links()?;
+    let all = stack.links()?;
+    let mut links = all.clone();
     if let Some(name) = &filter.device {
         links.retain(|link| link.name == *name);
         if links.is_empty() {
@@ -42,30 +44,11 @@ fn show(json: bool, words: Words<'_>, stack: &Stack, out: &mut dyn Write) -> Res
     }
     links.retain(|link| filter.takes_link(link));
     if json {
-        report::write_json(out, &links.iter().map(to_json).collect())?;
+        report::write_json(out, &links.iter().map(|link| to_json(link, &all)).collect())?;
     } else {
-        links.iter().try_for_each(|link| write_link(out, link))?;
+        links.iter().try_for_each(|link| write_link(out, link, &all))?;
     }
     Ok(())
-}
-
-/// Has no station address: the stack's own loopback.
-fn is_loopback(link: &LinkRow) -> bool {
-    link.mac == [0; 6]
-}
-
-fn flags(link: &LinkRow) -> Vec<&'static str> {
-    let kind: &[&str] = if is_loopback(link) { &["LOOPBACK"] } else { &["BROADCAST", "MULTICAST"] };
-    let state: &[&str] = if link.up { &["UP", "LOWER_UP"] } else { &[] };
-    [kind, state].concat()
-}
-
-fn state(link: &LinkRow) -> &'static str {
-    match (is_loopback(link), link.up) {
-        (true, _) => "UNKNOWN",
-        (false, true) => "UP",
-        (false, false) => "DOWN",
-    }
 }
 
 fn scope(address: IpAddr) -> &'static str {
@@ -88,20 +71,18 @@ fn address_flags(row: &AddressRow) -> impl Iterator<Item = &'static str> {
     flags.into_iter().filter(|(_, set)| *set).map(|(flag, _)| flag)
 }
 
-fn link_type(link: &LinkRow) -> (&'static str, Mac) {
-    if is_loopback(link) { ("loopback", Mac([0; 6])) } else { ("ether", Mac([0xff; 6])) }
-}
-
 /// Loopback's network has a broadcast address by the numbers only.
 fn broadcast(address: IpAddr, length: u8) -> Option<IpAddr> {
     report::broadcast(address, length).filter(|_| !address.is_loopback()).map(IpAddr::V4)
 }
 
-fn write_link(out: &mut dyn Write, link: &LinkRow) -> Result<()> {
+fn write_link(out: &mut dyn Write, link: &LinkRow, all: &[LinkRow]) -> Result<()> {
     let LinkRow { id, name, mtu, .. } = link;
-    let (kind, everyone) = link_type(link);
-    let (flags, state) = (flags(link).join(","), state(link));
-    writeln!(out, "{id}: {name}: <{flags}> mtu {mtu} state {state} group default")?;
+    let (kind, everyone) = row::link_type(link);
+    let (flags, state) = (row::flags(link, all).join(","), row::state(link));
+    let master = row::master(link).map(|master| format!("master {master} ")).unwrap_or_default();
+    let (full, group) = (row::name(link), row::group(link));
+    writeln!(out, "{id}: {full}: <{flags}> mtu {mtu} {master}state {state} group {group}")?;
     writeln!(out, "    link/{kind} {} brd {everyone}", Mac(link.mac))?;
     if !link.device.is_empty() {
         writeln!(out, "    alias {}", link.device)?;
@@ -117,8 +98,7 @@ fn write_link(out: &mut dyn Write, link: &LinkRow) -> Result<()> {
     Ok(())
 }
 
-fn to_json(link: &LinkRow) -> Value {
-    let (kind, everyone) = link_type(link);
+fn to_json(link: &LinkRow, all: &[LinkRow]) -> Value {
     let addresses: Vec<Value> = link
         .addresses
         .iter()
@@ -141,18 +121,8 @@ fn to_json(link: &LinkRow) -> Value {
             row
         })
         .collect();
-    let mut row = json!({
-        "ifindex": link.id,
-        "ifname": link.name,
-        "flags": flags(link),
-        "mtu": link.mtu,
-        "operstate": state(link),
-        "group": "default",
-        "link_type": kind,
-        "address": Mac(link.mac).to_string(),
-        "broadcast": everyone.to_string(),
-        "addr_info": addresses,
-    });
+    let mut row = row::head_json(link, all);
+    row["addr_info"] = addresses.into();
     if !link.device.is_empty() {
         row["ifalias"] = json!(link.device);
     }
@@ -162,6 +132,7 @@ fn to_json(link: &LinkRow) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use narrows_ipc::link::{LinkKind, LinkState};
 
     pub(super) fn row(text: &str) -> AddressRow {
         let (address, length) = text.split_once('/').expect("a prefix");
@@ -174,6 +145,11 @@ mod tests {
         }
     }
 
+    fn state(kind: LinkKind, up: bool) -> LinkState {
+        let (running, promiscuous, group) = (up, false, 0);
+        LinkState { kind, master: None, up, running, promiscuous, group }
+    }
+
     fn rows() -> Vec<LinkRow> {
         vec![
             LinkRow {
@@ -184,6 +160,7 @@ mod tests {
                 mtu: 65_536,
                 addresses: vec![row("127.0.0.1/8")],
                 up: true,
+                state: state(LinkKind::Loopback, true),
             },
             LinkRow {
                 id: 2,
@@ -197,6 +174,7 @@ mod tests {
                     AddressRow { conflict: true, ..row("10.9.0.1/32") },
                 ],
                 up: false,
+                state: state(LinkKind::Device("packet:eth1".into()), false),
             },
         ]
     }
@@ -205,7 +183,7 @@ mod tests {
     fn reads_as_ip_address() {
         let mut out = Vec::new();
         for row in rows() {
-            write_link(&mut out, &row).unwrap();
+            write_link(&mut out, &row, &[]).unwrap();
         }
         let expected = "\
 1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 state UNKNOWN group default
@@ -227,7 +205,7 @@ mod tests {
 
     #[test]
     fn json_has_the_keys_of_ip() {
-        let rows: Vec<Value> = rows().iter().map(to_json).collect();
+        let rows: Vec<Value> = rows().iter().map(|row| to_json(row, &[])).collect();
         assert_eq!(rows[0]["addr_info"][0].get("broadcast"), None);
         assert_eq!(
             rows[1],

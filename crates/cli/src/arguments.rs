@@ -29,6 +29,13 @@ pub enum Command {
     /// Show and change the addresses of interfaces, as ip-address(8) does
     #[command(visible_alias = "a", alias = "address")]
     Addr(Query),
+    /// Show, make and change interfaces, as ip-link(8) does
+    #[command(visible_alias = "l")]
+    Link(LinkQuery),
+    /// Show bonds and their members
+    Bond(Query),
+    /// Show and change the ports of bridges and who is behind them, as bridge(8) does
+    Bridge(Query),
     /// Show routes, as ip-route(8) does
     #[command(visible_alias = "r")]
     Route(Query),
@@ -105,6 +112,20 @@ pub struct Query {
     #[arg(short, long, global = true)]
     pub json: bool,
     /// [show] [[dev] NAME] | add … | del … | flush …
+    #[arg(value_name = "WORDS", hide = true)]
+    pub words: Vec<String>,
+}
+
+/// What `ip link` takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct LinkQuery {
+    /// JSON, as ip(8) prints it
+    #[arg(short, long, global = true)]
+    pub json: bool,
+    /// What kind of interface each is
+    #[arg(short, long, global = true)]
+    pub details: bool,
+    /// [show] [[dev] NAME] …
     #[arg(value_name = "WORDS", hide = true)]
     pub words: Vec<String>,
 }

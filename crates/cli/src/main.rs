@@ -7,9 +7,12 @@
 
 mod addr;
 mod arguments;
+mod bond;
+mod bridge;
 mod demo;
 mod down;
 mod drill;
+mod link;
 mod neigh;
 mod ping;
 mod report;
@@ -55,6 +58,9 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<ExitCode> {
         Command::Ss(options) => ss::execute(&options, &ask()?, out)?,
         Command::Stat(options) => stat::execute(&options, &ask()?, out)?,
         Command::Addr(query) => addr::execute(&query, &ask()?, out)?,
+        Command::Link(query) => link::execute(&query, &ask()?, out)?,
+        Command::Bond(query) => bond::execute(&query, &ask()?, out)?,
+        Command::Bridge(query) => bridge::execute(&query, &ask()?, out)?,
         Command::Route(query) => route::execute(&query, &ask()?, out)?,
         Command::Neigh(query) => neigh::execute(&query, &ask()?, out)?,
         Command::Ping(options) => return ping::execute(&options, &ask()?, out),

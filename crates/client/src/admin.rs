@@ -4,6 +4,7 @@ use crate::{error::Error, stack::Stack};
 use narrows_ipc::{
     Reply, Request,
     change::Change,
+    link::{BondRow, FdbRow, PortRow},
     message::{LinkRow, NeighborRow, RouteRow, SocketRow, Statistics},
 };
 use std::{net::Ipv4Addr, time::Duration};
@@ -50,6 +51,39 @@ impl Stack {
         }
     }
 
+    pub fn bonds(&self) -> Result<Vec<BondRow>, Error> {
+        match self.ask(Request::Bonds)? {
+            Reply::Bonds(rows) => Ok(rows),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    /// The ports of all bridges.
+    pub fn bridge_ports(&self) -> Result<Vec<PortRow>, Error> {
+        match self.ask(Request::Ports)? {
+            Reply::Ports(rows) => Ok(rows),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    /// The stations that bridges know, asked for page by page.
+    pub fn bridge_stations(&self) -> Result<Vec<FdbRow>, Error> {
+        let mut all = Vec::new();
+        loop {
+            let after = u32::try_from(all.len()).unwrap_or(u32::MAX);
+            match self.ask(Request::Fdb { after })? {
+                Reply::Fdb { rows, more } => {
+                    let some = !rows.is_empty();
+                    all.extend(rows);
+                    if !(more && some) {
+                        return Ok(all);
+                    }
+                }
+                _ => return Err(Error::UnexpectedAnswer),
+            }
+        }
+    }
+
     pub fn routes(&self) -> Result<Vec<RouteRow>, Error> {
         match self.ask(Request::Routes)? {
             Reply::Routes(rows) => Ok(rows),
@@ -83,6 +117,7 @@ impl Stack {
     pub fn change(&self, change: Change) -> Result<(), Error> {
         match self.ask(Request::Change(change))? {
             Reply::Done => Ok(()),
+            Reply::Refused(why) => Err(Error::RefusedBecause(why)),
             _ => Err(Error::UnexpectedAnswer),
         }
     }

@@ -54,6 +54,9 @@ pub enum Error {
     /// The daemon's answer.
     #[error(transparent)]
     Refused(#[from] narrows_ipc::Error),
+    /// The daemon's answer in words.
+    #[error("{0}")]
+    RefusedBecause(String),
     /// Too many open files here: the new socket could not be received.
     #[error("too many open files")]
     TooManyOpenFiles,
@@ -70,6 +73,7 @@ impl Error {
     pub fn errno(&self) -> i32 {
         match self {
             Error::Refused(error) => error.errno(),
+            Error::RefusedBecause(_) => narrows_ipc::Error::InvalidArgument.errno(),
             Error::TooManyOpenFiles => rustix::io::Errno::MFILE.raw_os_error(),
             Error::SessionEnded(_) | Error::UnexpectedAnswer => {
                 narrows_ipc::Error::NetworkDown.errno()

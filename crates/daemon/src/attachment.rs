@@ -85,6 +85,14 @@ impl Attachment {
         Ok(())
     }
 
+    /// The device is about to be closed.
+    pub(crate) fn forget(&mut self, registry: &Registry) {
+        let raw = self.device.descriptor().as_raw_fd();
+        if let Err(error) = registry.deregister(&mut SourceFd(&raw)) {
+            tracing::warn!(device = self.device.name(), %error, "can't let go of the device");
+        }
+    }
+
     /// Did the last calls succeed? A device fails while the kernel's interface is down.
     pub(crate) fn is_up(&self) -> bool {
         !self.failing

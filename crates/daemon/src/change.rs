@@ -1,4 +1,6 @@
-//! Changes at run time: addresses and neighbors. Each is one request of the engine.
+//! Changes at run time: addresses, neighbors and interfaces. Each takes effect whole or not at all.
+
+mod link;
 
 use crate::{options, worker::Worker};
 use mio::Token;
@@ -18,6 +20,14 @@ pub(crate) fn apply(worker: &mut Worker, token: Token, change: Change) -> Answer
     let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
     worker.policy.configure(&session.owner)?;
     let pid = session.owner.pid;
+    if let Change::Link(command) = &change {
+        if let Err(why) = link::apply(worker, command) {
+            return Ok(Reply::Refused(format!("{why:#}")));
+        }
+        worker.renew_devices();
+        tracing::info!(pid, ?change, "changed");
+        return Ok(Reply::Done);
+    }
     let request = request(worker, &change)?;
     let now = worker.clock.now();
     let result = worker.shard.request(now, Principal::default(), request);
@@ -58,6 +68,8 @@ fn request(worker: &Worker, change: &Change) -> Result<Request, Error> {
             interface: interface_named(worker, interface)?,
             address: *address,
         },
+        // Not one request, but as many as it takes.
+        Change::Link(_) => return Err(Error::BadMessage),
         Change::SetProxy { interface, address, proxied } => Request::SetProxied {
             interface: interface_named(worker, interface)?,
             address: *address,

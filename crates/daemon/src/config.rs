@@ -133,6 +133,14 @@ struct RouteTable {
     interface: Option<Spanned<String>>,
 }
 
+impl InterfaceConfig {
+    /// Without addresses, and otherwise as a file that says no more.
+    pub(crate) fn bare(name: &str, link: LinkConfig, options: LinkOptions) -> Self {
+        let (addresses, kernel) = (Vec::new(), None);
+        Self { name: name.into(), link, options, addresses, kernel, arp: arp::DEFAULT }
+    }
+}
+
 impl Configuration {
     /// What runs without a file: a TAP with the kernel at its other end.
     pub(crate) fn without_file() -> Self {
@@ -225,8 +233,7 @@ impl Checker<'_> {
         name: &Spanned<String>,
     ) -> Result<String, ConfigError> {
         let text = name.get_ref();
-        let fits = (1..=MAX_NAME).contains(&text.len());
-        if !fits || !text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+        if !is_interface_name(text) {
             let message = format!(
                 "\"{text}\" is not an interface name: write 1 to {MAX_NAME} letters, digits, '-', \
                  '_' or '.'"
@@ -477,6 +484,12 @@ impl Checker<'_> {
             self.error(name.span(), message)
         })
     }
+}
+
+/// Can an interface have this name?
+pub(crate) fn is_interface_name(text: &str) -> bool {
+    let fits = (1..=MAX_NAME).contains(&text.len());
+    fits && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
 fn split_prefix(text: &str) -> Option<(Ipv4Addr, Option<u8>)> {

@@ -16,6 +16,8 @@ use narrows_stack::{
 use narrows_wire::address::Prefix;
 use std::net::IpAddr;
 
+mod links;
+
 /// Bytes of rows in one reply: a packet, with room for what is around them.
 const PAGE: usize = MAX_PACKET - 64;
 
@@ -24,6 +26,9 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
         Request::Sockets { after } => Ok(sockets(worker, after)),
         Request::Statistics => Ok(Reply::Statistics(statistics(worker))),
         Request::Links => Ok(Reply::Links(page(links(worker)))),
+        Request::Bonds => Ok(Reply::Bonds(page(links::bonds(worker)))),
+        Request::Ports => Ok(Reply::Ports(page(links::ports(worker)))),
+        Request::Fdb { after } => Ok(links::stations(worker, after)),
         Request::Routes => Ok(Reply::Routes(page(routes(worker)))),
         Request::Neighbors => Ok(Reply::Neighbors(page(neighbors(worker)))),
         Request::Ping { destination, sequence, payload_len, timeout } => {
@@ -154,11 +159,13 @@ fn links(worker: &Worker) -> impl Iterator<Item = LinkRow> {
         LinkRow {
             id: id.0,
             name: settings.name.clone(),
-            device: attachment.map_or("loopback".into(), |attachment| attachment.spec.to_string()),
+            device: links::describe(worker, id),
             mac: settings.mac.0,
             mtu: settings.mtu.into(),
             addresses: addresses(worker, id, interface),
-            up: attachment.is_none_or(|attachment| attachment.is_up()),
+            up: attachment.is_none_or(|attachment| attachment.is_up())
+                && worker.shard.links().is_running(id),
+            state: links::state(worker, id),
         }
     })
 }

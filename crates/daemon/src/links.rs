@@ -26,14 +26,29 @@ pub(crate) fn open(config: &InterfaceConfig) -> Result<Option<Device>> {
         let found = link::find(name).context("can't list the kernel's interfaces")?;
         let kernel = found.with_context(|| format!("{name} is gone"))?;
         if let Some(mtu) = config.options.mtu {
-            link::set_mtu(kernel.index, mtu.into())
-                .with_context(|| format!("can't give {name} an MTU of {mtu}"))?;
+            carry(spec, mtu)?;
         }
         if let Some((address, length)) = config.kernel {
             address_kernel(&kernel, address, length)?;
         }
     }
     Ok(Some(device))
+}
+
+/// Makes sure that the kernel's interface takes packets of that length: a TAP's is ours to set.
+pub(crate) fn carry(spec: &DeviceSpec, mtu: u16) -> Result<()> {
+    let name = spec.name();
+    let found = link::find(name).context("can't list the kernel's interfaces")?;
+    let kernel = found.with_context(|| format!("{name} is gone"))?;
+    match spec {
+        DeviceSpec::Tap(_) => link::set_mtu(kernel.index, mtu.into())
+            .with_context(|| format!("can't give {name} an MTU of {mtu}")),
+        DeviceSpec::Packet(_) if u32::from(mtu) > kernel.mtu => bail!(
+            "{name} has an MTU of {} in the kernel: set it first with `ip link set {name} mtu {mtu}`",
+            kernel.mtu
+        ),
+        DeviceSpec::Packet(_) => Ok(()),
+    }
 }
 
 /// The kernel's side of a TAP.

@@ -243,6 +243,9 @@ fn is_report(request: &Request) -> bool {
         Request::Sockets { .. }
             | Request::Statistics
             | Request::Links
+            | Request::Bonds
+            | Request::Ports
+            | Request::Fdb { .. }
             | Request::Routes
             | Request::Neighbors
     )

@@ -62,6 +62,8 @@ pub(crate) struct Worker {
     pub sessions: Sessions,
     pub pings: Pings,
     pub carriers: Carriers,
+    /// Given to devices so far.
+    serials: usize,
     pub pairs: Pairs,
     pub closer: Closer,
     pub policy: Policy,
@@ -102,6 +104,7 @@ impl Worker {
             sessions: Sessions::default(),
             pings: Pings::default(),
             carriers,
+            serials: 0,
             pairs: Pairs::new()?,
             closer: Closer::start()?,
             policy,
@@ -124,6 +127,13 @@ impl Worker {
         if let Some(attachment) = attachments.find(|attachment| attachment.serial == serial) {
             attachment.note();
         }
+    }
+
+    /// A number that no device has, nor had.
+    pub(crate) fn next_serial(&mut self) -> usize {
+        let held = self.attachments.iter().map(|attachment| attachment.serial + 1).max();
+        self.serials = self.serials.max(held.unwrap_or(0)) + 1;
+        self.serials
     }
 
     /// The kernel's interfaces have changed.

@@ -1,5 +1,6 @@
 //! What the operator changes of a running daemon.
 
+use crate::link::LinkCommand;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -21,6 +22,7 @@ pub enum Change {
     AnnounceAddresses {
         interface: String,
     },
+    Link(LinkCommand),
     SetNeighbor {
         interface: String,
         address: IpAddr,

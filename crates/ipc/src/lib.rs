@@ -11,6 +11,7 @@ pub mod accept;
 pub mod change;
 pub mod codec;
 pub mod error;
+pub mod link;
 pub mod listener;
 pub mod message;
 pub mod path;

@@ -2,7 +2,11 @@
 //! order. A request about a socket carries that socket's anchor as SCM_RIGHTS: having the
 //! descriptor is what allows to name it.
 
-use crate::{change::Change, error::Error};
+use crate::{
+    change::Change,
+    error::Error,
+    link::{BondRow, FdbRow, LinkState, PortRow},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -66,6 +70,14 @@ pub enum Request {
     Statistics,
     /// → [`Reply::Links`].
     Links,
+    /// → [`Reply::Bonds`].
+    Bonds,
+    /// → [`Reply::Ports`].
+    Ports,
+    /// → [`Reply::Fdb`]; `after` is the number of rows already there.
+    Fdb {
+        after: u32,
+    },
     /// → [`Reply::Routes`].
     Routes,
     /// → [`Reply::Neighbors`].
@@ -94,12 +106,26 @@ pub enum Reply {
     Address(SocketAddr),
     Option(SocketOption),
     Failure(Option<Error>),
-    Sockets { rows: Vec<SocketRow>, more: bool },
+    Sockets {
+        rows: Vec<SocketRow>,
+        more: bool,
+    },
     Statistics(Statistics),
+    /// Why not, in words for the operator.
+    Refused(String),
     Links(Vec<LinkRow>),
+    Bonds(Vec<BondRow>),
+    Ports(Vec<PortRow>),
+    Fdb {
+        rows: Vec<FdbRow>,
+        more: bool,
+    },
     Routes(Vec<RouteRow>),
     Neighbors(Vec<NeighborRow>),
-    Pong { round_trip: Duration, ttl: u8 },
+    Pong {
+        round_trip: Duration,
+        ttl: u8,
+    },
 }
 
 /// What the daemon sends for each [`Request`].
@@ -241,6 +267,7 @@ pub struct LinkRow {
     pub mtu: u32,
     pub addresses: Vec<AddressRow>,
     pub up: bool,
+    pub state: LinkState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

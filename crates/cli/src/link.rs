@@ -1,0 +1,112 @@
+//! `narrows link`: interfaces and what they stand upon, printed as `ip link` and `ip -j link` do, and
+//! made and changed in its words.
+
+mod change;
+mod filter;
+pub mod row;
+
+pub use change::station;
+
+use crate::{
+    arguments::LinkQuery,
+    report::{self, Mac},
+    words::Words,
+};
+use anyhow::Result;
+use filter::Filter;
+use narrows_client::Stack;
+use narrows_ipc::{link::LinkKind, message::LinkRow};
+use serde_json::{Value, json};
+use std::io::Write;
+
+const COMMANDS: [&str; 4] = ["show", "add", "set", "delete"];
+
+pub fn execute(query: &LinkQuery, stack: &Stack, out: &mut dyn Write) -> Result<()> {
+    let (command, words) = Words::new("link", &query.words, &COMMANDS)?;
+    match command {
+        "add" => change::add(words, stack),
+        "set" => change::set(words, stack),
+        "delete" => change::delete(words, stack),
+        _ => show(query, words, stack, out),
+    }
+}
+
+fn show(query: &LinkQuery, words: Words<'_>, stack: &Stack, out: &mut dyn Write) -> Result<()> {
+    let filter = Filter::read(words)?;
+    let all = stack.links()?;
+    if let Some(name) = &filter.device
+        && !all.iter().any(|link| link.name == *name)
+    {
+        return Err(report::no_such_device(name));
+    }
+    let shown: Vec<_> = all.iter().filter(|link| filter.takes(link)).collect();
+    if query.json {
+        let rows = shown.iter().map(|link| to_json(link, &all, query.details));
+        report::write_json(out, &rows.collect())?;
+    } else {
+        shown.iter().try_for_each(|link| write_link(out, link, &all, query.details))?;
+    }
+    Ok(())
+}
+
+fn write_link(out: &mut dyn Write, link: &LinkRow, all: &[LinkRow], details: bool) -> Result<()> {
+    let (kind, everyone) = row::link_type(link);
+    let flags = row::flags(link, all).join(",");
+    let master = row::master(link).map(|master| format!("master {master} ")).unwrap_or_default();
+    let (id, name, mtu) = (link.id, row::name(link), link.mtu);
+    let (state, group) = (row::state(link), row::group(link));
+    writeln!(
+        out,
+        "{id}: {name}: <{flags}> mtu {mtu} qdisc noqueue {master}state {state} mode DEFAULT group \
+         {group}"
+    )?;
+    let promiscuity = if details {
+        format!(" promiscuity {}", u8::from(link.state.promiscuous))
+    } else {
+        "".into()
+    };
+    writeln!(out, "    link/{kind} {} brd {everyone}{promiscuity}", Mac(link.mac))?;
+    if details {
+        match &link.state.kind {
+            LinkKind::Vlan { protocol, id, .. } => {
+                writeln!(out, "    vlan protocol {protocol} id {id} <REORDER_HDR>")?;
+            }
+            LinkKind::Bond => writeln!(out, "    bond")?,
+            LinkKind::Bridge => writeln!(out, "    bridge")?,
+            LinkKind::Loopback | LinkKind::Device(_) => {}
+        }
+    }
+    if let LinkKind::Device(device) = &link.state.kind {
+        writeln!(out, "    alias {device}")?;
+    }
+    Ok(())
+}
+
+fn to_json(link: &LinkRow, all: &[LinkRow], details: bool) -> Value {
+    let mut value = row::head_json(link, all);
+    value["qdisc"] = json!("noqueue");
+    value["linkmode"] = json!("DEFAULT");
+    if let LinkKind::Device(device) = &link.state.kind {
+        value["ifalias"] = json!(device);
+    }
+    if !details {
+        return value;
+    }
+    value["promiscuity"] = json!(u8::from(link.state.promiscuous));
+    let info = match &link.state.kind {
+        LinkKind::Vlan { protocol, id, .. } => Some(json!({
+            "info_kind": "vlan",
+            "info_data": {"protocol": protocol, "id": id, "flags": ["REORDER_HDR"]},
+        })),
+        LinkKind::Bond => Some(json!({"info_kind": "bond"})),
+        LinkKind::Bridge => Some(json!({"info_kind": "bridge"})),
+        LinkKind::Loopback | LinkKind::Device(_) => None,
+    };
+    if let Some(info) = info {
+        value["linkinfo"] = info;
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! Interfaces made, set and removed at run time. A change of several settings is tried in order;
+//! what was made for it is taken back when one of them is refused.
+
+use crate::{
+    config::{BondConfig, InterfaceConfig, LinkConfig, LinkOptions},
+    links::{self, Site},
+    worker::Worker,
+};
+use anyhow::{Context, Result, bail};
+use narrows_device::DeviceSpec;
+use narrows_ipc::link::{LinkCommand, LinkKind, LinkSetting};
+use narrows_stack::{
+    InterfaceId,
+    request::{LinkChange, LinkSettings, PortChange, Request},
+    table::{
+        bond::{ArpMonitor, BondMode, BondSettings, HashPolicy},
+        bridge::BridgeSettings,
+        interface::MIN_MTU,
+        link::LinkKind as Kind,
+    },
+};
+use narrows_wire::{
+    address::MacAddr,
+    vlan::{Tag, TagProtocol, VlanId},
+};
+use std::time::Duration;
+
+/// The words of a refusal are for the operator.
+pub(super) fn apply(worker: &mut Worker, command: &LinkCommand) -> Result<()> {
+    match command {
+        LinkCommand::Add { name, kind, settings } => add(worker, name, kind, settings),
+        LinkCommand::Set { name, settings } => {
+            let id = site(worker).named(name)?;
+            settings.iter().try_for_each(|setting| set(worker, id, setting))
+        }
+        LinkCommand::Remove { name } => {
+            let id = site(worker).named(name)?;
+            remove(worker, id)
+        }
+        LinkCommand::Station { port, mac, known } => {
+            let mac = MacAddr(*mac);
+            let change = if *known { PortChange::Pin(mac) } else { PortChange::Forget(mac) };
+            let id = site(worker).named(port)?;
+            let what = if *known { "can't be behind" } else { "is not known behind" };
+            set_port(worker, id, change).with_context(|| format!("{mac} {what} \"{port}\""))
+        }
+    }
+}
+
+fn site(worker: &mut Worker) -> Site<'_> {
+    let now = worker.clock.now();
+    Site { shard: &mut worker.shard, now, registry: &worker.registry }
+}
+
+fn add(worker: &mut Worker, name: &str, kind: &LinkKind, settings: &[LinkSetting]) -> Result<()> {
+    if !crate::config::is_interface_name(name) {
+        bail!("\"{name}\" is not an interface name");
+    }
+    if site(worker).named(name).is_ok() {
+        bail!("there is an interface \"{name}\" already");
+    }
+    let link = link_config(kind)?;
+    if let Some(device) = link.device()
+        && let Some(held) = worker.attachments.iter().find(|held| held.spec.name() == device.name())
+    {
+        bail!("device {} is in use already: {}", device.name(), held.spec);
+    }
+    let config = InterfaceConfig::bare(name, link, LinkOptions::default());
+    let device = links::open(&config)?;
+    let serial = worker.next_serial();
+    let (id, attachment) = site(worker).make(&config, device, serial)?;
+    worker.attachments.extend(attachment);
+    let result = settings.iter().try_for_each(|setting| set(worker, id, setting));
+    if result.is_err()
+        && let Err(error) = remove(worker, id)
+    {
+        tracing::warn!(interface = name, "what was begun stays: {error:#}");
+    }
+    worker.links_changed();
+    result
+}
+
+/// Takes an interface out, with its device; not one that others stand upon.
+fn remove(worker: &mut Worker, id: InterfaceId) -> Result<()> {
+    let links = worker.shard.links();
+    let mut above: Vec<_> = links.above(id).collect();
+    above.extend(links.members(id));
+    let names: Vec<_> = above.iter().filter_map(|id| worker.shard.interface(*id)).collect();
+    if !names.is_empty() {
+        let names: Vec<_> = names.iter().map(|station| &*station.settings.name).collect();
+        bail!("it is tied to {}: remove those first, or take them out", names.join(", "));
+    }
+    site(worker).request(Request::RemoveInterface { interface: id })?;
+    let place = worker.attachments.iter().position(|held| held.interface == id);
+    if let Some(mut attachment) = place.map(|at| worker.attachments.remove(at)) {
+        attachment.forget(&worker.registry);
+    }
+    Ok(())
+}
+
+fn link_config(kind: &LinkKind) -> Result<LinkConfig> {
+    Ok(match kind {
+        LinkKind::Device(spec) => LinkConfig::Device(DeviceSpec::parse(spec)?),
+        LinkKind::Vlan { lower, protocol, id } => {
+            let id = VlanId::new(*id)
+                .with_context(|| format!("VLAN {id}: write 1 to {}", VlanId::MAX))?;
+            let protocols = [TagProtocol::Dot1q, TagProtocol::Dot1ad];
+            let named =
+                protocols.into_iter().find(|known| known.name().eq_ignore_ascii_case(protocol));
+            let protocol =
+                named.with_context(|| format!("protocol {protocol}: write 802.1Q or 802.1ad"))?;
+            LinkConfig::Vlan { lower: lower.clone(), tag: Tag { protocol, id } }
+        }
+        LinkKind::Bond => LinkConfig::Bond { members: Vec::new(), bond: BondConfig::default() },
+        LinkKind::Bridge => {
+            LinkConfig::Bridge { ports: Vec::new(), settings: BridgeSettings::default() }
+        }
+        LinkKind::Loopback => bail!("the loopback is always there"),
+    })
+}
+
+fn set(worker: &mut Worker, id: InterfaceId, setting: &LinkSetting) -> Result<()> {
+    let change = match setting {
+        LinkSetting::Up(up) => LinkChange::Up(*up),
+        LinkSetting::Mtu(mtu) => return set_mtu(worker, id, *mtu),
+        LinkSetting::Mac(mac) => LinkChange::Mac(MacAddr(*mac)),
+        LinkSetting::Promiscuous(on) => LinkChange::Promiscuous(*on),
+        LinkSetting::Group(group) => LinkChange::Group(*group),
+        LinkSetting::Master(master) => return set_master(worker, id, master.as_deref()),
+        LinkSetting::Bind(bound) => {
+            let bound = bound.as_ref().map(|list| list.iter().copied().map(MacAddr).collect());
+            return set_port(worker, id, PortChange::Bind(bound));
+        }
+        other => return set_kind(worker, id, other),
+    };
+    site(worker).request(Request::SetLink { interface: id, change })?;
+    Ok(())
+}
+
+fn set_mtu(worker: &mut Worker, id: InterfaceId, mtu: u16) -> Result<()> {
+    if mtu < MIN_MTU {
+        bail!("mtu {mtu}: write {MIN_MTU} to {}", u16::MAX);
+    }
+    if let Some(attachment) = worker.attachments.iter().find(|held| held.interface == id) {
+        links::carry(&attachment.spec, mtu)?;
+    }
+    let change = LinkChange::Mtu(mtu);
+    site(worker)
+        .request(Request::SetLink { interface: id, change })
+        .with_context(|| format!("mtu {mtu}: not with what is below and above"))?;
+    Ok(())
+}
+
+fn set_master(worker: &mut Worker, id: InterfaceId, master: Option<&str>) -> Result<()> {
+    let held = worker.shard.links().get(id).and_then(|link| link.master);
+    let wanted = master.map(|name| site(worker).named(name)).transpose()?;
+    if held == wanted {
+        return Ok(());
+    }
+    if held.is_some() {
+        site(worker).request(Request::Release { member: id })?;
+    }
+    let Some(master) = wanted else { return Ok(()) };
+    let addressed = worker.shard.interface(id).is_some_and(|it| !it.addresses.is_empty());
+    let result = if addressed {
+        Err(anyhow::anyhow!("it has addresses: the master is to have them, so remove them first"))
+    } else {
+        site(worker).request(Request::Enslave { member: id, master }).map(drop)
+    };
+    if let (Err(_), Some(held)) = (&result, held) {
+        site(worker).request(Request::Enslave { member: id, master: held })?;
+    }
+    result
+}
+
+fn set_port(worker: &mut Worker, port: InterfaceId, change: PortChange) -> Result<()> {
+    let master = worker.shard.links().get(port).and_then(|link| link.master);
+    let bridge = master.context("it is no port of a bridge")?;
+    let settings = LinkSettings::Port { port, change };
+    site(worker).request(Request::ConfigureLink { interface: bridge, settings })?;
+    Ok(())
+}
+
+/// What only a bond or only a bridge has.
+fn set_kind(worker: &mut Worker, id: InterfaceId, setting: &LinkSetting) -> Result<()> {
+    let settings = match worker.shard.links().get(id).map(|link| &link.kind) {
+        Some(Kind::Bond(bond)) => {
+            LinkSettings::Bond(bond_with(worker, bond.settings.clone(), setting)?)
+        }
+        Some(Kind::Bridge(bridge)) => {
+            LinkSettings::Bridge(bridge_with(bridge.settings(), setting)?)
+        }
+        _ => bail!("that is for bonds and bridges, which it is not"),
+    };
+    site(worker).request(Request::ConfigureLink { interface: id, settings })?;
+    Ok(())
+}
+
+fn bond_with(
+    worker: &Worker,
+    mut settings: BondSettings,
+    setting: &LinkSetting,
+) -> Result<BondSettings> {
+    let none = ArpMonitor { interval: Duration::ZERO, targets: Vec::new() };
+    match setting {
+        LinkSetting::Mode(mode) => {
+            let names = BondMode::ALL.map(BondMode::name).join(", ");
+            settings.mode = BondMode::parse(mode)
+                .with_context(|| format!("mode {mode}: write one of {names}"))?;
+        }
+        LinkSetting::HashPolicy(policy) => {
+            let names = HashPolicy::ALL.map(HashPolicy::name).join(", ");
+            settings.hash = HashPolicy::parse(policy)
+                .with_context(|| format!("xmit_hash_policy {policy}: write one of {names}"))?;
+        }
+        LinkSetting::LacpFast(fast) => settings.lacp_fast = *fast,
+        LinkSetting::Primary(None) => settings.primary = None,
+        LinkSetting::Primary(Some(name)) => {
+            let mut interfaces = worker.shard.interfaces();
+            let found = interfaces.find(|(_, station)| station.settings.name == *name);
+            let (id, _) = found.with_context(|| format!("no interface \"{name}\""))?;
+            settings.primary = Some(id);
+        }
+        LinkSetting::ArpInterval(Duration::ZERO) => settings.monitor = None,
+        LinkSetting::ArpInterval(interval) => {
+            settings.monitor.get_or_insert(none).interval = *interval;
+        }
+        LinkSetting::ArpTargets(targets) => {
+            settings.monitor.get_or_insert(none).targets.clone_from(targets);
+        }
+        _ => bail!("that is for bridges, and it is a bond"),
+    }
+    Ok(settings)
+}
+
+fn bridge_with(mut settings: BridgeSettings, setting: &LinkSetting) -> Result<BridgeSettings> {
+    match setting {
+        LinkSetting::Ageing(ageing) => settings.ageing = *ageing,
+        LinkSetting::MaxAddresses(most) => {
+            settings.max_addresses = usize::try_from(*most).unwrap_or(usize::MAX);
+        }
+        LinkSetting::FloodLimit(limit) => settings.flood_limit = *limit,
+        _ => bail!("that is for bonds, and it is a bridge"),
+    }
+    Ok(settings)
+}

@@ -1,0 +1,144 @@
+//! Reports of what interfaces are and stand upon.
+
+use super::{PAGE, interface_name};
+use crate::worker::Worker;
+use narrows_ipc::{
+    Reply, codec,
+    link::{BondRow, FdbRow, LacpRow, LinkKind, LinkState, MemberRow, PortRow},
+};
+use narrows_stack::{
+    InterfaceId,
+    table::{
+        bond::{Bond, BondMode, Member},
+        bridge::Bridge,
+        link::{Link, LinkKind as Kind},
+    },
+};
+
+/// Where the interface's frames come from, in a word.
+pub(super) fn describe(worker: &Worker, id: InterfaceId) -> String {
+    match kind(worker, id) {
+        LinkKind::Loopback => "loopback".into(),
+        LinkKind::Device(spec) => spec,
+        LinkKind::Vlan { lower, id, .. } => format!("vlan:{lower}.{id}"),
+        LinkKind::Bond => "bond".into(),
+        LinkKind::Bridge => "bridge".into(),
+    }
+}
+
+fn kind(worker: &Worker, id: InterfaceId) -> LinkKind {
+    let attachment = worker.attachments.iter().find(|attachment| attachment.interface == id);
+    match worker.shard.links().get(id).map(|link| &link.kind) {
+        Some(Kind::Vlan { lower, tag }) => LinkKind::Vlan {
+            lower: interface_name(worker, *lower),
+            protocol: tag.protocol.name().into(),
+            id: tag.id.get(),
+        },
+        Some(Kind::Bond(_)) => LinkKind::Bond,
+        Some(Kind::Bridge(_)) => LinkKind::Bridge,
+        Some(Kind::Device) | None => attachment
+            .map_or(LinkKind::Loopback, |attachment| LinkKind::Device(attachment.spec.to_string())),
+    }
+}
+
+pub(super) fn state(worker: &Worker, id: InterfaceId) -> LinkState {
+    let links = worker.shard.links();
+    let link = links.get(id);
+    LinkState {
+        kind: kind(worker, id),
+        master: link.and_then(|link| link.master).map(|master| interface_name(worker, master)),
+        up: link.is_some_and(|link| link.up),
+        running: links.is_running(id),
+        promiscuous: link.is_some_and(|link| link.promiscuous),
+        group: link.map_or(0, |link| link.group),
+    }
+}
+
+pub(super) fn bonds(worker: &Worker) -> impl Iterator<Item = BondRow> {
+    let links = worker.shard.links().iter();
+    links.filter_map(|(id, link)| Some(bond_row(worker, id, link.bond()?)))
+}
+
+fn bond_row(worker: &Worker, id: InterfaceId, bond: &Bond) -> BondRow {
+    let name = |id: InterfaceId| interface_name(worker, id);
+    let settings = &bond.settings;
+    let monitor = settings.monitor.as_ref();
+    BondRow {
+        name: name(id),
+        mode: settings.mode.name().into(),
+        hash_policy: settings.hash.name().into(),
+        lacp_fast: settings.lacp_fast,
+        primary: settings.primary.map(name),
+        active: bond.active().filter(|_| settings.mode == BondMode::ActiveBackup).map(name),
+        arp_interval: monitor.map(|monitor| monitor.interval),
+        arp_targets: monitor.map(|monitor| monitor.targets.clone()).unwrap_or_default(),
+        members: bond.report().iter().map(|member| member_row(worker, bond, member)).collect(),
+    }
+}
+
+fn member_row(worker: &Worker, bond: &Bond, member: &Member) -> MemberRow {
+    let station = worker.shard.interface(member.interface);
+    let (actor, partner) = (member.lacp.actor(), member.lacp.partner());
+    let lacp = LacpRow {
+        actor_port: actor.port,
+        actor_state: actor.state.0,
+        partner_system: partner.system.0,
+        partner_key: partner.key,
+        partner_port: partner.port,
+        partner_state: partner.state.0,
+    };
+    MemberRow {
+        name: interface_name(worker, member.interface),
+        mac: station.map_or([0; 6], |station| station.settings.mac.0),
+        running: member.running,
+        usable: bond.is_usable(member.interface),
+        failures: member.failures,
+        lacp: (bond.settings.mode == BondMode::Lacp).then_some(lacp),
+    }
+}
+
+/// Of all bridges: their number, what they are, and their state.
+fn bridges(worker: &Worker) -> impl Iterator<Item = (InterfaceId, &Bridge)> {
+    let links = worker.shard.links().iter();
+    links.filter_map(|(id, link): (_, &Link)| Some((id, link.bridge()?)))
+}
+
+pub(super) fn ports(worker: &Worker) -> impl Iterator<Item = PortRow> {
+    let row = |id: InterfaceId, bridge: &Bridge, port: InterfaceId| {
+        let station = worker.shard.interface(port);
+        let links = worker.shard.links();
+        PortRow {
+            id: port.0,
+            name: interface_name(worker, port),
+            bridge: interface_name(worker, id),
+            mtu: station.map_or(0, |station| station.settings.mtu),
+            up: links.get(port).is_some_and(|link| link.up),
+            running: links.is_running(port),
+            closed: bridge.is_closed(port),
+            bound: bridge.binding(port).map(|bound| bound.iter().map(|mac| mac.0).collect()),
+        }
+    };
+    bridges(worker)
+        .flat_map(move |(id, bridge)| bridge.ports().map(move |port| row(id, bridge, port)))
+}
+
+/// As many as fit, after so many.
+pub(super) fn stations(worker: &Worker, after: u32) -> Reply {
+    let now = worker.clock.now();
+    let all = bridges(worker).flat_map(|(id, bridge)| {
+        bridge.entries().map(move |entry| FdbRow {
+            mac: entry.mac.0,
+            port: interface_name(worker, entry.port),
+            bridge: interface_name(worker, id),
+            age: entry.seen.map(|seen| now.since(seen)),
+        })
+    });
+    let mut rest = all.skip(usize::try_from(after).unwrap_or(usize::MAX)).peekable();
+    let (mut rows, mut left) = (Vec::new(), PAGE);
+    while let Some(row) = rest.peek() {
+        let Some(fewer) = left.checked_sub(codec::encoded_len(row)) else { break };
+        left = fewer;
+        rows.extend(rest.next());
+    }
+    Reply::Fdb { rows, more: rest.peek().is_some() }
+}

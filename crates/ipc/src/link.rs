@@ -1,0 +1,143 @@
+//! Interfaces: what they are and stand upon, and what the operator makes and sets. Interfaces by
+//! name, MAC addresses as their bytes, words as ip-link(8) has them.
+
+use serde::{Deserialize, Serialize};
+use std::{net::Ipv4Addr, time::Duration};
+
+/// What an interface is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LinkKind {
+    Loopback,
+    /// `packet:eth1`, `tap:narrows0`.
+    Device(String),
+    Vlan {
+        lower: String,
+        /// `802.1Q` or `802.1ad`.
+        protocol: String,
+        id: u16,
+    },
+    Bond,
+    Bridge,
+}
+
+/// How an interface is, beside its addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkState {
+    pub kind: LinkKind,
+    /// The bond or bridge it is part of.
+    pub master: Option<String>,
+    /// Set up by the operator.
+    pub up: bool,
+    /// Frames can reach a wire.
+    pub running: bool,
+    pub promiscuous: bool,
+    pub group: u32,
+}
+
+/// One thing to set on an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LinkSetting {
+    Up(bool),
+    Mtu(u16),
+    Mac([u8; 6]),
+    Promiscuous(bool),
+    Group(u32),
+    /// `None`: takes it out of the one it is part of.
+    Master(Option<String>),
+    Mode(String),
+    HashPolicy(String),
+    LacpFast(bool),
+    Primary(Option<String>),
+    /// Zero: no monitoring.
+    ArpInterval(Duration),
+    ArpTargets(Vec<Ipv4Addr>),
+    Ageing(Duration),
+    MaxAddresses(u32),
+    FloodLimit(u32),
+    /// Of a bridge's port: who may speak by it; `None`: everybody.
+    Bind(Option<Vec<[u8; 6]>>),
+}
+
+/// A change of interfaces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LinkCommand {
+    Add {
+        name: String,
+        kind: LinkKind,
+        settings: Vec<LinkSetting>,
+    },
+    Set {
+        name: String,
+        settings: Vec<LinkSetting>,
+    },
+    Remove {
+        name: String,
+    },
+    /// Whether a station is behind a bridge's port for good.
+    Station {
+        port: String,
+        mac: [u8; 6],
+        known: bool,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BondRow {
+    pub name: String,
+    pub mode: String,
+    pub hash_policy: String,
+    pub lacp_fast: bool,
+    pub primary: Option<String>,
+    /// The member in use, with active-backup.
+    pub active: Option<String>,
+    pub arp_interval: Option<Duration>,
+    pub arp_targets: Vec<Ipv4Addr>,
+    pub members: Vec<MemberRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberRow {
+    pub name: String,
+    pub mac: [u8; 6],
+    pub running: bool,
+    /// Frames leave by it.
+    pub usable: bool,
+    pub failures: u64,
+    /// With 802.3ad.
+    pub lacp: Option<LacpRow>,
+}
+
+/// Of one port: both ends, as its LACPDUs say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LacpRow {
+    pub actor_port: u16,
+    pub actor_state: u8,
+    pub partner_system: [u8; 6],
+    pub partner_key: u16,
+    pub partner_port: u16,
+    pub partner_state: u8,
+}
+
+/// A port of a bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortRow {
+    pub id: u16,
+    pub name: String,
+    pub bridge: String,
+    pub mtu: u16,
+    pub up: bool,
+    pub running: bool,
+    /// It was found to be part of a loop.
+    pub closed: bool,
+    pub bound: Option<Vec<[u8; 6]>>,
+}
+
+/// A station that a bridge knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FdbRow {
+    pub mac: [u8; 6],
+    pub port: String,
+    pub bridge: String,
+    /// Since it was heard; `None`: the operator said so, or it is the bridge itself.
+    pub age: Option<Duration>,
+}
