@@ -42,6 +42,9 @@ pub enum Command {
     /// Show and change neighbors, as ip-neighbour(8) does
     #[command(visible_alias = "n", aliases = ["neighbor", "neighbour"])]
     Neigh(Query),
+    /// Show multicast groups, as ip-maddress(8) does
+    #[command(aliases = ["maddress", "m"])]
+    Maddr(Query),
     /// Send ICMP echo requests from Narrows' address
     Ping(Ping),
     /// End the daemon

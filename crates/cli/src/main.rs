@@ -13,6 +13,7 @@ mod demo;
 mod down;
 mod drill;
 mod link;
+mod maddr;
 mod neigh;
 mod ping;
 mod report;
@@ -63,6 +64,7 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<ExitCode> {
         Command::Bridge(query) => bridge::execute(&query, &ask()?, out)?,
         Command::Route(query) => route::execute(&query, &ask()?, out)?,
         Command::Neigh(query) => neigh::execute(&query, &ask()?, out)?,
+        Command::Maddr(query) => maddr::execute(&query, &ask()?, out)?,
         Command::Ping(options) => return ping::execute(&options, &ask()?, out),
         Command::Down => down::execute(&ask()?)?,
         Command::Drill(words) => return drill::execute(&words, out),

@@ -5,7 +5,7 @@ use narrows_ipc::{
     Reply, Request,
     change::Change,
     link::{BondRow, FdbRow, PortRow},
-    message::{LinkRow, NeighborRow, RouteRow, SocketRow, Statistics},
+    message::{GroupRow, LinkRow, NeighborRow, RouteRow, SocketRow, Statistics},
 };
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -94,6 +94,14 @@ impl Stack {
     pub fn neighbors(&self) -> Result<Vec<NeighborRow>, Error> {
         match self.ask(Request::Neighbors)? {
             Reply::Neighbors(rows) => Ok(rows),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    /// Multicast groups, by interface.
+    pub fn groups(&self) -> Result<Vec<GroupRow>, Error> {
+        match self.ask(Request::Groups)? {
+            Reply::Groups(rows) => Ok(rows),
             _ => Err(Error::UnexpectedAnswer),
         }
     }

@@ -5,7 +5,10 @@ use anyhow::Context;
 use mio::{Interest, Registry, unix::SourceFd};
 use narrows_device::{Device, DeviceSpec, Guard, Wanted};
 use narrows_stack::{Instant, InterfaceId, Shard, Sink};
-use narrows_wire::{address::Prefix, offload::TxOffload};
+use narrows_wire::{
+    address::{MacAddr, Prefix},
+    offload::TxOffload,
+};
 use std::{
     io,
     net::{IpAddr, Ipv4Addr},
@@ -76,7 +79,11 @@ impl Attachment {
             return Ok(());
         }
         self.device.want(&wanted).context("telling the device what to receive")?;
-        if let DeviceSpec::Packet(name) = &self.spec {
+        let addresses_changed =
+            self.told.as_ref().is_none_or(|told| told.addresses != wanted.addresses);
+        if let DeviceSpec::Packet(name) = &self.spec
+            && addresses_changed
+        {
             // The new one is there before the old one goes.
             let addresses = wanted.addresses.as_deref().unwrap_or_default();
             self.guard = Some(Guard::new(name, addresses)?);
@@ -184,6 +191,13 @@ fn wanted(shard: &Shard, device: InterfaceId) -> Wanted {
     let mut macs: Vec<_> = stations().map(|station| station.settings.mac).collect();
     macs.sort_unstable();
     macs.dedup();
+    let mut groups: Vec<_> = above
+        .iter()
+        .flat_map(|id| shard.groups(*id))
+        .map(|(group, ..)| MacAddr::of_group(group))
+        .collect();
+    groups.sort_unstable();
+    groups.dedup();
     // Of a tag in a tag the device sees the outer one.
     let direct =
         above.iter().filter(|id| **id == device || links.members(**id).any(|m| m == device));
@@ -193,6 +207,7 @@ fn wanted(shard: &Shard, device: InterfaceId) -> Wanted {
         addresses: Some(addresses),
         vlans: tags.map(|tag| tag.id).collect(),
         stations: macs,
+        groups,
         everything: everything.into_iter().any(|link| link.promiscuous || link.bridge().is_some()),
     }
 }

@@ -5,15 +5,19 @@ use mio::Token;
 use narrows_ipc::{
     Answer, Error, Reply, Request,
     codec::{self, MAX_PACKET},
-    message::{AddressRow, DropRow, LinkRow, NeighborRow, RouteRow, SocketRow, Statistics},
+    message::{
+        AddressRow, DropRow, GroupRow, LinkRow, NeighborRow, RouteRow, SocketRow, Statistics,
+    },
 };
 use narrows_stack::{
     InterfaceId,
     counters::Counters,
     request::{SocketInfo, SocketKind},
-    table::{conflict::Unusable, interface::Interface, neighbor::NeighborState},
+    table::{
+        conflict::Unusable, interface::Interface, membership::ALL_SYSTEMS, neighbor::NeighborState,
+    },
 };
-use narrows_wire::address::Prefix;
+use narrows_wire::address::{MacAddr, Prefix};
 use std::net::IpAddr;
 
 mod links;
@@ -30,6 +34,7 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
         Request::Ports => Ok(Reply::Ports(page(links::ports(worker)))),
         Request::Fdb { after } => Ok(links::stations(worker, after)),
         Request::Routes => Ok(Reply::Routes(page(routes(worker)))),
+        Request::Groups => Ok(Reply::Groups(page(groups(worker)))),
         Request::Neighbors => Ok(Reply::Neighbors(page(neighbors(worker)))),
         Request::Ping { destination, sequence, payload_len, timeout } => {
             let echo = Echo { destination, sequence, payload_len, timeout };
@@ -239,6 +244,23 @@ fn neighbors(worker: &Worker) -> impl Iterator<Item = NeighborRow> {
         })
     });
     entries.chain(proxies)
+}
+
+/// Every interface is in the group of all systems without having been asked.
+fn groups(worker: &Worker) -> impl Iterator<Item = GroupRow> {
+    worker.shard.interfaces().flat_map(move |(id, interface)| {
+        let row = move |group, users| GroupRow {
+            id: id.0,
+            interface: interface.settings.name.clone(),
+            group: IpAddr::V4(group),
+            mac: MacAddr::of_group(group).0,
+            users,
+        };
+        let joined = worker.shard.groups(id).filter(|(group, ..)| *group != ALL_SYSTEMS);
+        let joined = joined
+            .map(move |(group, users, _)| row(group, u32::try_from(users).unwrap_or(u32::MAX)));
+        joined.chain([row(ALL_SYSTEMS, 1)])
+    })
 }
 
 fn interface_name(worker: &Worker, id: InterfaceId) -> String {

@@ -248,6 +248,7 @@ fn is_report(request: &Request) -> bool {
             | Request::Fdb { .. }
             | Request::Routes
             | Request::Neighbors
+            | Request::Groups
     )
 }
 

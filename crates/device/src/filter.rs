@@ -28,6 +28,8 @@ pub struct Wanted {
     pub vlans: Vec<VlanId>,
     /// Stations whose frames are ours too, beside the device's own.
     pub stations: Vec<MacAddr>,
+    /// Groups whose frames an interface that filters is to let in.
+    pub groups: Vec<MacAddr>,
     /// Every frame, for whomever, with whatever tag.
     pub everything: bool,
 }

@@ -138,6 +138,7 @@ impl PacketDevice {
         self.batch.read_tags(wanted.tags());
         let stations = wanted.stations.iter().filter(|mac| **mac != self.mac);
         let mut memberships: BTreeSet<_> = stations.map(|mac| Membership::Station(mac.0)).collect();
+        memberships.extend(wanted.groups.iter().map(|mac| Membership::Group(mac.0)));
         if wanted.everything {
             memberships.insert(Membership::Promiscuous);
         }

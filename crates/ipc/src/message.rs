@@ -82,6 +82,8 @@ pub enum Request {
     Routes,
     /// → [`Reply::Neighbors`].
     Neighbors,
+    /// → [`Reply::Groups`].
+    Groups,
     /// One ICMP echo → [`Reply::Pong`] when answered, or an error after `timeout`.
     Ping {
         destination: Ipv4Addr,
@@ -122,6 +124,7 @@ pub enum Reply {
     },
     Routes(Vec<RouteRow>),
     Neighbors(Vec<NeighborRow>),
+    Groups(Vec<GroupRow>),
     Pong {
         round_trip: Duration,
         ttl: u8,
@@ -301,4 +304,16 @@ pub struct NeighborRow {
     pub state: String,
     /// The interface answers for this host, which is elsewhere.
     pub proxy: bool,
+}
+
+/// A multicast group that is joined on an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRow {
+    /// Of the interface.
+    pub id: u16,
+    pub interface: String,
+    pub group: IpAddr,
+    pub mac: [u8; 6],
+    /// How many sockets joined it; the stack itself counts as one.
+    pub users: u32,
 }

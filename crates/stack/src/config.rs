@@ -44,6 +44,13 @@ pub struct Limits {
     pub neighbors: usize,
     /// Packets held for one neighbor that is being resolved.
     pub neighbor_pending: usize,
+    /// Multicast groups that one socket may join, and sources in one of its filters: Linux's
+    /// igmp_max_memberships and igmp_max_msf.
+    pub multicast_groups_per_socket: usize,
+    pub multicast_sources: usize,
+    /// Groups joined on all interfaces: more than any program on one machine listens to, and few
+    /// enough to report within a second.
+    pub multicast_groups: usize,
     /// Bytes of fragments held, over all datagrams; and of one source.
     pub reassembly_bytes: usize,
     pub reassembly_bytes_per_source: usize,
@@ -76,6 +83,9 @@ impl Default for Limits {
             neighbors: 1024,
             neighbor_pending: 16,
             routes: 1 << 21,
+            multicast_groups_per_socket: 20,
+            multicast_sources: 10,
+            multicast_groups: 4096,
             reassembly_bytes: 4 << 20,
             reassembly_bytes_per_source: 1 << 20,
             reassembly_datagrams: 1024,

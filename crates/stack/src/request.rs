@@ -6,13 +6,14 @@ use crate::{
         bond::BondSettings,
         bridge::BridgeSettings,
         interface::{InterfaceId, InterfaceSettings},
+        membership::MembershipChange,
         neighbor::NeighborChange,
         route::{Placement, Route, RouteError, RouteFilter, RoutingSettings, Rule, RuleFilter},
     },
     tcp::{self, congestion::Algorithm},
     time::Duration,
 };
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use narrows_wire::{
     address::{MacAddr, Prefix},
     vlan::Tag,
@@ -86,6 +87,14 @@ pub enum Request {
     /// RST, at once.
     Abort {
         socket: SocketId,
+    },
+    /// What a UDP socket wants to hear of a multicast group. [`Error::NoSuchInterface`]: there is none
+    /// of that name, or no way to the group.
+    Membership {
+        socket: SocketId,
+        group: Ipv4Addr,
+        interface: GroupInterface,
+        change: MembershipChange,
     },
 
     /// → [`Reply::Interface`].
@@ -221,6 +230,17 @@ pub enum PortChange {
     /// A station that is behind it and stays there.
     Pin(MacAddr),
     Forget(MacAddr),
+}
+
+/// On which interface a group is joined, or sent to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupInterface {
+    /// The one that the route to the group leads by.
+    #[default]
+    Any,
+    /// The one that has this address.
+    Address(Ipv4Addr),
+    Interface(InterfaceId),
 }
 
 /// Options that programs set with setsockopt(2), by what they mean.

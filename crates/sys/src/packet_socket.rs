@@ -15,6 +15,7 @@ const PACKET_STATISTICS: c_int = 6;
 const PACKET_AUXDATA: c_int = 8;
 const PACKET_VNET_HDR: c_int = 15;
 const PACKET_IGNORE_OUTGOING: c_int = 23;
+const PACKET_MR_MULTICAST: u16 = 0;
 const PACKET_MR_PROMISC: u16 = 1;
 const PACKET_MR_UNICAST: u16 = 3;
 
@@ -48,6 +49,8 @@ pub enum Membership {
     Promiscuous,
     /// Frames for another address.
     Station([u8; 6]),
+    /// Frames for a group.
+    Group([u8; 6]),
 }
 
 /// From now on the interface receives that too, or no longer.
@@ -69,6 +72,7 @@ pub fn set_membership(
     let (kind, [a, b, c, d, e, f]) = match membership {
         Membership::Promiscuous => (PACKET_MR_PROMISC, [0; 6]),
         Membership::Station(address) => (PACKET_MR_UNICAST, address),
+        Membership::Group(address) => (PACKET_MR_MULTICAST, address),
     };
     let request = Request { interface: index, kind, length: 6, address: [a, b, c, d, e, f, 0, 0] };
     let option = if on { PACKET_ADD_MEMBERSHIP } else { PACKET_DROP_MEMBERSHIP };

@@ -13,6 +13,12 @@ impl MacAddr {
     pub const BROADCAST: Self = Self([0xff; 6]);
     pub const ZERO: Self = Self([0; 6]);
 
+    /// Where IPv4 packets for a group go (RFC 1112 §6.4): 32 groups share an address.
+    pub fn of_group(group: Ipv4Addr) -> Self {
+        let [_, a, b, c] = group.octets();
+        Self([0x01, 0x00, 0x5e, a & 0x7f, b, c])
+    }
+
     pub fn is_broadcast(self) -> bool {
         self == Self::BROADCAST
     }
@@ -129,6 +135,17 @@ mod tests {
                 expected,
                 "{mac}"
             );
+        }
+    }
+
+    #[test]
+    fn groups_have_link_addresses() {
+        for (group, mac) in [
+            ([224, 0, 0, 1], "01:00:5e:00:00:01"),
+            ([239, 255, 255, 255], "01:00:5e:7f:ff:ff"),
+            ([224, 129, 2, 3], "01:00:5e:01:02:03"),
+        ] {
+            assert_eq!(MacAddr::of_group(group.into()).to_string(), mac);
         }
     }
 

@@ -24,6 +24,7 @@ pub struct Protocol(pub u8);
 
 impl Protocol {
     pub const ICMP: Self = Self(1);
+    pub const IGMP: Self = Self(2);
     pub const TCP: Self = Self(6);
     pub const UDP: Self = Self(17);
 }
@@ -167,6 +168,9 @@ pub fn decrement_ttl(header: &mut [u8]) {
     layout.ttl = ttl;
     layout.checksum = checksum.into();
 }
+
+/// RFC 2113: every router on the way should look at the packet.
+pub const ROUTER_ALERT: [u8; 4] = [148, 4, 0, 0];
 
 /// One IPv4 option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -135,6 +135,9 @@ pub(crate) fn output(
     next_hop: Ipv4Addr,
     frames: PendingDatagram,
 ) -> Result<(), DropReason> {
+    if next_hop.is_multicast() {
+        return transmit(shard, interface, MacAddr::of_group(next_hop), frames);
+    }
     let source = frames.first().and_then(|frame| source_of(&frame.bytes));
     match look_up(shard, now, interface, next_hop, source) {
         Lookup::Known(mac) => transmit(shard, interface, mac, frames),

@@ -3,8 +3,12 @@
 
 use super::fixture::*;
 use crate::{
-    Config, Error, Reply, SocketId, config::Limits, counters::DropReason, request::Request,
-    table::neighbor::NeighborState, time::Duration,
+    Config, Error, Reply, SocketId,
+    config::Limits,
+    counters::DropReason,
+    request::{GroupInterface, Request},
+    table::{membership::MembershipChange, neighbor::NeighborState},
+    time::Duration,
 };
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use narrows_wire::{
@@ -13,6 +17,7 @@ use narrows_wire::{
     checksum::Sum,
     ethernet::EtherType,
     icmpv4::{Header as IcmpHeader, Unreachable},
+    igmp,
     ipv4::{Header, Protocol},
     tcp::{self, Flags},
     tcp_options::Options,
@@ -558,4 +563,35 @@ fn an_answer_for_another_address_of_ours_is_not_solicited() {
     let row = host.shard.neighbors.iter().find(|row| row.address == IpAddr::V4(PEER));
     // Of an announcement it is not yet known who holds the address: it is asked for when used.
     assert_eq!(row.map(|row| row.state), Some(NeighborState::Stale));
+}
+
+/// CVE-2012-0207, URGENT/11: response times of zero, source lists that lie, floods of queries.
+#[test]
+fn hostile_igmp_neither_stops_the_host_nor_makes_it_talk() {
+    let mut host = Host::with_peer();
+    let socket = host.socket(Request::OpenUdp, (Ipv4Addr::UNSPECIFIED, 7));
+    let group = Ipv4Addr::new(239, 1, 2, 3);
+    let interface = GroupInterface::Interface(ETH);
+    let change = MembershipChange::Join;
+    host.request(Request::Membership { socket, group, interface, change });
+    host.pass(Duration::from_secs(5));
+    host.sent();
+    let mut answers = 0;
+    for number in 0..30_000u32 {
+        let [a, b, c, d] = number.to_be_bytes();
+        let about = if number % 2 == 0 { Ipv4Addr::UNSPECIFIED } else { group };
+        let sources = if number % 3 == 0 { &[10, b, c, d][..] } else { &[] };
+        let count = if number % 5 == 0 { 0xff } else { sources.len() as u8 / 4 };
+        let fixed = [0x11, 0, 0, 0];
+        let mut query = [&fixed[..], &about.octets(), &[2, 125, a, count], sources].concat();
+        igmp::complete(&mut query);
+        let destination = if about.is_unspecified() { igmp::ALL_SYSTEMS } else { group };
+        let header = Header { ttl: 1, protocol: Protocol::IGMP, destination, ..PACKET };
+        host.receive(&packet_frame(&header, &query));
+        host.pass(Duration::from_millis(1));
+        answers += host.sent().len();
+    }
+    // Thirty seconds of a thousand queries each; one timer for all, one for the group.
+    assert!((30..1500).contains(&answers), "{answers} answers");
+    assert!(host.shard.timers.len() <= 2);
 }

@@ -23,6 +23,10 @@ pub(crate) fn input(
         LinkDestination::Station
     } else if header.destination.is_broadcast() {
         LinkDestination::Broadcast
+    } else if header.ether_type == EtherType::IPV4
+        && shard.memberships.takes(interface, header.destination)
+    {
+        LinkDestination::Group
     } else {
         // Another station's, which a promiscuous device shows us, or a group we have not joined.
         return Err(DropReason::NotForThisStation);

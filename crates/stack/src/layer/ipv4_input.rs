@@ -11,7 +11,7 @@ use crate::{
     layer::{
         Arrival,
         forward::{self, Transit},
-        icmpv4, ipv4_options,
+        icmpv4, igmp, ipv4_options,
         route::{self, Cast, Decision, Inbound, Refusal},
         tcp, udp,
     },
@@ -30,6 +30,7 @@ use narrows_wire::{
 pub(crate) enum LinkDestination {
     Station,
     Broadcast,
+    Group,
 }
 
 /// A packet from the loopback interface, which has no link layer.
@@ -67,7 +68,10 @@ pub(crate) fn input_from_link(
         return Err(refusal.reason());
     }
     let header = packet.header;
-    let inbound = Inbound { interface, header: &header, payload: packet.payload };
+    let (source, destination) = (header.source, header.destination);
+    let joined =
+        destination.is_multicast() && shard.memberships.wants(interface, destination, source);
+    let inbound = Inbound { interface, header: &header, payload: packet.payload, joined };
     let cast = match route::decide(&shard.interfaces, &shard.routes, &inbound) {
         Decision::Deliver(cast) => cast,
         // RFC 1812 §5.3.4: what was broadcast on a link is for nobody beyond it.
@@ -84,11 +88,13 @@ pub(crate) fn input_from_link(
             return Err(reason);
         }
     };
-    // RFC 1122 §3.3.6: what was broadcast on the link and is addressed to one host is a mistake.
-    if link == LinkDestination::Broadcast && cast != Cast::Broadcast {
+    // RFC 1122 §3.3.6: what went to several on the link and is addressed to one host is a mistake.
+    if link != LinkDestination::Station && cast == Cast::Unicast {
         return Err(DropReason::Martian);
     }
-    if cast == Cast::Broadcast && header.protocol != Protocol::UDP {
+    let for_all = header.protocol == Protocol::UDP
+        || cast == Cast::Multicast && header.protocol == Protocol::IGMP;
+    if cast != Cast::Unicast && !for_all {
         return Err(match header.protocol {
             Protocol::ICMP => DropReason::IcmpIgnored, // RFC 1122 §3.2.2.6
             _ => DropReason::Martian,                  // RFC 9293 §3.9.2.3
@@ -162,6 +168,7 @@ fn deliver(shard: &mut Shard, now: Instant, arrival: &Arrival<'_>) -> Result<(),
         Protocol::TCP => tcp::input(shard, now, arrival),
         Protocol::UDP => udp::input(shard, now, arrival),
         Protocol::ICMP => icmpv4::input(shard, now, arrival),
+        Protocol::IGMP => igmp::input(shard, now, arrival),
         _ => {
             icmpv4::unreachable(shard, now, arrival, Unreachable::PROTOCOL);
             Err(DropReason::UnknownProtocol)

@@ -7,8 +7,13 @@
 
 use super::fixture::*;
 use crate::{
-    Config, Event, Instant, SocketId, config::Limits, counters::DropReason, random::Random,
-    request::Request, time::Duration,
+    Config, Event, Instant, SocketId,
+    config::Limits,
+    counters::DropReason,
+    random::Random,
+    request::{GroupInterface, Request},
+    table::membership::MembershipChange,
+    time::Duration,
 };
 use core::net::{Ipv4Addr, SocketAddr};
 use narrows_wire::{
@@ -17,12 +22,16 @@ use narrows_wire::{
     checksum::Sum,
     ethernet::EtherType,
     icmpv4::{Header as IcmpHeader, Unreachable},
+    igmp,
     ipv4::{HEADER_LEN, Header, Protocol},
     offload::{RxChecksum, RxOffload},
     tcp::{self, Flags},
     tcp_options::{Options, Timestamps},
 };
 use proptest::{collection::vec, prelude::*};
+
+/// The program joins and leaves it.
+const GROUP: Ipv4Addr = Ipv4Addr::new(239, 0, 0, 7);
 
 const LINK: usize = narrows_wire::ethernet::HEADER_LEN;
 
@@ -73,7 +82,7 @@ impl Target {
         let [bound, connected, ping, listener] = self.sockets;
         let host = &mut self.host;
         let to = Some(SocketAddr::new(address(random).into(), 7));
-        let _ = match random.below(8) {
+        let _ = match random.below(10) {
             0 => host.shard.send_to(host.now, bound, to, &vec![1; random.below(4000) as usize]),
             1 => host.shard.send_to(host.now, connected, None, b"hello"),
             2 => host.shard.send_to(host.now, ping, to, &[0, 1, 2]),
@@ -83,6 +92,20 @@ impl Target {
                 .shard
                 .request(host.now, Default::default(), Request::Accept { socket: listener })
                 .map(|_| ()),
+            6 | 7 => {
+                let source = address(random);
+                let changes = [
+                    MembershipChange::Join,
+                    MembershipChange::JoinSource(source),
+                    MembershipChange::Block(source),
+                    MembershipChange::Leave,
+                ];
+                let change = pick(random, &changes).clone();
+                let interface = GroupInterface::Any;
+                let request =
+                    Request::Membership { socket: bound, group: GROUP, interface, change };
+                host.shard.request(host.now, Default::default(), request).map(|_| ())
+            }
             _ => {
                 host.pass(Duration::from_millis(random.below(1500).into()));
                 Ok(())
@@ -97,7 +120,7 @@ impl Target {
         assert!(shard.neighbors.len() <= limits.neighbors);
         assert!(shard.remnants.half_open.len() <= limits.half_open);
         // The listener's accept queue of 5, and what has been accepted stays bounded by the test.
-        assert!(shard.timers.len() <= 2 + shard.sockets.len() + 2 * limits.half_open);
+        assert!(shard.timers.len() <= 3 + shard.sockets.len() + 2 * limits.half_open);
     }
 }
 
@@ -181,6 +204,23 @@ fn fragment(random: &mut Random) -> Vec<u8> {
     packet_frame(&header, &vec![7; (1 + random.below(3)) as usize * 64])
 }
 
+fn igmp_packet(random: &mut Random) -> Vec<u8> {
+    let destination = *pick(random, &[igmp::ALL_SYSTEMS, GROUP, OWN]);
+    let header = Header { ttl: 1, destination, ..header(random, Protocol::IGMP) };
+    let any = address(random);
+    let group = *pick(random, &[Ipv4Addr::UNSPECIFIED, GROUP, any]);
+    let kind = *pick(random, &[0x11, 0x11, 0x11, 0x12, 0x16, 0x17, 0x22]);
+    let code = *pick(random, &[0, 1, 100, 255]);
+    let sources = random.below(4) as u8;
+    let rest = match random.below(3) {
+        0 => Vec::new(),
+        _ => [&[2, 125, 0, sources][..], &vec![10; usize::from(sources) * 4]].concat(),
+    };
+    let mut message = [&[kind, code, 0, 0][..], &group.octets(), &rest].concat();
+    igmp::complete(&mut message);
+    packet_frame(&header, &message)
+}
+
 fn arp_packet(random: &mut Random) -> Vec<u8> {
     let operation = *pick(random, &[arp::Operation::Request, arp::Operation::Reply]);
     arp_frame(&arp::Packet {
@@ -198,7 +238,8 @@ fn pick<'a, T>(random: &mut Random, choices: &'a [T]) -> &'a T {
 
 /// A frame that nearly makes sense.
 fn nearly_valid(random: &mut Random) -> Vec<u8> {
-    let make = *pick(random, &[udp_packet, tcp_packet, icmp_packet, fragment, arp_packet]);
+    let makers = [udp_packet, tcp_packet, icmp_packet, igmp_packet, fragment, arp_packet];
+    let make = *pick(random, &makers);
     let mut frame = make(random);
     for _ in 0..random.below(4) {
         let at = random.below(frame.len().min(80) as u32) as usize;
@@ -250,7 +291,7 @@ fn mend(frame: &mut [u8]) {
         transport.len() as u16,
     );
     match Protocol(protocol) {
-        Protocol::ICMP => put(transport, 2, Sum::default()),
+        Protocol::ICMP | Protocol::IGMP => put(transport, 2, Sum::default()),
         Protocol::UDP => put(transport, 6, pseudo_header),
         Protocol::TCP => put(transport, 16, pseudo_header),
         _ => {}
@@ -311,11 +352,19 @@ fn frames_that_nearly_make_sense_do_no_harm() {
         assert!(!outcome.frames.is_empty());
         for frame in outcome.frames.iter().filter(|frame| !is_arp(frame)) {
             let (link, packet) = read_packet(frame);
-            assert!(link.destination.is_unicast(), "an answer to everybody");
             let header = packet.header;
+            assert_eq!(header.source, OWN);
+            if header.destination.is_multicast() {
+                // What the program sends, and reports of what it joined.
+                let asks = header.protocol == Protocol::ICMP && packet.payload.first() == Some(&8);
+                let sent = matches!(header.protocol, Protocol::UDP | Protocol::IGMP);
+                assert!(asks || sent, "{header:?}");
+                assert_eq!(link.destination, MacAddr::of_group(header.destination));
+                continue;
+            }
+            assert!(link.destination.is_unicast(), "an answer to everybody");
             let [first, ..] = header.destination.octets();
             assert!(!matches!(first, 0 | 127 | 224..), "sent to {}", header.destination);
-            assert_eq!(header.source, OWN);
         }
         reasons.extend(outcome.drops.into_iter().map(|(reason, _)| reason));
     }
@@ -336,6 +385,10 @@ fn frames_that_nearly_make_sense_do_no_harm() {
         DropReason::FragmentTooBig,
         DropReason::FragmentLimit,
         DropReason::ReassemblyTimeout,
+        DropReason::NotJoined,
+        DropReason::IgmpMalformed,
+        DropReason::IgmpChecksum,
+        DropReason::IgmpIgnored,
         DropReason::IcmpMalformed,
         DropReason::IcmpChecksum,
         DropReason::IcmpIgnored,

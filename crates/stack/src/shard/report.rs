@@ -9,6 +9,7 @@ use crate::{
         demux::Flow,
         interface::{Interface, InterfaceId},
         link::LinkTable,
+        membership::Filter,
         neighbor::Neighbor,
         route::{Route, Rule, TableId},
         socket::{Socket, SocketBody},
@@ -16,6 +17,7 @@ use crate::{
     tcp::{Info, State},
     time::Instant,
 };
+use core::net::Ipv4Addr;
 use narrows_wire::address::Prefix;
 
 impl Shard {
@@ -66,6 +68,14 @@ impl Shard {
     /// In the order in which they are asked.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.routes.rules()
+    }
+
+    /// The groups joined on an interface, by how many sockets each, and from whom.
+    pub fn groups(
+        &self,
+        interface: InterfaceId,
+    ) -> impl Iterator<Item = (Ipv4Addr, usize, &Filter)> {
+        self.memberships.of(interface)
     }
 
     pub fn neighbors(&self) -> impl Iterator<Item = Neighbor> {

@@ -50,8 +50,18 @@ impl Shard {
                 Ok(Reply::Error(socket.error.take()))
             }
             Request::ShutdownSend { socket } => layer::tcp::shutdown_send(self, now, socket),
-            Request::Close { socket } => layer::tcp::close(self, now, socket),
-            Request::Abort { socket } => layer::tcp::abort(self, now, socket),
+            Request::Close { socket } => {
+                layer::igmp::forget(self, now, socket);
+                layer::tcp::close(self, now, socket)
+            }
+            Request::Abort { socket } => {
+                layer::igmp::forget(self, now, socket);
+                layer::tcp::abort(self, now, socket)
+            }
+            Request::Membership { socket, group, interface, change } => {
+                layer::igmp::change(self, now, socket, group, interface, &change)?;
+                Ok(Reply::Done)
+            }
             Request::AddInterface { settings } => {
                 let id = self.interfaces.add(settings)?;
                 self.links.add(id, LinkKind::Device)?;

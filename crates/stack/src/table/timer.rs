@@ -26,6 +26,8 @@ pub enum TimerKey {
     /// Claims to addresses.
     Claims,
     PathMtus,
+    /// Reports about groups.
+    Groups,
 }
 
 const TICK_SHIFT: u32 = 20;
@@ -87,6 +89,7 @@ fn class(key: TimerKey) -> (usize, usize) {
         TimerKey::Links => (3, 2),
         TimerKey::Claims => (3, 3),
         TimerKey::PathMtus => (3, 4),
+        TimerKey::Groups => (3, 5),
     }
 }
 

@@ -23,7 +23,7 @@ fn frames_for_this_station_and_for_all_are_taken() {
 fn frames_for_others_are_not() {
     for (what, destination) in [
         ("another station", PEER_MAC),
-        ("a group nobody joined", MacAddr([1, 0, 0x5e, 0, 0, 1])),
+        ("a group nobody joined", MacAddr([1, 0, 0x5e, 0, 0, 9])),
         ("no address", MacAddr::ZERO),
     ] {
         let mut host = Host::with_peer();

@@ -3,7 +3,8 @@ use crate::{
     Config,
     config::Limits,
     layer::fixture::*,
-    request::{Request, SocketKind},
+    request::{GroupInterface, Request, SocketKind},
+    table::membership::MembershipChange,
     time::Duration,
 };
 use core::net::SocketAddr;
@@ -140,8 +141,6 @@ fn packets_for_others_are_not_ours() {
     for destination in [
         "10.0.0.3",
         "192.0.2.9",
-        "224.0.0.1",
-        "239.1.1.1",
         "10.0.0.0",
         "10.9.255.255",
         // Strong host: ours, but another interface's.
@@ -152,6 +151,44 @@ fn packets_for_others_are_not_ours() {
             host.refused(&ping(&Header { destination: destination.parse().unwrap(), ..PACKET }));
         assert_eq!(reason, DropReason::NotLocal, "{destination}");
     }
+    assert!(host.sent().is_empty());
+}
+
+#[test]
+fn groups_are_heard_by_members_alone() {
+    let group = Ipv4Addr::new(239, 1, 1, 1);
+    let header = Header { destination: group, ..PACKET };
+    let datagram = packet(&header, &udp(&header, 5000, 7, b"hello"));
+    let on_link = |mac| frame(mac, EtherType::IPV4, &datagram);
+    let mut host = Host::with_peer();
+    let mac = MacAddr::of_group(group);
+    assert_eq!(host.refused(&on_link(mac)), DropReason::NotForThisStation);
+    assert_eq!(host.refused(&on_link(OWN_MAC)), DropReason::NotJoined);
+    // Another group of the same link address is let in by that, and no further.
+    let socket = host.socket(Request::OpenUdp, (Ipv4Addr::UNSPECIFIED, 9));
+    let join = |group: [u8; 4], change| Request::Membership {
+        socket,
+        group: group.into(),
+        interface: GroupInterface::Interface(ETH),
+        change,
+    };
+    host.request(join([224, 1, 1, 1], MembershipChange::Join));
+    assert_eq!(host.refused(&on_link(mac)), DropReason::NotJoined);
+    // Of the sources of the group, those that somebody wants.
+    let other = Ipv4Addr::new(10, 0, 0, 9);
+    host.request(join(group.octets(), MembershipChange::JoinSource(other)));
+    assert_eq!(host.refused(&on_link(mac)), DropReason::NotJoined);
+    host.request(join(group.octets(), MembershipChange::JoinSource(PEER)));
+    assert_eq!(host.refused(&on_link(mac)), DropReason::UdpNoSocket);
+    // On a group's link address only packets for groups are right.
+    let unicast = frame(mac, EtherType::IPV4, &packet(&PACKET, &udp(&PACKET, 5000, 9, b"hello")));
+    assert_eq!(host.refused(&unicast), DropReason::Martian);
+    // Nobody is answered.
+    host.sent();
+    let header = Header { protocol: Protocol::ICMP, ..header };
+    let echo = icmp(&IcmpHeader::EchoRequest { identifier: 5, sequence: 6 }, b"anybody?");
+    let ping = frame(mac, EtherType::IPV4, &packet(&header, &echo));
+    assert_eq!(host.refused(&ping), DropReason::IcmpIgnored);
     assert!(host.sent().is_empty());
 }
 

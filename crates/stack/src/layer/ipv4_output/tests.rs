@@ -68,7 +68,6 @@ fn there_is_no_way_to_what_is_no_host() {
     for destination in [
         "0.0.0.0",
         "0.0.0.1",
-        "224.0.0.1",
         "240.0.0.1",
         "255.255.255.255",
         "10.0.0.255",
@@ -78,6 +77,20 @@ fn there_is_no_way_to_what_is_no_host() {
         let error = path(&host.shard, None, address(destination));
         assert_eq!(error, Err(Error::NetworkUnreachable), "{destination}");
     }
+}
+
+#[test]
+fn groups_are_on_the_link_of_the_source_or_of_the_route() {
+    let (host, second) = two_interfaces();
+    let group = address("239.1.1.1");
+    let to = |source: Option<Ipv4Addr>| {
+        path(&host.shard, source, group).map(|path| (path.interface, path.next_hop, path.source))
+    };
+    assert_eq!(to(None), Ok((ETH, group, OWN)), "by the default route, but to no gateway");
+    let other = address("10.1.0.2");
+    assert_eq!(to(Some(other)), Ok((second, group, other)));
+    let empty = crate::Shard::new(crate::Config::default(), [1; 16]);
+    assert_eq!(path(&empty, None, group), Err(Error::NetworkUnreachable));
 }
 
 #[test]

@@ -67,6 +67,8 @@ pub(crate) fn remove(shard: &mut Shard, id: InterfaceId) -> Result<Reply, Error>
     shard.routes.remove_interface(id);
     shard.neighbors.remove_interface(id);
     shard.claims.remove_interface(id);
+    shard.memberships.remove_interface(id);
+    shard.group_reports.remove_interface(id);
     shard.interfaces.remove(id);
     shard.interfaces.touch();
     let (_, connections) = shard.egress.take(id);

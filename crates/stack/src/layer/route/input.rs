@@ -11,7 +11,10 @@ use crate::{
     },
 };
 use core::net::Ipv4Addr;
-use narrows_wire::{icmpv4::Unreachable, ipv4};
+use narrows_wire::{
+    icmpv4::Unreachable,
+    ipv4::{self, Protocol},
+};
 
 /// A packet whose header is well formed.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +22,8 @@ pub(crate) struct Inbound<'a> {
     pub interface: InterfaceId,
     pub header: &'a ipv4::Header,
     pub payload: &'a [u8],
+    /// Of a packet for a group: does anybody here want to hear it?
+    pub joined: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +38,7 @@ pub(crate) enum Decision {
 pub(crate) enum Cast {
     Unicast,
     Broadcast,
+    Multicast,
 }
 
 /// Where a packet for another host goes.
@@ -76,6 +82,9 @@ pub(crate) fn decide(
         return Refusal::silent(DropReason::NotLocal);
     };
     let destination = header.destination;
+    if destination.is_multicast() {
+        return for_group(interfaces, routes, packet, station);
+    }
     let broadcast = station.is_broadcast(destination);
     if !may_be_on_wire(destination, broadcast)
         || !may_be_source(interfaces, interface, header.source)
@@ -95,6 +104,28 @@ pub(crate) fn decide(
         (false, true) => Decision::Deliver(Cast::Unicast),
         (false, false) => forward(interfaces, routes, packet),
     }
+}
+
+/// A packet for a group is for us if somebody here has joined it and wants to hear its sender.
+fn for_group(
+    interfaces: &InterfaceTable,
+    routes: &RouteTables,
+    packet: &Inbound<'_>,
+    station: &Interface,
+) -> Decision {
+    let Inbound { interface, header, joined, .. } = *packet;
+    // Who has no address yet says so to the link (RFC 3376 §4.2.13).
+    let nobody = header.source.is_unspecified() && header.protocol == Protocol::IGMP;
+    if !nobody && !may_be_source(interfaces, interface, header.source) {
+        return Refusal::silent(DropReason::Martian);
+    }
+    if !joined {
+        return Refusal::silent(DropReason::NotJoined);
+    }
+    if !nobody && !is_believable(routes, packet, station) {
+        return Refusal::silent(DropReason::ReversePath);
+    }
+    Decision::Deliver(Cast::Multicast)
 }
 
 /// Can one host have this address and reach us by `interface` with it? Not "this network", the
@@ -155,7 +186,8 @@ fn is_believable(routes: &RouteTables, packet: &Inbound<'_>, station: &Interface
     if mode == ReversePath::Off || station.on_link(source) {
         return true;
     }
-    let back = Query { source: Some(packet.header.destination), ..Query::to(source) };
+    let own = Some(packet.header.destination).filter(|own| !own.is_multicast());
+    let back = Query { source: own, ..Query::to(source) };
     match routes.lookup(&back) {
         Answer::Found(found) if found.facts.kind == RouteKind::Unicast => {
             let by_this = |hop: &NextHop| hop.interface == packet.interface;
@@ -167,11 +199,10 @@ fn is_believable(routes: &RouteTables, packet: &Inbound<'_>, station: &Interface
 
 /// RFC 1812 §5.2: where to, for another host.
 fn forward(interfaces: &InterfaceTable, routes: &RouteTables, packet: &Inbound<'_>) -> Decision {
-    let Inbound { interface, header, payload } = *packet;
-    // RFC 3927 §7: link-local addresses mean something else on every link; and groups want
-    // multicast routing.
+    let Inbound { interface, header, payload, .. } = *packet;
+    // RFC 3927 §7: link-local addresses mean something else on every link.
     let destination = header.destination;
-    if destination.is_multicast() || destination.is_link_local() || header.source.is_link_local() {
+    if destination.is_link_local() || header.source.is_link_local() {
         return Refusal::silent(DropReason::NotLocal);
     }
     let query = Query {

@@ -31,8 +31,11 @@ pub(crate) fn path_for(shard: &Shard, query: &Query) -> Result<Path, Error> {
     if is_local(shard, destination) {
         return local_path(shard, destination);
     }
+    if destination.is_multicast() {
+        return group_path(shard, query, owner);
+    }
     let [first, ..] = destination.octets();
-    // Nowhere (0/8), groups, reserved addresses and the limited broadcast.
+    // Nowhere (0/8), reserved addresses and the limited broadcast.
     if first == 0 || first >= 224 || owner == Some(InterfaceId::LOOPBACK) {
         return Err(Error::NetworkUnreachable);
     }
@@ -60,6 +63,25 @@ pub(crate) fn path_for(shard: &Shard, query: &Query) -> Result<Path, Error> {
         next_hop,
         source: source.ok_or(Error::AddressNotAvailable)?,
         mtu: shard.path_mtus.get(destination).map_or(mtu, |known| known.min(mtu)),
+    })
+}
+
+/// To a group: by the interface that the socket is bound to, or that has the source address, or that
+/// the route leads by. No gateway stands between.
+fn group_path(shard: &Shard, query: &Query, owner: Option<InterfaceId>) -> Result<Path, Error> {
+    let group = query.destination;
+    let by_route = || match shard.routes.lookup(query) {
+        Answer::Found(found) => found.hop.map(|hop| hop.interface),
+        Answer::Refused(_) | Answer::None => None,
+    };
+    let interface = query.output.or(owner).or_else(by_route).ok_or(Error::NetworkUnreachable)?;
+    let link = shard.interfaces.get(interface).ok_or(Error::NetworkUnreachable)?;
+    let source = query.source.or_else(|| shard.interfaces.source_for(interface, group));
+    Ok(Path {
+        interface,
+        next_hop: group,
+        source: source.ok_or(Error::AddressNotAvailable)?,
+        mtu: link.settings.mtu,
     })
 }
 

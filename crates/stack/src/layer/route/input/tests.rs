@@ -34,7 +34,7 @@ fn address(text: &str) -> Ipv4Addr {
 
 fn decision(host: &Host, interface: InterfaceId, source: &str, destination: &str) -> Decision {
     let header = Header { source: address(source), destination: address(destination), ..PACKET };
-    let packet = Inbound { interface, header: &header, payload: &[0; 8] };
+    let packet = Inbound { interface, header: &header, payload: &[0; 8], joined: false };
     decide(&host.shard.interfaces, &host.shard.routes, &packet)
 }
 
@@ -88,7 +88,7 @@ fn a_router_sends_on_what_has_a_route() {
         (second, "10.1.0.7", "10.0.0.0", refused(DropReason::NoRoute)),
         (second, "10.1.0.7", "169.254.1.1", refused(DropReason::NotLocal)),
         (ETH, "169.254.1.1", "10.1.0.7", refused(DropReason::NotLocal)),
-        (second, "10.1.0.7", "224.0.0.5", refused(DropReason::NotLocal)),
+        (second, "10.1.0.7", "224.0.0.5", refused(DropReason::NotJoined)),
         // What is on no wire.
         (second, "10.1.0.7", "127.0.0.1", refused(DropReason::Martian)),
         (second, "10.1.0.7", "0.0.0.1", refused(DropReason::Martian)),
@@ -204,7 +204,8 @@ fn fragments_take_the_way_of_their_datagram() {
             ..PACKET
         };
         let payload = [&port.to_be_bytes()[..], &[0, 53, 0, 0, 0, 0]].concat();
-        let packet = Inbound { interface: second, header: &header, payload: &payload };
+        let packet =
+            Inbound { interface: second, header: &header, payload: &payload, joined: false };
         decide(&host.shard.interfaces, &host.shard.routes, &packet)
     };
     let mut ways: Vec<_> = (1000..1100).map(|port| way(port, 0, false)).collect();
