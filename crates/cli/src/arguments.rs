@@ -47,6 +47,8 @@ pub enum Command {
     Maddr(Query),
     /// Send ICMP echo requests from Narrows' address
     Ping(Ping),
+    /// Read the configuration file again, apply the difference, and say what changed
+    Reload,
     /// End the daemon
     Down,
     /// Run scripts in packetdrill's language against the TCP/IP engine, in virtual time

@@ -16,6 +16,7 @@ mod link;
 mod maddr;
 mod neigh;
 mod ping;
+mod reload;
 mod report;
 mod route;
 mod run;
@@ -66,6 +67,7 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<ExitCode> {
         Command::Neigh(query) => neigh::execute(&query, &ask()?, out)?,
         Command::Maddr(query) => maddr::execute(&query, &ask()?, out)?,
         Command::Ping(options) => return ping::execute(&options, &ask()?, out),
+        Command::Reload => reload::execute(&ask()?, out)?,
         Command::Down => down::execute(&ask()?)?,
         Command::Drill(words) => return drill::execute(&words, out),
         Command::Demo => return demo::execute(out),

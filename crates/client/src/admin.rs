@@ -130,6 +130,15 @@ impl Stack {
         }
     }
 
+    /// Has the daemon read its configuration file again: what changed, a line each.
+    pub fn reload(&self) -> Result<Vec<String>, Error> {
+        match self.ask(Request::Reload)? {
+            Reply::Reloaded(changes) => Ok(changes),
+            Reply::Refused(why) => Err(Error::RefusedBecause(why)),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
     /// Ends the daemon.
     pub fn stop(&self) -> Result<(), Error> {
         match self.ask(Request::Stop)? {

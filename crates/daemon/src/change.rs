@@ -2,6 +2,8 @@
 
 mod link;
 
+pub(crate) use link::remove as remove_link;
+
 use crate::{options, worker::Worker};
 use mio::Token;
 use narrows_ipc::{

@@ -44,6 +44,7 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
             }
         }
         Request::Change(change) => change::apply(worker, token, change),
+        Request::Reload => reload(worker, token),
         Request::Stop => stop(worker, token),
         _ => Err(Error::BadMessage),
     })
@@ -53,6 +54,22 @@ fn ping(worker: &mut Worker, token: Token, echo: Echo) -> Result<(), Error> {
     let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
     let principal = session.principal();
     worker.pings.send(&mut worker.shard, &worker.clock, token, principal, echo)
+}
+
+fn reload(worker: &mut Worker, token: Token) -> Answer {
+    let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
+    worker.policy.configure(&session.owner)?;
+    let pid = session.owner.pid;
+    Ok(match crate::reload::reload(worker) {
+        Ok(changes) => {
+            tracing::info!(pid, ?changes, "reloaded");
+            Reply::Reloaded(changes)
+        }
+        Err(error) => {
+            tracing::warn!(pid, "not reloaded: {error:#}");
+            Reply::Refused(format!("{error:#}"))
+        }
+    })
 }
 
 fn stop(worker: &mut Worker, token: Token) -> Answer {

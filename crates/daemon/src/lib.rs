@@ -13,6 +13,7 @@
 //! | `anchor`, `anchors`, `pair`, `accept`, `epitaph` | the descriptors that stand for sockets |
 //! | `authorize` | who may do what |
 //! | `config` | the configuration file |
+//! | `reload` | what differs in it, and how to get there |
 
 #![forbid(unsafe_code)]
 
@@ -35,6 +36,7 @@ mod metrics;
 mod options;
 mod pair;
 mod ping;
+mod reload;
 mod requests;
 #[cfg(test)]
 mod rig;

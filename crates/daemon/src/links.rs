@@ -154,6 +154,15 @@ impl Site<'_> {
         Ok(())
     }
 
+    /// The request that changes something of a bridge's port.
+    pub(crate) fn port_request(&self, name: &str, change: PortChange) -> Result<Vec<Request>> {
+        let port = self.named(name)?;
+        let master = self.shard.links().get(port).and_then(|link| link.master);
+        let interface = master.with_context(|| format!("\"{name}\" is no port of a bridge"))?;
+        let settings = LinkSettings::Port { port, change };
+        Ok(vec![Request::ConfigureLink { interface, settings }])
+    }
+
     pub(crate) fn bond_settings(&self, bond: &BondConfig) -> Result<BondSettings> {
         Ok(BondSettings {
             mode: bond.mode,

@@ -222,7 +222,7 @@ fn answer(
 ) -> Outcome {
     worker.metrics.requests += 1;
     match request {
-        Request::Ping { .. } | Request::Stop | Request::Change(_) => {
+        Request::Ping { .. } | Request::Stop | Request::Reload | Request::Change(_) => {
             about_daemon(worker, token, request, descriptor)
         }
         request if is_report(&request) => about_daemon(worker, token, request, descriptor),

@@ -9,17 +9,16 @@ use crate::{
     config,
     config::{Configuration, from_below},
     links::{self, Site},
+    reload::{self, Source},
     token,
     worker::Worker,
 };
 use anyhow::{Context, Result};
 use mio::{Interest, Poll, unix::SourceFd};
-use narrows_device::link;
 use narrows_ipc::Listener;
 use narrows_stack::{
     Config, InterfaceId, Shard,
     request::{Principal, Reply, Request},
-    table::route::{Facts, Placement, Route, RouteProtocol},
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::{
@@ -44,7 +43,8 @@ pub(crate) struct Daemon {
 }
 
 pub(crate) fn start(options: &Options) -> Result<Daemon> {
-    let configuration = configuration(options)?;
+    let source = Source::read(options.config.clone())?;
+    let configuration = &source.configuration;
     match narrows_sys::limits::raise_descriptor_limit(DESCRIPTORS) {
         Ok(limit) => tracing::debug!(limit, "descriptors"),
         Err(error) => tracing::warn!(%error, "can't raise the limit of open files"),
@@ -63,9 +63,9 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
     let poll = Poll::new().context("epoll")?;
     let seed = narrows_sys::random::random().context("no randomness from the kernel")?;
     let mut shard = Shard::new(Config::default(), seed);
-    let (interfaces, attachments) = attach(&mut shard, &clock, &poll, &configuration)?;
-    add_routes(&mut shard, &clock, &configuration, &interfaces)?;
-    add_neighbors(&mut shard, &clock, &configuration, &interfaces)?;
+    let (interfaces, attachments) = attach(&mut shard, &clock, &poll, configuration)?;
+    add_routes(&mut shard, &clock, configuration, &interfaces)?;
+    add_neighbors(&mut shard, &clock, configuration, &interfaces)?;
     let signals = signals(&poll).context("signal handlers")?;
     let raw = listener.as_fd().as_raw_fd();
     poll.registry().register(&mut SourceFd(&raw), token::LISTENER, Interest::READABLE)?;
@@ -73,16 +73,9 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
     let registry = poll.registry().try_clone()?;
     let mut worker = Worker::new(shard, clock, registry, attachments, listener, policy)?;
     worker.links_changed();
-    announce(&configuration, &worker, options);
+    worker.source = source;
+    announce(&worker, options);
     Ok(Daemon { worker, poll, _signals: signals })
-}
-
-fn configuration(options: &Options) -> Result<Configuration> {
-    let Some(path) = &options.config else { return Ok(Configuration::without_file()) };
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("can't read the configuration {}", path.display()))?;
-    let links = link::list().context("can't list the kernel's interfaces")?;
-    Ok(Configuration::parse(path, &text, &links)?)
 }
 
 /// Opens the devices, then makes the interfaces: those first that others stand upon. Their numbers
@@ -126,10 +119,7 @@ fn add_routes(
 ) -> Result<()> {
     for route in &configuration.routes {
         let interface = interfaces.get(route.interface).copied().unwrap_or(InterfaceId::LOOPBACK);
-        let route_of = Route::unicast(route.to, interface, route.via);
-        let facts = Facts { protocol: RouteProtocol::STATIC, ..route_of.facts };
-        let new = Route { facts, ..route_of };
-        request(shard, clock, Request::AddRoute { route: new, placement: Placement::Alone })
+        request(shard, clock, reload::route::add(route, interface))
             .with_context(|| format!("route to {}", config::text_of(route.to)))?;
     }
     Ok(())
@@ -144,9 +134,8 @@ fn add_neighbors(
     for neighbor in &configuration.neighbors {
         let interface =
             interfaces.get(neighbor.interface).copied().unwrap_or(InterfaceId::LOOPBACK);
-        let address = neighbor.address.into();
-        request(shard, clock, Request::PinNeighbor { interface, address, mac: neighbor.mac })
-            .with_context(|| format!("neighbor {address}"))?;
+        request(shard, clock, reload::neighbor::add(neighbor, interface))
+            .with_context(|| format!("neighbor {}", neighbor.address))?;
     }
     Ok(())
 }
@@ -167,8 +156,8 @@ fn signals(poll: &Poll) -> std::io::Result<UnixStream> {
     Ok(signals)
 }
 
-fn announce(configuration: &Configuration, worker: &Worker, options: &Options) {
-    for config in &configuration.interfaces {
+fn announce(worker: &Worker, options: &Options) {
+    for config in &worker.source.configuration.interfaces {
         let mut interfaces = worker.shard.interfaces();
         let found = interfaces.find(|(_, interface)| interface.settings.name == config.name);
         let mac = found.map(|(_, interface)| interface.settings.mac.to_string());

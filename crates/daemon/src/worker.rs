@@ -12,12 +12,14 @@ use crate::{
     carriers::Carriers,
     clock::Clock,
     closer::Closer,
+    config::Configuration,
     epitaph::{Epitaph, Epitaphs},
     handshakes::Handshakes,
     metrics::Metrics,
     options,
     pair::{self, Pair, Pairs},
     ping::Pings,
+    reload::Source,
     session::{self, Sessions},
 };
 use mio::{Registry, Token, event::Event as Ready};
@@ -62,6 +64,7 @@ pub(crate) struct Worker {
     pub sessions: Sessions,
     pub pings: Pings,
     pub carriers: Carriers,
+    pub source: Source,
     /// Given to devices so far.
     serials: usize,
     pub pairs: Pairs,
@@ -104,6 +107,7 @@ impl Worker {
             sessions: Sessions::default(),
             pings: Pings::default(),
             carriers,
+            source: Source { file: None, configuration: Configuration::default() },
             serials: 0,
             pairs: Pairs::new()?,
             closer: Closer::start()?,

@@ -93,6 +93,8 @@ pub enum Request {
     },
     /// → `Done`, for root and the daemon's own user.
     Change(Change),
+    /// → [`Reply::Reloaded`], or `Refused`.
+    Reload,
     /// → `Done`; the daemon ends.
     Stop,
 }
@@ -115,6 +117,8 @@ pub enum Reply {
     Statistics(Statistics),
     /// Why not, in words for the operator.
     Refused(String),
+    /// What changed, a line each.
+    Reloaded(Vec<String>),
     Links(Vec<LinkRow>),
     Bonds(Vec<BondRow>),
     Ports(Vec<PortRow>),

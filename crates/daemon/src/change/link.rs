@@ -81,7 +81,7 @@ fn add(worker: &mut Worker, name: &str, kind: &LinkKind, settings: &[LinkSetting
 }
 
 /// Takes an interface out, with its device; not one that others stand upon.
-fn remove(worker: &mut Worker, id: InterfaceId) -> Result<()> {
+pub(crate) fn remove(worker: &mut Worker, id: InterfaceId) -> Result<()> {
     let links = worker.shard.links();
     let mut above: Vec<_> = links.above(id).collect();
     above.extend(links.members(id));
