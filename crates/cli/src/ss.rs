@@ -146,6 +146,7 @@ fn details(info: &TcpInfo) -> String {
     words.push(format!("rcvmss:{}", info.receive_mss));
     // In segments, as ss(8) counts it.
     words.push(format!("cwnd:{}", info.congestion_window / u32::from(info.send_mss.max(1))));
+    let segments = |bytes: u32| u64::from(bytes.div_ceil(u32::from(info.send_mss.max(1))));
     let threshold = info.slow_start_threshold;
     let is_set = threshold < u32::MAX / 2;
     words.extend(
@@ -159,7 +160,10 @@ fn details(info: &TcpInfo) -> String {
         ("segs_out", info.segments_sent),
         ("segs_in", info.segments_received),
         ("retrans", info.retransmissions),
-        ("unacked_bytes", info.bytes_in_flight.into()),
+        ("unacked", segments(info.bytes_outstanding)),
+        ("sacked", segments(info.bytes_sacked)),
+        ("lost", segments(info.bytes_lost)),
+        ("notsent", info.bytes_unsent.into()),
         ("rcv_wnd", info.receive_window.into()),
         ("snd_wnd", info.send_window.into()),
     ] {

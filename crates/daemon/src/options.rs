@@ -2,11 +2,11 @@
 
 use narrows_ipc::{
     Error,
-    message::{OptionName, SocketOption, TcpInfo, TcpState},
+    message::{OptionName, Repair, SocketOption, TcpInfo, TcpState},
 };
 use narrows_stack::{
     request::{Error as EngineError, SocketInfo, SocketOption as EngineOption},
-    tcp::{Info, State, congestion::Algorithm},
+    tcp::{Info, State, congestion::Algorithm, connection::Repair as EngineRepair},
 };
 
 pub(crate) fn error(error: EngineError) -> Error {
@@ -126,6 +126,15 @@ pub(crate) fn tcp_info(info: &SocketInfo) -> TcpInfo {
         segments_received,
         retransmissions,
         backoff,
+        bytes_outstanding,
+        bytes_sacked,
+        bytes_lost,
+        bytes_in_repair,
+        bytes_unsent,
+        since_sent,
+        since_received,
+        since_acknowledged,
+        repair,
     } = *tcp;
     TcpInfo {
         state,
@@ -153,6 +162,20 @@ pub(crate) fn tcp_info(info: &SocketInfo) -> TcpInfo {
         segments_received,
         retransmissions,
         backoff,
+        bytes_outstanding,
+        bytes_sacked,
+        bytes_lost,
+        bytes_in_repair,
+        bytes_unsent,
+        since_sent,
+        since_received,
+        since_acknowledged,
+        repair: match repair {
+            EngineRepair::Open => Repair::Open,
+            EngineRepair::Disorder => Repair::Disorder,
+            EngineRepair::Recovery => Repair::Recovery,
+            EngineRepair::Timeout => Repair::Timeout,
+        },
     }
 }
 

@@ -209,6 +209,25 @@ pub struct TcpInfo {
     pub segments_received: u64,
     pub retransmissions: u64,
     pub backoff: u8,
+    pub repair: Repair,
+    pub bytes_outstanding: u32,
+    pub bytes_sacked: u32,
+    pub bytes_lost: u32,
+    pub bytes_in_repair: u32,
+    pub bytes_unsent: u32,
+    pub since_sent: Duration,
+    pub since_received: Duration,
+    pub since_acknowledged: Duration,
+}
+
+/// Numbered as Linux's `tcp_ca_state`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Repair {
+    #[default]
+    Open = 0,
+    Disorder = 1,
+    Recovery = 3,
+    Timeout = 4,
 }
 
 /// Numbered as in Linux's `tcp_states.h`.

@@ -51,7 +51,15 @@ pub fn encode(info: &TcpInfo) -> [u8; LEN] {
     put!(tcpi_rto, microseconds(info.retransmission_timeout));
     put!(tcpi_snd_mss, mss);
     put!(tcpi_rcv_mss, u32::from(info.receive_mss));
-    put!(tcpi_unacked, info.bytes_in_flight.div_ceil(mss));
+    put!(tcpi_ca_state, info.repair as u8);
+    put!(tcpi_unacked, info.bytes_outstanding.div_ceil(mss));
+    put!(tcpi_sacked, info.bytes_sacked.div_ceil(mss));
+    put!(tcpi_lost, info.bytes_lost.div_ceil(mss));
+    put!(tcpi_retrans, info.bytes_in_repair.div_ceil(mss));
+    put!(tcpi_last_data_sent, milliseconds(info.since_sent));
+    put!(tcpi_last_data_recv, milliseconds(info.since_received));
+    put!(tcpi_last_ack_recv, milliseconds(info.since_acknowledged));
+    put!(tcpi_notsent_bytes, info.bytes_unsent);
     put!(tcpi_rtt, microseconds(info.smoothed_rtt));
     put!(tcpi_rttvar, microseconds(info.rtt_variance));
     put!(tcpi_snd_ssthresh, threshold);
@@ -78,6 +86,10 @@ fn put<const N: usize>(structure: &mut [u8; LEN], offset: usize, bytes: [u8; N])
 
 fn microseconds(time: Duration) -> u32 {
     u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
+
+fn milliseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 fn saturated(count: u64) -> u32 {

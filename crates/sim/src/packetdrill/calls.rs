@@ -79,6 +79,7 @@ impl Program {
             "setsockopt" => options::set(self.socket_of(&arguments)?, machine, &arguments),
             "getsockopt" => options::get(self.socket_of(&arguments)?, machine, &arguments),
             "poll" => poll::poll(self, machine, &arguments),
+            "ioctl" => self.ioctl(machine, &arguments),
             name => Err(Fault::unsupported(line, format!("the call {name}()"))),
         }
     }
@@ -174,6 +175,9 @@ impl Program {
 
     fn receive(&mut self, machine: &mut Machine, arguments: &Arguments) -> Result<Outcome, Fault> {
         let (socket, blocking) = self.descriptor(arguments, |it| (it.socket, it.blocking))?;
+        if arguments.is_null(1) {
+            return Ok(Outcome::Failed("EFAULT"));
+        }
         let deaf = self.descriptor(arguments, |it| it.deaf)?;
         let flags = arguments.words(3).unwrap_or_default();
         for flag in &flags {
@@ -203,6 +207,9 @@ impl Program {
 
     fn send(&mut self, machine: &mut Machine, arguments: &Arguments) -> Result<Outcome, Fault> {
         let (socket, blocking) = self.descriptor(arguments, |it| (it.socket, it.blocking))?;
+        if arguments.is_null(1) {
+            return Ok(Outcome::Failed("EFAULT"));
+        }
         let flags = arguments.words(3).unwrap_or_default();
         for flag in &flags {
             if !matches!(*flag, "MSG_DONTWAIT" | "MSG_NOSIGNAL" | "MSG_MORE") {
@@ -288,6 +295,25 @@ impl Program {
                 Ok(Outcome::Returned(0))
             }
             _ => Err(arguments.unsupported("this command of fcntl()")),
+        }
+    }
+
+    /// `ioctl(4, SIOCINQ, [1000])`: bytes that wait, in either direction.
+    fn ioctl(&mut self, machine: &mut Machine, arguments: &Arguments) -> Result<Outcome, Fault> {
+        let info = self.info(machine, arguments)?;
+        let words = arguments.words(1)?;
+        let came = match words.first() {
+            Some(&"SIOCINQ" | &"FIONREAD") => info.receive_queue,
+            Some(&"SIOCOUTQ" | &"TIOCOUTQ" | &"FIONWRITE") => info.send_queue,
+            _ => return Err(arguments.unsupported("this command of ioctl()")),
+        };
+        match arguments.list(2)? {
+            [Expression::Number(expected)] if *expected == came as i64 => Ok(Outcome::Returned(0)),
+            [Expression::Number(expected)] => {
+                let expected = format!("{} of {expected}", words.join("|"));
+                Err(Fault::mismatch(arguments.line, expected, format!("it is {came}")))
+            }
+            _ => Err(arguments.syntax(2, "a number in brackets")),
         }
     }
 
@@ -378,6 +404,11 @@ impl<'a> Arguments<'a> {
 
     pub(super) fn get(&self, index: usize) -> Option<&'a Expression> {
         self.call.arguments.get(index)
+    }
+
+    /// A pointer to nowhere.
+    fn is_null(&self, index: usize) -> bool {
+        matches!(self.get(index), Some(Expression::Word(word)) if word == "NULL")
     }
 
     pub(super) fn number(&self, index: usize) -> Result<i64, Fault> {

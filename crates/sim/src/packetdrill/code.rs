@@ -37,6 +37,8 @@ pub(super) fn run(
     names: &mut Names,
     lookup: &dyn Fn(&str) -> Option<i64>,
 ) -> Result<(), Fault> {
+    // A line that ends in a backslash goes on in the next one.
+    let code = code.replace("\\\n", "");
     for (line, text) in (line..).zip(code.split('\n')) {
         let tokens = lex(line, text)?;
         for statement in tokens.split(|token| *token == Token::Mark(";")) {

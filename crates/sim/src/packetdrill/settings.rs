@@ -14,6 +14,33 @@ pub(super) struct Settings {
     looked: [u64; COUNTERS.len()],
 }
 
+/// Settings that the stack does not have, with the values that say what it does anyhow.
+const AS_IT_IS: [(&str, &str); 22] = [
+    ("net.inet.tcp.blackhole", "0"),
+    ("net.inet.tcp.delayed_ack", "1"),
+    ("net.inet.tcp.ecn.enable", "0"),
+    // Only if the peer asks, which makes no difference to those that do not.
+    ("net.inet.tcp.ecn.enable", "2"),
+    ("net.inet.tcp.fastopen.server_enable", "0"),
+    ("net.inet.tcp.fastopen.client_enable", "0"),
+    ("net.inet.tcp.initcwnd_segments", "10"),
+    ("net.inet.tcp.path_mtu_discovery", "1"),
+    ("net.inet.tcp.rexmit_drop_options", "0"),
+    ("net.inet.tcp.rexmit_initial", "1000"),
+    ("net.inet.tcp.rexmit_slop", "200"),
+    ("net.inet.tcp.rfc3042", "1"),
+    ("net.inet.tcp.rfc6675_pipe", "1"),
+    ("net.inet.tcp.do_prr", "1"),
+    ("net.inet.tcp.ts_offset_per_conn", "1"),
+    ("net.ipv4.tcp_congestion_control", "cubic"),
+    ("net.ipv4.tcp_ecn", "0"),
+    ("net.ipv4.tcp_fastopen", "0"),
+    ("net.ipv4.tcp_mtu_probing", "0"),
+    ("net.ipv4.tcp_recovery", "1"),
+    ("net.ipv4.tcp_slow_start_after_idle", "1"),
+    ("net.ipv4.tcp_synack_retries", "5"),
+];
+
 /// Names of nstat(8) and what counts the same here.
 const COUNTERS: [(&str, DropReason); 2] = [
     ("TcpExtOutOfWindowIcmps", DropReason::IcmpUnmatched),
@@ -110,12 +137,10 @@ impl Settings {
                 tcp.receive_limit = last_of_three(value).ok_or_else(unsupported)?;
             }
             "net.ipv4.tcp_wmem" => tcp.send_limit = last_of_three(value).ok_or_else(unsupported)?,
-            // Only what the stack does anyhow.
-            "net.inet.tcp.blackhole" | "net.inet.tcp.rexmit_drop_options" if value == "0" => {}
-            "net.inet.tcp.ecn.enable" if value == "2" || value == "0" => {}
-            "net.inet.tcp.rexmit_initial" if value == "1000" => {}
-            "net.inet.tcp.rexmit_slop" if value == "200" => {}
             "net.inet.tcp.hostcache.purgenow" | "kern.ipc.maxsockbuf" => {}
+            _ if AS_IT_IS.contains(&(name, value)) => {}
+            // How segments are joined before they are cut: segments here leave as long as they may.
+            "net.ipv4.tcp_min_tso_segs" | "net.ipv4.tcp_tso_win_divisor" => {}
             _ => return Err(unsupported()),
         }
         Ok(())

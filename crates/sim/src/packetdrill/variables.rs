@@ -1,6 +1,10 @@
 //! The names that a script's code can use: `struct tcp_info`'s fields and Linux's constants.
 
-use narrows_stack::{request::SocketInfo, tcp::State, time::Duration};
+use narrows_stack::{
+    request::SocketInfo,
+    tcp::{State, connection::Repair},
+    time::Duration,
+};
 
 /// The value of `name` for the connection under test; `None`: nobody knows the name.
 pub(super) fn value(name: &str, info: Option<&SocketInfo>) -> Option<i64> {
@@ -46,6 +50,8 @@ fn field(name: &str, info: &SocketInfo) -> Option<i64> {
     let tcp = info.tcp.as_ref()?;
     let mss = i64::from(tcp.send_mss).max(1);
     let segments = |octets: u32| i64::from(octets) / mss;
+    let rounded_up = |octets: u32| (i64::from(octets) + mss - 1) / mss;
+    let millis = |time: Duration| time.as_millis() as i64;
     let micros = |time: Duration| time.as_micros() as i64;
     Some(match name {
         "tcpi_snd_cwnd" => segments(tcp.congestion_window),
@@ -60,7 +66,23 @@ fn field(name: &str, info: &SocketInfo) -> Option<i64> {
         "tcpi_min_rtt" => micros(tcp.min_rtt),
         "tcpi_rto" => micros(tcp.retransmission_timeout),
         "tcpi_backoff" => i64::from(tcp.backoff),
-        "tcpi_unacked" => i64::from(tcp.bytes_in_flight).div_euclid(mss),
+        "tcpi_ca_state" => match tcp.repair {
+            Repair::Open => 0,
+            Repair::Disorder => 1,
+            Repair::Recovery => 3,
+            Repair::Timeout => 4,
+        },
+        "tcpi_unacked" => rounded_up(tcp.bytes_outstanding),
+        "tcpi_sacked" => rounded_up(tcp.bytes_sacked),
+        "tcpi_lost" => rounded_up(tcp.bytes_lost),
+        "tcpi_retrans" => rounded_up(tcp.bytes_in_repair),
+        "tcpi_notsent_bytes" => i64::from(tcp.bytes_unsent),
+        "tcpi_last_data_sent" => millis(tcp.since_sent),
+        "tcpi_last_data_recv" => millis(tcp.since_received),
+        "tcpi_last_ack_recv" => millis(tcp.since_acknowledged),
+        "tcpi_snd_wnd" => i64::from(tcp.send_window),
+        "tcpi_rcv_wnd" => i64::from(tcp.receive_window),
+        "tcpi_retransmits" => i64::from(tcp.backoff),
         "tcpi_bytes_acked" => tcp.bytes_acknowledged as i64,
         "tcpi_bytes_received" => tcp.bytes_received as i64,
         "tcpi_bytes_sent" => tcp.bytes_sent as i64,

@@ -326,6 +326,9 @@ impl Shard {
         }
         if let SocketBody::Connection(connection) = &mut socket.body {
             connection.set(now, &socket.settings);
+            if option == SocketOption::NoDelay(true) {
+                connection.push(now);
+            }
             layer::tcp::settle(self, now, id);
         }
         Ok(Reply::Done)

@@ -122,6 +122,32 @@ pub struct Info {
     pub retransmissions: u64,
     /// Unanswered retransmissions of the oldest byte, and probes.
     pub backoff: u8,
+    pub repair: Repair,
+    /// Sent and not acknowledged; of that: reported to have arrived beyond a hole, taken for lost,
+    /// sent again.
+    pub bytes_outstanding: u32,
+    pub bytes_sacked: u32,
+    pub bytes_lost: u32,
+    pub bytes_in_repair: u32,
+    /// Queued and never sent.
+    pub bytes_unsent: u32,
+    /// How long ago text last left, text last came, and an acknowledgment last came.
+    pub since_sent: Duration,
+    pub since_received: Duration,
+    pub since_acknowledged: Duration,
+}
+
+/// How far a connection trusts the path at the moment (Linux: tcpi_ca_state).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// Nothing hints at a loss.
+    Open,
+    /// Something was overtaken, or acknowledged twice.
+    Disorder,
+    /// Losses are being repaired.
+    Recovery,
+    /// After a timeout.
+    Timeout,
 }
 
 /// Counts for reports.
@@ -423,7 +449,6 @@ impl Connection {
     }
 
     pub fn info(&self, now: Instant) -> Info {
-        let _ = now;
         Info {
             state: self.state(),
             algorithm: self.congestion.algorithm(),
@@ -450,7 +475,23 @@ impl Connection {
             segments_received: self.totals.segments_received,
             retransmissions: self.totals.retransmissions,
             backoff: self.unanswered.count,
+            repair: self.recovery.repair(),
+            bytes_outstanding: self.snd.outstanding(),
+            bytes_sacked: self.recovery.sacked(self.segment()),
+            bytes_lost: self.recovery.board.lost(),
+            bytes_in_repair: self.recovery.board.in_repair(),
+            bytes_unsent: self.snd.unsent(),
+            since_sent: now.since(self.snd.sent_at),
+            since_received: now.since(self.rcv.acks.received_at()),
+            since_acknowledged: now.since(self.heard_at),
         }
+    }
+
+    /// Lets everything that is queued leave, as far as the windows allow: neither Nagle's algorithm
+    /// nor a cork holds it back. As Linux, when a program sets TCP_NODELAY, and each time.
+    pub fn push(&mut self, now: Instant) {
+        self.snd.forced = self.snd.unsent() > 0;
+        self.settle(now);
     }
 
     /// Applies changed settings (buffer limits, keepalive, Nagle, congestion control …). May let

@@ -47,6 +47,17 @@ impl Acks {
         }
     }
 
+    /// The handshake is done, and the peer waits to hear it.
+    pub fn begin(&mut self, now: Instant) {
+        self.received_at = now;
+        self.need = Need::Now;
+    }
+
+    /// When text last came.
+    pub fn received_at(&self) -> Instant {
+        self.received_at
+    }
+
     pub fn need(&self) -> Need {
         self.need
     }

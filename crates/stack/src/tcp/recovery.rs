@@ -9,6 +9,7 @@
 
 use super::{
     congestion::{Before, Congestion},
+    connection::Repair,
     rtt::Rtt,
     scoreboard::{Delivered, Departure, Scoreboard},
     seq::Seq,
@@ -132,6 +133,27 @@ impl Recovery {
 
     pub fn is_open(&self) -> bool {
         self.mode == Mode::Open
+    }
+
+    /// For reports.
+    pub fn repair(&self) -> Repair {
+        match self.mode {
+            Mode::Open if self.is_quiet() => Repair::Open,
+            Mode::Open => Repair::Disorder,
+            Mode::Fast(_) => Repair::Recovery,
+            Mode::Timeout => Repair::Timeout,
+        }
+    }
+
+    /// Octets that have arrived beyond a hole, as far as the peer says or its duplicates tell.
+    pub fn sacked(&self, segment: u32) -> u32 {
+        self.board.sacked().saturating_add(self.duplicates.saturating_mul(segment))
+    }
+
+    /// Octets that duplicates of a peer without SACK have announced: its next acknowledgment delivers
+    /// them a second time.
+    pub fn announced(&self, segment: u32) -> u32 {
+        self.duplicates.saturating_mul(segment)
     }
 
     /// Does nothing even hint at a loss?

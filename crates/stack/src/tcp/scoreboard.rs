@@ -110,6 +110,12 @@ impl Scoreboard {
         self.retransmitted
     }
 
+    /// Octets that were sent again and are on their way.
+    pub fn in_repair(&self) -> u32 {
+        let again = |range: &&Range| range.retransmitted && range.mark == Mark::Sent;
+        self.ranges.iter().filter(again).map(|range| range.end.since(range.start)).sum()
+    }
+
     /// `start..end`, following all that was sent before, leaves.
     pub fn send(&mut self, start: Seq, end: Seq, now: Instant) {
         let full = self.ranges.len() >= MAX_RANGES;

@@ -117,10 +117,11 @@ impl Connection {
             sack: self.negotiated.sack,
             echo: segment.options.timestamps.map(|timestamps| timestamps.echo),
         };
+        let announced = self.recovery.announced(segment_size);
         let may_grow = advanced && self.recovery.lets_grow();
         let reordering = self.recovery.acknowledged(&arrival, &mut self.congestion, &self.rtt);
         if may_grow && self.recovery.lets_grow() {
-            self.grow(&arrival);
+            self.grow(&arrival, announced);
         }
         let news = advanced || arrival.delivered.octets > 0;
         self.wait_further(now, news, advanced, reordering);
@@ -183,18 +184,19 @@ impl Connection {
         }
     }
 
-    fn grow(&mut self, arrival: &Arrival) {
+    fn grow(&mut self, arrival: &Arrival, announced: u32) {
         // In slow start twice what was used is enough (RFC 7661 §4.3, as Linux).
         let used = self.usage.limited
             || !self.recovery.is_open()
             || (self.congestion.in_slow_start()
                 && self.congestion.window < self.usage.peak.saturating_mul(2));
+        let fresh = arrival.delivered.octets.min(arrival.segment);
         if used {
             self.congestion.acknowledged(Acknowledged {
                 now: arrival.now,
                 una: arrival.una,
                 nxt: arrival.nxt,
-                bytes: arrival.delivered.octets,
+                bytes: arrival.delivered.octets.saturating_sub(announced).max(fresh),
                 segment: arrival.segment,
                 rtt: self.rtt.smoothed(),
                 sample: arrival.delivered.sampled.map(|sent_at| arrival.now.since(sent_at)),

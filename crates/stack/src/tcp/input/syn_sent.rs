@@ -52,7 +52,7 @@ impl Connection {
             self.due.handshake = true;
             return Ok(());
         }
-        self.rcv.acks.now();
+        self.rcv.acks.begin(now);
         self.syn_acknowledged(now, ack);
         self.receive_text(now, buffers, segment)?;
         self.receive_fin(now, segment);
