@@ -9,7 +9,7 @@ mod as_root;
 mod daemon;
 mod interrupt;
 mod namespace;
-mod netlink;
+pub mod netlink;
 mod network;
 pub mod peer;
 mod ping;

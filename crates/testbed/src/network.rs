@@ -28,28 +28,35 @@ impl Network {
     pub const PREFIX_LENGTH: u8 = 24;
 
     pub fn new() -> Result<Self> {
-        let narrows = Namespace::new()?;
-        let kernel = Namespace::new()?;
-        kernel
+        let network = Self { narrows: Namespace::new()?, kernel: Namespace::new()? };
+        network.add_wire(Self::NARROWS_INTERFACE, Self::KERNEL_INTERFACE)?;
+        let address = Self::KERNEL_ADDRESS;
+        network.kernel.run(|| {
+            netlink::run(async |links| {
+                links.add_address(Self::KERNEL_INTERFACE, address, Self::PREFIX_LENGTH).await
+            })
+        })??;
+        Ok(network)
+    }
+
+    /// Another wire between both namespaces: interfaces of these names, up and without addresses.
+    pub fn add_wire(&self, narrows: &str, kernel: &str) -> Result<()> {
+        self.kernel
             .run(|| {
                 netlink::run(async |links| {
-                    links.add_veth(Self::KERNEL_INTERFACE, Self::NARROWS_INTERFACE).await?;
-                    links.move_to(Self::NARROWS_INTERFACE, narrows.descriptor()).await?;
-                    let address = Self::KERNEL_ADDRESS;
-                    links.add_address(Self::KERNEL_INTERFACE, address, Self::PREFIX_LENGTH).await?;
-                    links.set_up(Self::KERNEL_INTERFACE).await
+                    links.add_veth(kernel, narrows).await?;
+                    links.move_to(narrows, self.narrows.descriptor()).await?;
+                    links.set_up(kernel).await
                 })
             })?
             .context("making a veth pair")?;
-        let up = async |links: Links| links.set_up(Self::NARROWS_INTERFACE).await;
-        narrows.run(|| netlink::run(up))?.context("setting the veth pair up")?;
-        for (namespace, name) in
-            [(&narrows, Self::NARROWS_INTERFACE), (&kernel, Self::KERNEL_INTERFACE)]
-        {
+        let up = async |links: Links| links.set_up(narrows).await;
+        self.narrows.run(|| netlink::run(up))?.context("setting the veth pair up")?;
+        for (namespace, name) in [(&self.narrows, narrows), (&self.kernel, kernel)] {
             namespace
                 .run(|| netlink::run(async |links| links.wait_until_operational(name).await))??;
         }
-        Ok(Self { narrows, kernel })
+        Ok(())
     }
 
     /// Gives the kernel [`Network::KERNEL_ADDRESS_AT_NARROWS`] at Narrows' end too, so that kernel

@@ -154,6 +154,12 @@ fn set_mtu(worker: &mut Worker, id: InterfaceId, mtu: u16) -> Result<()> {
 fn set_master(worker: &mut Worker, id: InterfaceId, master: Option<&str>) -> Result<()> {
     let held = worker.shard.links().get(id).and_then(|link| link.master);
     let wanted = master.map(|name| site(worker).named(name)).transpose()?;
+    if let (Some(name), Some(id)) = (master, wanted) {
+        let link = worker.shard.links().get(id);
+        if !link.is_some_and(|link| link.bond().is_some() || link.bridge().is_some()) {
+            bail!("\"{name}\" is neither a bond nor a bridge");
+        }
+    }
     if held == wanted {
         return Ok(());
     }
