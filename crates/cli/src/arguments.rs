@@ -77,9 +77,12 @@ pub struct Run {
 
 #[derive(Clone, Debug, Default, Args)]
 pub struct Ss {
-    /// TCP sockets only
+    /// TCP sockets
     #[arg(short, long)]
     pub tcp: bool,
+    /// UDP sockets
+    #[arg(short, long)]
+    pub udp: bool,
     /// Listening sockets only
     #[arg(short, long)]
     pub listening: bool,

@@ -16,13 +16,23 @@ use std::{
 
 pub fn execute(options: &Ss, stack: &Stack, out: &mut dyn Write) -> Result<()> {
     let mut rows = stack.sockets()?;
-    rows.retain(|row| is_asked_for(options, row.state));
+    rows.retain(|row| is_kind_asked_for(options, row) && is_asked_for(options, row.state));
     if options.json {
         report::write_json(out, &rows.iter().map(to_json).collect())?;
     } else {
         write_sockets(out, options, &rows)?;
     }
     Ok(())
+}
+
+/// Of all kinds, unless some are named; a ping socket is of none of those.
+fn is_kind_asked_for(options: &Ss, row: &SocketRow) -> bool {
+    match (row.protocol.as_str(), options.tcp || options.udp) {
+        (_, false) => true,
+        ("tcp", true) => options.tcp,
+        ("udp", true) => options.udp,
+        _ => false,
+    }
 }
 
 /// ss(8) shows connections; with `-l` listeners instead, with `-a` everything.
@@ -105,7 +115,7 @@ pub fn write_sockets(out: &mut dyn Write, options: &Ss, rows: &[SocketRow]) -> i
 
     let mut text = Vec::new();
     // As in ss(8), one kind of socket asked for needs no column that names it.
-    if options.tcp {
+    if options.tcp != options.udp {
         let narrow: Vec<[String; 6]> = table.into_iter().map(|[_, rest @ ..]| rest).collect();
         use Align::{Left, Right};
         report::write_table(&mut text, [Left, Right, Right, Right, Left, Left], &narrow)?;
@@ -303,6 +313,21 @@ bytes_sent:5000 minrtt:0.044
         );
         assert_eq!(shown(Ss { listening: true, ..Ss::default() }), [Closed, Listen]);
         assert_eq!(shown(Ss { all: true, ..Ss::default() }), all);
+    }
+
+    #[test]
+    fn which_kinds_are_shown() {
+        let of_kind = |kind: &str| SocketRow {
+            protocol: kind.into(),
+            ..row(TcpState::Closed, "0.0.0.0:53", None)
+        };
+        let shown = |options: Ss| -> Vec<&str> {
+            let kinds = ["tcp", "udp", "icmp"].into_iter();
+            kinds.filter(|kind| is_kind_asked_for(&options, &of_kind(kind))).collect()
+        };
+        assert_eq!(shown(Ss::default()), ["tcp", "udp", "icmp"]);
+        assert_eq!(shown(Ss { udp: true, ..Ss::default() }), ["udp"]);
+        assert_eq!(shown(Ss { tcp: true, udp: true, ..Ss::default() }), ["tcp", "udp"]);
     }
 
     #[test]

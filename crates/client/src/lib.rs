@@ -34,7 +34,9 @@ mod tcp_stream;
 pub use admin::Pong;
 pub use error::{Error, OpenError};
 pub use narrows_ipc as ipc;
-pub use narrows_ipc::message::{OptionName, SocketOption, TcpInfo, TcpState};
+pub use narrows_ipc::message::{
+    OptionName, PathMtuDiscovery, QueuedError, SocketKind, SocketOption, TcpInfo, TcpState,
+};
 pub use session::Session;
 pub use stack::Stack;
 pub use tcp_listener::{Incoming, TcpListener};

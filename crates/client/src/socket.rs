@@ -3,7 +3,8 @@
 use crate::{anchor, error::Error, session::Session};
 use narrows_ipc::{
     Reply, Request,
-    message::{OptionName, SocketKind, SocketOption},
+    datagram::{Attached, Header},
+    message::{OptionName, QueuedError, SocketKind, SocketOption},
 };
 use std::{
     io,
@@ -12,9 +13,9 @@ use std::{
 };
 
 impl Session {
-    /// A new TCP socket: its anchor, blocking and close-on-exec.
-    pub fn socket(&mut self) -> Result<OwnedFd, Error> {
-        match self.exchange(&Request::Socket { kind: SocketKind::Tcp }, None)? {
+    /// A new socket: its anchor, blocking and close-on-exec.
+    pub fn socket(&mut self, kind: SocketKind) -> Result<OwnedFd, Error> {
+        match self.exchange(&Request::Socket { kind }, None)? {
             (Reply::Done, Some(anchor)) => Ok(anchor),
             (Reply::Done, None) => Err(Error::TooManyOpenFiles),
             _ => Err(Error::UnexpectedAnswer),
@@ -25,13 +26,52 @@ impl Session {
         self.done(&Request::Bind { local }, anchor)
     }
 
-    /// Begins to connect. [`crate::anchor::wait_connected`] waits for the end of it.
+    /// Begins to connect; [`crate::anchor::wait_connected`] waits for the end of it. A UDP or ping
+    /// socket is connected at once.
     pub fn start_connect(
         &mut self,
         anchor: BorrowedFd<'_>,
         remote: SocketAddr,
     ) -> Result<(), Error> {
         self.done(&Request::Connect { remote }, anchor)
+    }
+
+    /// A UDP or ping socket has no peer any more.
+    pub fn disconnect(&mut self, anchor: BorrowedFd<'_>) -> Result<(), Error> {
+        self.done(&Request::Disconnect, anchor)
+    }
+
+    /// Whether a datagram of `length` bytes could be sent as `header` says: the longest that could.
+    pub fn reach(
+        &mut self,
+        anchor: BorrowedFd<'_>,
+        header: &Header,
+        length: usize,
+    ) -> Result<usize, Error> {
+        let info = header.attached.contains(Attached::PACKET_INFO);
+        let segmented = header.attached.contains(Attached::SEGMENT_SIZE);
+        let request = Request::Reach {
+            remote: header.peer,
+            source: header.own.filter(|_| info),
+            interface: if info { header.interface } else { 0 },
+            length: u32::try_from(length).unwrap_or(u32::MAX),
+            segment_size: segmented.then_some(header.segment_size),
+        };
+        match self.ask(&request, Some(anchor))? {
+            Reply::Reachable { longest } => Ok(usize::try_from(longest).unwrap_or(usize::MAX)),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    /// The oldest entry of a UDP or ping socket's error queue.
+    pub fn take_queued_error(
+        &mut self,
+        anchor: BorrowedFd<'_>,
+    ) -> Result<Option<Box<QueuedError>>, Error> {
+        match self.ask(&Request::TakeQueuedError, Some(anchor))? {
+            Reply::QueuedError(queued) => Ok(queued),
+            _ => Err(Error::UnexpectedAnswer),
+        }
     }
 
     /// From now on [`crate::anchor::accept`] gives connections.

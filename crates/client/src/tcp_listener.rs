@@ -5,7 +5,10 @@ use crate::{
     stack::Stack,
     tcp_stream::TcpStream,
 };
-use narrows_ipc::{Error, message::SocketOption};
+use narrows_ipc::{
+    Error,
+    message::{SocketKind, SocketOption},
+};
 use rustix::{io::Errno, net::RecvFlags};
 use std::{
     io,
@@ -27,7 +30,7 @@ impl TcpListener {
     /// Listens at `local`; port 0 means any free one. As with `std::net::TcpListener`, an
     /// address whose old connections are still in TIME-WAIT may be used.
     pub fn bind(stack: &Stack, local: SocketAddr) -> io::Result<Self> {
-        let anchor = stack.with(|session| session.socket())?;
+        let anchor = stack.with(|session| session.socket(SocketKind::Tcp))?;
         stack.with(|session| {
             session.set_option(anchor.as_fd(), SocketOption::ReuseAddress(true))?;
             session.bind(anchor.as_fd(), local)?;

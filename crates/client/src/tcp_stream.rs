@@ -6,7 +6,7 @@ use crate::{
 };
 use narrows_ipc::{
     Error,
-    message::{OptionName, SocketOption, TcpInfo},
+    message::{OptionName, SocketKind, SocketOption, TcpInfo},
 };
 use rustix::{
     io::Errno,
@@ -48,7 +48,7 @@ impl TcpStream {
         remote: SocketAddr,
         timeout: Option<Duration>,
     ) -> io::Result<Self> {
-        let anchor = stack.with(|session| session.socket())?;
+        let anchor = stack.with(|session| session.socket(SocketKind::Tcp))?;
         let stream = Self::from_anchor(stack.clone(), anchor, remote);
         stack.with(|session| session.start_connect(stream.as_fd(), remote))?;
         let started = Instant::now();

@@ -23,6 +23,8 @@
 //! `Connect` the daemon writes *filler* through the program's own end, and takes exactly as many
 //! bytes out again at ours when the handshake is done.
 //!
+//! UDP and ping sockets have anchors of another kind: see [`datagram`].
+//!
 //! Readiness is edge-triggered: `readable` and `writable` remember what was last seen. A read
 //! shorter than asked, or a write shorter than offered, ends it until the next event.
 
@@ -47,6 +49,7 @@ use std::{
     rc::Rc,
 };
 
+pub(crate) mod datagram;
 #[cfg(test)]
 mod tests;
 
@@ -102,6 +105,8 @@ pub(crate) enum State {
     },
     Open(Streams),
     Listening(Backlog),
+    /// Of a UDP or ping socket, from the start to the end.
+    Datagrams(Box<datagram::Datagrams>),
 }
 
 /// The two directions of a connection.
@@ -168,6 +173,8 @@ pub(crate) enum Next {
     Wait,
     /// The budget is spent, and there is more to do.
     Again,
+    /// The device is behind: there is more to do when it has caught up.
+    Congested,
     End(Ending),
 }
 
@@ -310,11 +317,19 @@ impl Anchor {
         self.hung_up
     }
 
-    /// Moves what can be moved, at most about `budget` bytes each way.
-    pub(crate) fn pump(&mut self, shard: &mut Shard, now: Instant, budget: usize) -> Pumped {
+    /// Moves what can be moved, at most about `budget` bytes each way. `record` has room for
+    /// [`datagram::RECORD`] bytes.
+    pub(crate) fn pump(
+        &mut self,
+        shard: &mut Shard,
+        now: Instant,
+        budget: usize,
+        record: &mut [u8],
+    ) -> Pumped {
         let mut pumped = Pumped { to_program: 0, from_program: 0, next: Next::Wait };
         match self.state {
             State::Open(_) => self.pump_streams(shard, now, budget, &mut pumped),
+            State::Datagrams(_) => self.pump_datagrams(shard, now, budget, record, &mut pumped),
             _ if self.hung_up => pumped.next = Next::End(Ending::Closed),
             _ if self.failed => pumped.next = Next::End(Ending::Failed),
             _ => {}

@@ -2,10 +2,13 @@
 
 use narrows_ipc::{
     Error,
-    message::{OptionName, Repair, SocketOption, TcpInfo, TcpState},
+    message::{OptionName, PathMtuDiscovery, Repair, SocketKind, SocketOption, TcpInfo, TcpState},
 };
 use narrows_stack::{
-    request::{Error as EngineError, SocketInfo, SocketOption as EngineOption},
+    request::{
+        Error as EngineError, SocketInfo, SocketKind as EngineKind, SocketOption as EngineOption,
+    },
+    table::ip_settings::PathMtuDiscovery as EngineDiscovery,
     tcp::{Info, State, congestion::Algorithm, connection::Repair as EngineRepair},
 };
 
@@ -22,9 +25,16 @@ pub(crate) fn error(error: EngineError) -> Error {
         EngineError::AlreadyConnected => Error::AlreadyConnected,
         EngineError::AlreadyInProgress => Error::AlreadyInProgress,
         EngineError::NotConnected => Error::NotConnected,
+        EngineError::NoDestination => Error::DestinationRequired,
+        EngineError::BroadcastDenied => Error::PermissionDenied,
         EngineError::WouldBlock => Error::WouldBlock,
         EngineError::NetworkUnreachable => Error::NetworkUnreachable,
         EngineError::HostUnreachable => Error::HostUnreachable,
+        EngineError::HostDown => Error::HostDown,
+        EngineError::HostIsolated => Error::HostIsolated,
+        EngineError::ProtocolUnavailable => Error::ProtocolUnavailable,
+        EngineError::ProtocolError => Error::ProtocolError,
+        EngineError::SourceRouteFailed => Error::NotSupported,
         EngineError::ConnectionRefused => Error::ConnectionRefused,
         EngineError::ConnectionReset => Error::ConnectionReset,
         EngineError::ConnectionAborted => Error::ConnectionAborted,
@@ -60,13 +70,28 @@ pub(crate) fn to_engine(option: SocketOption) -> Result<EngineOption, Error> {
             let algorithm = Algorithm::from_name(&name).ok_or(Error::NoSuchOption)?;
             EngineOption::Congestion(algorithm)
         }
-        SocketOption::Listening(_) | SocketOption::TcpInfo(_) => return Err(Error::NoSuchOption),
+        SocketOption::TimeToLive(ttl) => EngineOption::TimeToLive(ttl),
+        SocketOption::TypeOfService(tos) => EngineOption::TypeOfService(tos),
+        SocketOption::Broadcast(on) => EngineOption::Broadcast(on),
+        SocketOption::PathMtuDiscovery(mode) => EngineOption::PathMtu(discovery_to_engine(mode)),
+        SocketOption::ReceiveErrors(on) => EngineOption::ReceiveErrors(on),
+        SocketOption::SegmentSize(size) => EngineOption::SegmentSize(size),
+        SocketOption::Coalesce(on) => EngineOption::Coalesce(on),
+        SocketOption::NoChecksum(on) => EngineOption::NoChecksum(on),
+        // What is not the engine's: an interface by name, what an anchor attaches, what is read.
+        SocketOption::Device(_)
+        | SocketOption::Attach { .. }
+        | SocketOption::Kind(_)
+        | SocketOption::PathMtu(_)
+        | SocketOption::Listening(_)
+        | SocketOption::TcpInfo(_) => return Err(Error::NoSuchOption),
     })
 }
 
 /// The value of an option of a socket that a program holds.
 pub(crate) fn read(info: &SocketInfo, name: OptionName) -> Result<SocketOption, Error> {
     let settings = info.settings.as_ref().ok_or(Error::InvalidArgument)?;
+    let ip = info.ip.as_ref().ok_or(Error::InvalidArgument)?;
     let bytes = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
     Ok(match name {
         OptionName::ReuseAddress => SocketOption::ReuseAddress(info.reuse_address),
@@ -85,9 +110,49 @@ pub(crate) fn read(info: &SocketInfo, name: OptionName) -> Result<SocketOption, 
         OptionName::MaxSegment => SocketOption::MaxSegment(max_segment(info)),
         OptionName::UserTimeout => SocketOption::UserTimeout(settings.user_timeout),
         OptionName::Congestion => SocketOption::Congestion(settings.congestion.name().into()),
+        OptionName::TimeToLive => SocketOption::TimeToLive(ip.ttl),
+        OptionName::TypeOfService => SocketOption::TypeOfService(ip.tos),
+        OptionName::Broadcast => SocketOption::Broadcast(ip.broadcast),
+        OptionName::PathMtuDiscovery => {
+            SocketOption::PathMtuDiscovery(discovery_to_program(ip.path_mtu))
+        }
+        OptionName::ReceiveErrors => SocketOption::ReceiveErrors(ip.receive_errors),
+        OptionName::SegmentSize => SocketOption::SegmentSize(info.segment_size),
+        OptionName::Coalesce => SocketOption::Coalesce(info.coalesce),
+        OptionName::NoChecksum => SocketOption::NoChecksum(info.no_checksum),
+        OptionName::Kind => SocketOption::Kind(match info.kind {
+            EngineKind::Tcp => SocketKind::Tcp,
+            EngineKind::Udp => SocketKind::Udp,
+            EngineKind::Ping => SocketKind::Ping,
+        }),
+        OptionName::Device | OptionName::Attach | OptionName::PathMtu => {
+            return Err(Error::NoSuchOption);
+        }
         OptionName::Listening => SocketOption::Listening(info.state == State::Listen),
         OptionName::TcpInfo => SocketOption::TcpInfo(Box::new(tcp_info(info))),
     })
+}
+
+fn discovery_to_engine(mode: PathMtuDiscovery) -> EngineDiscovery {
+    match mode {
+        PathMtuDiscovery::Dont => EngineDiscovery::Dont,
+        PathMtuDiscovery::Want => EngineDiscovery::Want,
+        PathMtuDiscovery::Do => EngineDiscovery::Do,
+        PathMtuDiscovery::Probe => EngineDiscovery::Probe,
+        PathMtuDiscovery::Interface => EngineDiscovery::Interface,
+        PathMtuDiscovery::Omit => EngineDiscovery::Omit,
+    }
+}
+
+fn discovery_to_program(mode: EngineDiscovery) -> PathMtuDiscovery {
+    match mode {
+        EngineDiscovery::Dont => PathMtuDiscovery::Dont,
+        EngineDiscovery::Want => PathMtuDiscovery::Want,
+        EngineDiscovery::Do => PathMtuDiscovery::Do,
+        EngineDiscovery::Probe => PathMtuDiscovery::Probe,
+        EngineDiscovery::Interface => PathMtuDiscovery::Interface,
+        EngineDiscovery::Omit => PathMtuDiscovery::Omit,
+    }
 }
 
 /// As on Linux: what is in use once connected, before that what was set, or RFC 9293's default.

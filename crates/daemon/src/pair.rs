@@ -17,7 +17,7 @@ pub(crate) struct Pair {
     pub cookie: u64,
 }
 
-/// Makes pairs, and keeps one that was made and not needed.
+/// Makes pairs of streams, and keeps one that was made and not needed.
 #[derive(Debug)]
 pub(crate) struct Pairs {
     spare: Option<Pair>,
@@ -26,7 +26,7 @@ pub(crate) struct Pairs {
 
 impl Pairs {
     pub(crate) fn new() -> io::Result<Self> {
-        let pair = make()?;
+        let pair = make(SocketType::STREAM)?;
         // A Unix socket is writable while at most a quarter of its send buffer is in use.
         let buffer = sockopt::socket_send_buffer_size(&pair.program_end)?;
         Ok(Self { spare: Some(pair), filler: vec![0; buffer / 4] })
@@ -35,7 +35,7 @@ impl Pairs {
     pub(crate) fn take(&mut self) -> io::Result<Pair> {
         match self.spare.take() {
             Some(pair) => Ok(pair),
-            None => make(),
+            None => make(SocketType::STREAM),
         }
     }
 
@@ -63,13 +63,14 @@ pub(crate) fn widen(end: &OwnedFd) {
     }
 }
 
-fn make() -> io::Result<Pair> {
-    let (end, program_end) = rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+/// A pair that carries records.
+pub(crate) fn of_records() -> io::Result<Pair> {
+    make(SocketType::SEQPACKET)
+}
+
+fn make(kind: SocketType) -> io::Result<Pair> {
+    let (end, program_end) =
+        rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
     // A descriptor sent to us over an anchor would be closed in our next read of it, and closing
     // some (a kernel TCP socket that lingers) takes as long as its owner likes.
     match narrows_sys::socket::refuse_descriptors(&end) {
@@ -129,14 +130,14 @@ mod tests {
 
     #[test]
     fn our_end_refuses_descriptors_where_the_kernel_can() {
-        let pair = make().expect("a pair");
+        let pair = make(SocketType::STREAM).expect("a pair");
         let sent = [pair.program_end.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         assert!(control.push(SendAncillaryMessage::ScmRights(&sent)));
         let bytes = [IoSlice::new(b"x")];
         let result = sendmsg(&pair.program_end, &bytes, &mut control, SendFlags::DONTWAIT);
-        let other = make().expect("a pair");
+        let other = make(SocketType::STREAM).expect("a pair");
         match narrows_sys::socket::refuse_descriptors(&other.end) {
             Ok(()) => assert_eq!(result, Err(Errno::PERM)),
             Err(_) => assert_eq!(result, Ok(1)),

@@ -6,8 +6,9 @@ use mio::Token;
 use narrows_ipc::{Answer, Error, Reply};
 use narrows_stack::{
     Instant, Shard, SocketId,
-    request::{Error as EngineError, Principal, Reply as EngineReply, Request},
+    request::{Error as EngineError, Principal, Reply as EngineReply, Request, SocketOption},
 };
+use narrows_wire::icmpv4;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
@@ -142,12 +143,14 @@ fn transmit(
 ) -> Result<(), EngineError> {
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     shard.request(now, principal, Request::Bind { socket, local: any })?;
-    let mut payload = vec![0; usize::from(echo.payload_len).max(2)];
-    for (byte, value) in payload.iter_mut().zip(echo.sequence.to_be_bytes()) {
-        *byte = value;
-    }
+    let option = SocketOption::ReceiveErrors(true);
+    shard.request(now, principal, Request::SetOption { socket, option })?;
+    let header = icmpv4::Header::EchoRequest { identifier: 0, sequence: echo.sequence };
+    let payload = vec![0; echo.payload_len.into()];
+    let mut message = [0; icmpv4::HEADER_LEN];
+    header.emit(&payload, &mut message);
     let remote = SocketAddr::from((echo.destination, 0));
-    shard.send_to(now, socket, Some(remote), &payload)
+    shard.send_to(now, socket, Some(remote), &[&message[..], &payload].concat())
 }
 
 fn close(shard: &mut Shard, now: Instant, socket: SocketId) {

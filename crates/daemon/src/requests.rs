@@ -3,7 +3,14 @@
 //! The descriptor that comes with a request is the proof that its sender may name the socket. Its
 //! cookie says which one it is; a descriptor that isn't an anchor of ours is refused.
 
-use crate::{anchor::State, epitaph::Epitaph, options, session::Outcome, worker::Worker};
+use crate::{
+    anchor::{Anchor, State},
+    epitaph::Epitaph,
+    options, pair,
+    requests::datagram::about_datagrams,
+    session::Outcome,
+    worker::Worker,
+};
 use mio::Token;
 use narrows_ipc::{
     Answer, Error, Reply, Request,
@@ -19,6 +26,8 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     rc::Rc,
 };
+
+mod datagram;
 
 pub(crate) fn answer(
     worker: &mut Worker,
@@ -75,21 +84,30 @@ fn open(
     principal: Principal,
     kind: SocketKind,
 ) -> Result<OwnedFd, Error> {
-    let request = match kind {
-        SocketKind::Tcp => EngineRequest::OpenTcp,
+    let (request, pair) = match kind {
+        SocketKind::Tcp => (EngineRequest::OpenTcp, worker.pairs.take()),
+        SocketKind::Udp => (EngineRequest::OpenUdp, pair::of_records()),
+        SocketKind::Ping => (EngineRequest::OpenPing, pair::of_records()),
     };
-    let pair = worker.pairs.take().map_err(|error| worker.refuse_anchor(&error))?;
+    let pair = pair.map_err(|error| worker.refuse_anchor(&error))?;
     let now = worker.clock.now();
     match worker.shard.request(now, principal, request) {
         Ok(EngineReply::Socket(socket)) => {
-            worker.add_anchor(socket, owner, pair, |_| {}).map_err(|error| {
+            let prepare = |anchor: &mut Anchor| {
+                if kind != SocketKind::Tcp {
+                    anchor.state = State::Datagrams(Box::default());
+                }
+            };
+            worker.add_anchor(socket, owner, pair, prepare).map_err(|error| {
                 worker.request_quietly(EngineRequest::Close { socket });
                 worker.refuse_anchor(&error)
             })
         }
         Ok(_) => Err(Error::NotSupported),
         Err(error) => {
-            worker.pairs.put_back(pair);
+            if kind == SocketKind::Tcp {
+                worker.pairs.put_back(pair);
+            }
             Err(options::error(error))
         }
     }
@@ -102,6 +120,9 @@ fn about_socket(
     request: Request,
     descriptor: OwnedFd,
 ) -> Answer {
+    if worker.anchors.get(socket).is_some_and(Anchor::is_datagrams) {
+        return about_datagrams(worker, caller, socket, request);
+    }
     match request {
         Request::Bind { local } => {
             worker.policy.bind(caller.owner, local)?;

@@ -126,7 +126,11 @@ impl Rig {
     }
 
     pub(crate) fn socket(&mut self, program: &mut Program) -> OwnedFd {
-        let request = Request::Socket { kind: SocketKind::Tcp };
+        self.socket_of(program, SocketKind::Tcp)
+    }
+
+    pub(crate) fn socket_of(&mut self, program: &mut Program, kind: SocketKind) -> OwnedFd {
+        let request = Request::Socket { kind };
         program.endpoint.send(&request, None).expect("send");
         match self.answer(program) {
             (Ok(Reply::Done), Some(anchor)) => anchor,

@@ -234,7 +234,13 @@ fn answer(
 /// events that came before it were looked at: a port is free, and a listener gone, when close(2)
 /// has returned.
 fn needs_order(request: &Request) -> bool {
-    matches!(request, Request::Bind { .. } | Request::Connect { .. } | Request::Listen { .. })
+    matches!(
+        request,
+        Request::Bind { .. }
+            | Request::Connect { .. }
+            | Request::Disconnect
+            | Request::Listen { .. }
+    )
 }
 
 fn is_report(request: &Request) -> bool {

@@ -5,7 +5,7 @@
 
 use crate::{
     accept,
-    anchor::{Anchor, CHUNK, Ending, Next, State},
+    anchor::{Anchor, CHUNK, Ending, Next, State, datagram},
     anchors::Anchors,
     attachment::Attachment,
     authorize::Policy,
@@ -78,12 +78,16 @@ pub(crate) struct Worker {
     sessions_wait: bool,
     ready_anchors: VecDeque<SocketId>,
     ready_sessions: VecDeque<Token>,
+    /// Anchors of datagrams whose device is behind.
+    congested: Vec<SocketId>,
     /// What could not be done for want of descriptors or memory, and when to try again.
     starved: Vec<SocketId>,
     retry_at: Option<Instant>,
     /// While free ring buffers are kept: when to look which were not needed.
     trim_at: Option<Instant>,
     scratch: Vec<u8>,
+    /// Room for one record of an anchor of datagrams.
+    record: Vec<u8>,
 }
 
 impl Worker {
@@ -118,10 +122,12 @@ impl Worker {
             sessions_wait: true,
             ready_anchors: VecDeque::new(),
             ready_sessions: VecDeque::new(),
+            congested: Vec::new(),
             starved: Vec::new(),
             retry_at: None,
             trim_at: None,
             scratch: vec![0; SCRATCH],
+            record: vec![0; datagram::RECORD],
         })
     }
 
@@ -161,6 +167,9 @@ impl Worker {
             }
             // Before requests that may want its port.
             State::Fresh if anchor.has_hung_up() => self.close(socket),
+            State::Datagrams(_) if anchor.has_hung_up() => {
+                self.pump_at_once(socket);
+            }
             _ => self.queue(socket),
         }
     }
@@ -217,6 +226,7 @@ impl Worker {
             }
         }
         self.note_events();
+        self.resume_congested();
         more || !self.ready_anchors.is_empty() || !self.ready_sessions.is_empty()
     }
 
@@ -360,13 +370,22 @@ impl Worker {
 
     fn pump(&mut self, socket: SocketId, budget: &mut usize) -> bool {
         let Some(anchor) = self.anchors.get_mut(socket) else { return false };
-        let pumped = anchor.pump(&mut self.shard, self.clock.now(), CHUNK);
+        let now = self.clock.now();
+        let pumped = anchor.pump(&mut self.shard, now, CHUNK, &mut self.record);
         self.metrics.bytes_to_programs += pumped.to_program as u64;
         self.metrics.bytes_from_programs += pumped.from_program as u64;
         *budget = budget.saturating_sub(pumped.to_program.max(pumped.from_program));
         match pumped.next {
             Next::Wait => false,
             Next::Again => true,
+            Next::Congested => {
+                if let Some(datagrams) = anchor.datagrams()
+                    && !std::mem::replace(&mut datagrams.congested, true)
+                {
+                    self.congested.push(socket);
+                }
+                false
+            }
             Next::End(Ending::Closed) => {
                 self.close(socket);
                 false
@@ -379,6 +398,38 @@ impl Worker {
                 self.fail(socket);
                 false
             }
+        }
+    }
+
+    /// What a program has sent so far by the anchor of a UDP or ping socket goes out before what it
+    /// asks for next takes effect.
+    pub(crate) fn flush_datagrams(&mut self, socket: SocketId) {
+        let Some(anchor) = self.anchors.get_mut(socket) else { return };
+        if anchor.is_datagrams() {
+            anchor.look_again();
+            self.pump_at_once(socket);
+        }
+    }
+
+    fn pump_at_once(&mut self, socket: SocketId) {
+        let mut budget = usize::MAX;
+        if self.pump(socket, &mut budget) {
+            self.queue(socket);
+        }
+    }
+
+    /// Anchors whose device has caught up go on.
+    fn resume_congested(&mut self) {
+        for socket in std::mem::take(&mut self.congested) {
+            let Some(anchor) = self.anchors.get_mut(socket) else { continue };
+            if self.shard.backlog(socket) >= datagram::BACKLOG {
+                self.congested.push(socket);
+                continue;
+            }
+            if let Some(datagrams) = anchor.datagrams() {
+                datagrams.congested = false;
+            }
+            self.queue(socket);
         }
     }
 

@@ -35,12 +35,22 @@ pub enum Error {
     AlreadyInProgress,
     #[error("the socket is not connected")]
     NotConnected,
+    #[error("the datagram has no destination")]
+    DestinationRequired,
     #[error("would block")]
     WouldBlock,
     #[error("network unreachable")]
     NetworkUnreachable,
     #[error("no route to host")]
     HostUnreachable,
+    #[error("the host is down")]
+    HostDown,
+    #[error("the host is not on the network")]
+    HostIsolated,
+    #[error("the host does not speak the protocol")]
+    ProtocolUnavailable,
+    #[error("the host found an error in the packet's header")]
+    ProtocolError,
     #[error("connection refused")]
     ConnectionRefused,
     #[error("connection reset by peer")]
@@ -83,9 +93,14 @@ impl Error {
             Error::AlreadyConnected => Errno::ISCONN,
             Error::AlreadyInProgress => Errno::ALREADY,
             Error::NotConnected => Errno::NOTCONN,
+            Error::DestinationRequired => Errno::DESTADDRREQ,
             Error::WouldBlock => Errno::AGAIN,
             Error::NetworkUnreachable => Errno::NETUNREACH,
             Error::HostUnreachable => Errno::HOSTUNREACH,
+            Error::HostDown => Errno::HOSTDOWN,
+            Error::HostIsolated => Errno::NONET,
+            Error::ProtocolUnavailable => Errno::NOPROTOOPT,
+            Error::ProtocolError => Errno::PROTO,
             Error::ConnectionRefused => Errno::CONNREFUSED,
             Error::ConnectionReset => Errno::CONNRESET,
             Error::ConnectionAborted => Errno::CONNABORTED,

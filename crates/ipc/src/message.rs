@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Raised with every change of a message. Both sides must have the same.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The first message of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,20 @@ pub enum Request {
     Connect {
         remote: SocketAddr,
     },
+    /// Of a UDP or ping socket: no peer any more. → `Done`.
+    Disconnect,
+    /// Of a UDP or ping socket: could a datagram of `length` bytes be sent there? What the kernel
+    /// would refuse at once is refused here; sending itself is by the anchor, without an answer.
+    /// → [`Reply::Reachable`].
+    Reach {
+        /// `None`: the connected peer.
+        remote: Option<SocketAddr>,
+        source: Option<IpAddr>,
+        /// 0: any.
+        interface: u32,
+        length: u32,
+        segment_size: Option<u16>,
+    },
     /// → `Done`; from now on the anchor carries [`crate::accept::AcceptRecord`]s.
     Listen {
         backlog: u32,
@@ -60,6 +74,9 @@ pub enum Request {
     GetOption(OptionName),
     /// → [`Reply::Failure`]: the pending error, cleared; also after the daemon's end was closed.
     TakeError,
+    /// Of a UDP or ping socket that asked for [`SocketOption::ReceiveErrors`] →
+    /// [`Reply::QueuedError`], the oldest.
+    TakeQueuedError,
 
     // About the daemon; list replies come in pages, `after` is the last row's `id` or 0.
     /// → [`Reply::Sockets`].
@@ -101,7 +118,12 @@ pub enum Request {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SocketKind {
+    /// The anchor is a stream.
     Tcp,
+    /// The anchor carries records: see [`crate::datagram`].
+    Udp,
+    /// The same, each record a whole ICMP message.
+    Ping,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +132,11 @@ pub enum Reply {
     Address(SocketAddr),
     Option(SocketOption),
     Failure(Option<Error>),
+    QueuedError(Option<Box<QueuedError>>),
+    /// The longest payload that could be sent there.
+    Reachable {
+        longest: u32,
+    },
     Sockets {
         rows: Vec<SocketRow>,
         more: bool,
@@ -156,7 +183,29 @@ pub enum SocketOption {
     MaxSegment(u16),
     UserTimeout(Option<Duration>),
     Congestion(String),
+    TimeToLive(u8),
+    TypeOfService(u8),
+    /// Whether datagrams may go to broadcast addresses.
+    Broadcast(bool),
+    PathMtuDiscovery(PathMtuDiscovery),
+    /// Errors are told also to sockets without a peer, and queued.
+    ReceiveErrors(bool),
+    /// The name of the only interface that is used; empty: any.
+    Device(String),
+    /// Payload bytes that longer datagrams are cut into; 0: they are not.
+    SegmentSize(u16),
+    /// Several datagrams may be received in one record.
+    Coalesce(bool),
+    NoChecksum(bool),
+    /// What is told with each datagram received: bits of [`crate::datagram::Attached`].
+    Attach {
+        fields: u8,
+        on: bool,
+    },
     // read-only
+    Kind(SocketKind),
+    /// Bytes of an IP packet on the path to the connected peer.
+    PathMtu(u16),
     Listening(bool),
     TcpInfo(Box<TcpInfo>),
 }
@@ -177,8 +226,46 @@ pub enum OptionName {
     MaxSegment,
     UserTimeout,
     Congestion,
+    TimeToLive,
+    TypeOfService,
+    Broadcast,
+    PathMtuDiscovery,
+    ReceiveErrors,
+    Device,
+    SegmentSize,
+    Coalesce,
+    NoChecksum,
+    Attach,
+    Kind,
+    PathMtu,
     Listening,
     TcpInfo,
+}
+
+/// Whether packets may be fragmented, numbered as IP_MTU_DISCOVER is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PathMtuDiscovery {
+    Dont = 0,
+    Want,
+    Do,
+    Probe,
+    Interface,
+    Omit,
+}
+
+/// What became of a datagram: `struct sock_extended_err`'s contents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuedError {
+    pub error: Error,
+    /// Type and code of the ICMP message, and who sent it; `None`: this host found the error.
+    pub icmp: Option<(u8, u8, IpAddr)>,
+    /// Where the datagram was to go.
+    pub destination: SocketAddr,
+    pub interface: u32,
+    /// Of errors about the size: what the path takes.
+    pub mtu: u32,
+    /// The beginning of the datagram's payload.
+    pub payload: Vec<u8>,
 }
 
 /// `struct tcp_info`'s contents, and what ss(8) prints of them.

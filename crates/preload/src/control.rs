@@ -1,13 +1,14 @@
 //! The calls that set a socket up or name addresses, on anchors. Each gives what Linux would.
 
 use crate::{
-    kernel,
+    datagram, kernel, known, reached,
     session::{self, with},
     signals, sockaddr, sockopt,
 };
 use narrows_client::{
-    OptionName, Session, SocketOption,
+    OptionName, SocketKind, SocketOption,
     anchor::{self, Accepted, Attempt},
+    ipc::datagram::Attached,
 };
 use rustix::{
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
@@ -26,6 +27,7 @@ use std::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
     Narrows {
+        kind: SocketKind,
         nonblocking: bool,
         close_on_exec: bool,
     },
@@ -36,18 +38,25 @@ pub enum Whose {
 
 /// Judges `socket(domain, kind, protocol)`.
 pub fn whose(domain: i32, kind: i32, protocol: i32) -> Result<Whose, Errno> {
-    match (domain, kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC), protocol) {
+    let flags = kind;
+    let kind = match (domain, kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC), protocol) {
         // Programs fall back to IPv4.
-        (libc::AF_INET6, _, _) => Err(Errno::AFNOSUPPORT),
-        (libc::AF_INET, libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Ok(Whose::Narrows {
-            nonblocking: kind & libc::SOCK_NONBLOCK != 0,
-            close_on_exec: kind & libc::SOCK_CLOEXEC != 0,
-        }),
-        // MPTCP, SCTP: programs fall back to TCP, or can't do without.
-        (libc::AF_INET, libc::SOCK_STREAM, _) => Err(Errno::PROTONOSUPPORT),
-        (libc::AF_INET, _, _) => Ok(Whose::KernelWithWarning),
-        _ => Ok(Whose::Kernel),
-    }
+        (libc::AF_INET6, _, _) => return Err(Errno::AFNOSUPPORT),
+        (libc::AF_INET, libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => SocketKind::Tcp,
+        (libc::AF_INET, libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => SocketKind::Udp,
+        (libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_ICMP) => SocketKind::Ping,
+        // MPTCP, SCTP, UDP-Lite: programs fall back, or can't do without.
+        (libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => {
+            return Err(Errno::PROTONOSUPPORT);
+        }
+        (libc::AF_INET, _, _) => return Ok(Whose::KernelWithWarning),
+        _ => return Ok(Whose::Kernel),
+    };
+    Ok(Whose::Narrows {
+        kind,
+        nonblocking: flags & libc::SOCK_NONBLOCK != 0,
+        close_on_exec: flags & libc::SOCK_CLOEXEC != 0,
+    })
 }
 
 /// Says once, to who asked with `NARROWS_LOG` for warnings or more, that a socket of the program
@@ -58,15 +67,18 @@ pub fn warn_of_kernel_socket() {
         let level = std::env::var("NARROWS_LOG").unwrap_or_default();
         if matches!(level.as_str(), "warn" | "info" | "debug" | "trace") {
             kernel::print_error(
-                "warning: only TCP is served; a datagram or raw socket is the kernel's",
+                "warning: TCP, UDP and ping sockets are served; a raw socket is the kernel's",
             );
         }
     });
 }
 
-/// A new TCP socket.
-pub fn socket(nonblocking: bool, close_on_exec: bool) -> Result<OwnedFd, Errno> {
-    let anchor = with(Session::socket)?;
+/// A new socket.
+pub fn socket(kind: SocketKind, nonblocking: bool, close_on_exec: bool) -> Result<OwnedFd, Errno> {
+    let anchor = with(|session| session.socket(kind))?;
+    if kind != SocketKind::Tcp {
+        known::expect_datagrams();
+    }
     if nonblocking {
         set_nonblocking(&anchor)?;
     }
@@ -78,6 +90,7 @@ pub fn socket(nonblocking: bool, close_on_exec: bool) -> Result<OwnedFd, Errno> 
 
 pub fn bind(anchor: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
     let local = SocketAddr::V4(sockaddr::parse_local(address)?);
+    reached::forget_all();
     with(|session| session.bind(anchor, local))
 }
 
@@ -156,6 +169,17 @@ pub fn connect(anchor: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
     }
 }
 
+/// Connects a UDP or ping socket, or undoes that.
+pub fn connect_datagrams(anchor: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
+    reached::forget_all();
+    match sockaddr::parse_remote(address)? {
+        sockaddr::Remote::Address(remote) => {
+            with(|session| session.start_connect(anchor, remote.into()))
+        }
+        sockaddr::Remote::Nobody => with(|session| session.disconnect(anchor)),
+    }
+}
+
 fn wait_connected(anchor: BorrowedFd<'_>) -> Result<(), Errno> {
     let timeout = kernel_option::socket_timeout(anchor, kernel_option::Timeout::Send)?;
     let started = Instant::now();
@@ -176,7 +200,8 @@ fn wait_connected(anchor: BorrowedFd<'_>) -> Result<(), Errno> {
 /// so another takes its number; options that were set on it are as new.
 fn renew(anchor: BorrowedFd<'_>, nonblocking: bool) -> Result<(), Errno> {
     let close_on_exec = fcntl_getfd(anchor)?.contains(FdFlags::CLOEXEC);
-    kernel::replace(anchor, socket(nonblocking, close_on_exec)?, close_on_exec)
+    let new = socket(SocketKind::Tcp, nonblocking, close_on_exec)?;
+    kernel::replace(anchor, new, close_on_exec)
 }
 
 pub fn local_address(anchor: BorrowedFd<'_>) -> Result<SocketAddr, Errno> {
@@ -206,6 +231,40 @@ pub fn set_option(anchor: BorrowedFd<'_>, option: &SocketOption) -> Result<(), E
             Err(Errno::NOENT)
         }
         other => other,
+    }
+}
+
+/// An option of a UDP or ping socket. All are waited for: what is sent next goes by them.
+pub fn set_datagram_option(anchor: BorrowedFd<'_>, option: &SocketOption) -> Result<(), Errno> {
+    reached::forget_all();
+    with(|session| session.set_option(anchor, option.clone()))
+}
+
+/// Whether a UDP or ping socket tells all of `fields` with each datagram.
+pub fn attached(anchor: BorrowedFd<'_>, fields: Attached) -> Result<Vec<u8>, Errno> {
+    let on = match with(|session| session.option(anchor, OptionName::Attach))? {
+        SocketOption::Attach { fields: set, .. } => {
+            Attached::from_bits_truncate(set).contains(fields)
+        }
+        _ => false,
+    };
+    Ok(i32::from(on).to_ne_bytes().to_vec())
+}
+
+/// `SO_PROTOCOL` of a UDP or ping socket.
+pub fn protocol(anchor: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
+    let number = match with(|session| session.option(anchor, OptionName::Kind))? {
+        SocketOption::Kind(SocketKind::Ping) => libc::IPPROTO_ICMP,
+        _ => libc::IPPROTO_UDP,
+    };
+    Ok(number.to_ne_bytes().to_vec())
+}
+
+/// `SO_ERROR` of a UDP or ping socket: told once, and the word of it taken back.
+pub fn take_datagram_error(anchor: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
+    match datagram::pending_error(anchor)? {
+        None => datagram::take_error(anchor),
+        told => Ok(told),
     }
 }
 
@@ -251,16 +310,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_tcp_over_ipv4_is_ours() {
+    fn tcp_udp_and_ping_over_ipv4_are_ours() {
         use libc::*;
-        let ours = |nonblocking, close_on_exec| Ok(Whose::Narrows { nonblocking, close_on_exec });
+        let kind_of_ours = |kind, nonblocking, close_on_exec| {
+            Ok(Whose::Narrows { kind, nonblocking, close_on_exec })
+        };
+        let ours = |nonblocking, close| kind_of_ours(SocketKind::Tcp, nonblocking, close);
         for (domain, kind, protocol, whose_it_is) in [
             (AF_INET, SOCK_STREAM, 0, ours(false, false)),
             (AF_INET, SOCK_STREAM, IPPROTO_TCP, ours(false, false)),
             (AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0, ours(true, false)),
             (AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ours(true, true)),
             (AF_INET, SOCK_STREAM, IPPROTO_MPTCP, Err(Errno::PROTONOSUPPORT)),
-            (AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0, Ok(Whose::KernelWithWarning)),
+            (AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0, kind_of_ours(SocketKind::Udp, false, true)),
+            (AF_INET, SOCK_DGRAM, IPPROTO_UDP, kind_of_ours(SocketKind::Udp, false, false)),
+            (AF_INET, SOCK_DGRAM, IPPROTO_ICMP, kind_of_ours(SocketKind::Ping, false, false)),
+            (AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE, Err(Errno::PROTONOSUPPORT)),
             (AF_INET, SOCK_RAW, IPPROTO_ICMP, Ok(Whose::KernelWithWarning)),
             (AF_INET6, SOCK_STREAM, 0, Err(Errno::AFNOSUPPORT)),
             (AF_INET6, SOCK_DGRAM, 0, Err(Errno::AFNOSUPPORT)),

@@ -50,6 +50,51 @@ pub fn peer_process(fd: BorrowedFd<'_>) -> Option<u32> {
     if failed { None } else { u32::try_from(credentials.pid).ok().filter(|pid| *pid != 0) }
 }
 
+/// An option of `SOL_SOCKET` with a value of a fixed size; `None` where it can't be had. The system
+/// call itself, because getsockopt is the shim's own function. `errno` is kept.
+fn option<T: Default>(fd: BorrowedFd<'_>, name: c_int) -> Option<T> {
+    let kept = errno();
+    let mut value = T::default();
+    let mut len = size_of::<T>() as socklen_t;
+    // SAFETY: the pointers are to locals, of the sizes said; only numbers are asked for.
+    let failed = unsafe {
+        libc::syscall(
+            libc::SYS_getsockopt,
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            (&raw mut value).cast::<c_void>(),
+            &raw mut len,
+        )
+    } != 0;
+    set_errno(kept);
+    (!failed).then_some(value)
+}
+
+/// The number that the kernel gives to this socket and to no other, ever; `None` for what is not a
+/// socket. `errno` is kept.
+pub fn cookie(fd: BorrowedFd<'_>) -> Option<u64> {
+    option(fd, libc::SO_COOKIE)
+}
+
+/// Whether it is a Unix socket that keeps records apart. `errno` is kept.
+pub fn is_record_socket(fd: BorrowedFd<'_>) -> bool {
+    option(fd, libc::SO_TYPE) == Some(libc::SOCK_SEQPACKET)
+        && option(fd, libc::SO_DOMAIN) == Some(libc::AF_UNIX)
+}
+
+/// Receives without waiting; `None` if there is nothing. `errno` is kept.
+pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8], flags: c_int) -> Option<usize> {
+    let kept = errno();
+    let flags = flags | libc::MSG_DONTWAIT;
+    // SAFETY: the buffer is of the length said.
+    let count = unsafe {
+        crate::real::recv(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), flags)
+    };
+    set_errno(kept);
+    usize::try_from(count).ok()
+}
+
 /// Puts `new` under the number of `old`, which is closed there.
 pub fn replace(old: BorrowedFd<'_>, new: OwnedFd, close_on_exec: bool) -> Result<(), Errno> {
     let flags = if close_on_exec { libc::O_CLOEXEC } else { 0 };

@@ -12,16 +12,23 @@
 //! - The session with the daemon is opened at the first need, again in a forked child, and again
 //!   when the program has closed its descriptor. While it is in use no signal is delivered to the
 //!   thread, so that a handler may call anything that is intercepted.
-//! - `AF_INET6` is refused, so that programs fall back to IPv4. Datagram and raw sockets are the
-//!   kernel's, with a warning when `NARROWS_LOG` asks for one. Other families are untouched.
+//! - UDP and ping sockets (`SOCK_DGRAM`) have anchors that keep records apart, each with a header
+//!   before the datagram, so their data calls are taken too: [`datagram`]. Every data call must
+//!   therefore know which kind of descriptor it is for: [`known`].
+//! - `AF_INET6` is refused, so that programs fall back to IPv4. Raw sockets are the kernel's, with
+//!   a warning when `NARROWS_LOG` asks for one. Other families are untouched.
 //!
 //! `unsafe` is needed where pointers of the program come in and where the C library is called:
-//! in `exports`, [`real`], [`signals`] and a few lines of [`kernel`]. What calls mean is decided
-//! in safe code: [`sockaddr`], [`sockopt`], [`control`], [`transfer`].
+//! in `exports`, [`real`], [`signals`], [`datagram`] and a few lines of [`kernel`]. What calls mean is decided
+//! in safe code: [`sockaddr`], [`sockopt`], [`control`], [`control_message`], [`transfer`].
 
 mod control;
+mod control_message;
+mod datagram;
 pub mod exports;
 mod kernel;
+mod known;
+mod reached;
 mod real;
 mod session;
 mod signals;

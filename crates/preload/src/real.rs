@@ -2,7 +2,10 @@
 //! pointer. Calling them, not the system calls, keeps what they add: being cancellation points
 //! of threads.
 
-use libc::{c_int, c_void, iovec, msghdr, size_t, sockaddr, socklen_t, ssize_t};
+use libc::{
+    c_int, c_long, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t,
+    ssize_t, timespec,
+};
 use std::{
     ffi::CStr,
     sync::atomic::{AtomicPtr, Ordering},
@@ -70,6 +73,11 @@ real! {
     __read_chk(fd: c_int, buffer: *mut c_void, len: size_t, room: size_t) -> ssize_t;
     __recv_chk(fd: c_int, buffer: *mut c_void, len: size_t, room: size_t, flags: c_int) -> ssize_t;
     __recvfrom_chk(fd: c_int, buffer: *mut c_void, len: size_t, room: size_t, flags: c_int, address: *mut sockaddr, address_len: *mut socklen_t) -> ssize_t;
+
+    sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int;
+    recvmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int, timeout: *mut timespec) -> c_int;
+    syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long;
+    ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int;
 
     write(fd: c_int, buffer: *const c_void, len: size_t) -> ssize_t;
     writev(fd: c_int, slices: *const iovec, count: c_int) -> ssize_t;

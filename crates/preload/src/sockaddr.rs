@@ -42,6 +42,17 @@ pub fn parse_remote(bytes: &[u8]) -> Result<Remote, Errno> {
     }
 }
 
+/// The address of a datagram. As Linux does, `AF_UNSPEC` is taken for `AF_INET`.
+pub fn parse_destination(bytes: &[u8]) -> Result<SocketAddrV4, Errno> {
+    if bytes.len() < LEN {
+        return Err(Errno::INVAL);
+    }
+    match parse(bytes).ok_or(Errno::INVAL)? {
+        (libc::AF_INET | libc::AF_UNSPEC, address) => Ok(address),
+        _ => Err(Errno::AFNOSUPPORT),
+    }
+}
+
 fn parse(bytes: &[u8]) -> Option<(i32, SocketAddrV4)> {
     let (family, rest) = bytes.split_first_chunk()?;
     let (port, rest) = rest.split_first_chunk()?;

@@ -5,9 +5,11 @@
 //! Hints that change nothing a program could observe are taken and answered with Linux's
 //! defaults. All others are unknown: `ENOPROTOOPT`.
 
+pub mod datagram;
+
 use crate::tcp_info;
 use libc::c_int;
-use narrows_client::{OptionName, SocketOption};
+use narrows_client::{OptionName, SocketKind, SocketOption, ipc::datagram::Attached};
 use rustix::io::Errno;
 use std::time::Duration;
 
@@ -44,6 +46,10 @@ pub enum Get {
     /// The pending error, taken.
     Error,
     Number(c_int),
+    /// Whether all of these are told with each datagram.
+    Attached(Attached),
+    /// IPPROTO_UDP or IPPROTO_ICMP.
+    Protocol,
     /// No value: of length 0.
     Empty,
     /// `struct ucred` of nobody, as Linux gives it for TCP.
@@ -55,7 +61,7 @@ pub fn set(level: c_int, name: c_int, value: &[u8]) -> Result<Set, Errno> {
     match level {
         libc::SOL_SOCKET => set_socket(name, value),
         libc::IPPROTO_TCP => set_tcp(name, value),
-        libc::IPPROTO_IP => set_ip(name),
+        libc::IPPROTO_IP => set_ip(name, value),
         _ => Err(Errno::NOPROTOOPT),
     }
 }
@@ -129,11 +135,11 @@ fn set_tcp(name: c_int, value: &[u8]) -> Result<Set, Errno> {
     Ok(Set::Daemon(option))
 }
 
-fn set_ip(name: c_int) -> Result<Set, Errno> {
+fn set_ip(name: c_int, value: &[u8]) -> Result<Set, Errno> {
     match name {
-        libc::IP_TOS | libc::IP_MTU_DISCOVER | libc::IP_RECVERR | libc::IP_BIND_ADDRESS_NO_PORT => {
-            Ok(Set::Hint)
-        }
+        libc::IP_TOS => Ok(Set::Daemon(SocketOption::TypeOfService(tos(value)?))),
+        libc::IP_TTL => Ok(Set::Daemon(SocketOption::TimeToLive(ttl(value)?))),
+        libc::IP_MTU_DISCOVER | libc::IP_RECVERR | libc::IP_BIND_ADDRESS_NO_PORT => Ok(Set::Hint),
         _ => Err(Errno::NOPROTOOPT),
     }
 }
@@ -224,8 +230,9 @@ fn get_tcp(name: c_int) -> Result<Get, Errno> {
 
 fn get_ip(name: c_int) -> Result<Get, Errno> {
     Ok(match name {
-        libc::IP_TOS | libc::IP_RECVERR | libc::IP_BIND_ADDRESS_NO_PORT => Get::Number(0),
-        libc::IP_TTL => Get::Number(64),
+        libc::IP_RECVERR | libc::IP_BIND_ADDRESS_NO_PORT => Get::Number(0),
+        libc::IP_TOS => Get::Daemon(OptionName::TypeOfService),
+        libc::IP_TTL => Get::Daemon(OptionName::TimeToLive),
         libc::IP_MTU_DISCOVER => Get::Number(libc::IP_PMTUDISC_WANT),
         libc::IP_OPTIONS => Get::Empty,
         _ => return Err(Errno::NOPROTOOPT),
@@ -240,7 +247,20 @@ pub fn encode(option: &SocketOption) -> Vec<u8> {
         | SocketOption::KeepAlive(on)
         | SocketOption::NoDelay(on)
         | SocketOption::Cork(on)
+        | SocketOption::Broadcast(on)
+        | SocketOption::ReceiveErrors(on)
+        | SocketOption::Coalesce(on)
+        | SocketOption::NoChecksum(on)
+        | SocketOption::Attach { on, .. }
         | SocketOption::Listening(on) => c_int::from(*on),
+        SocketOption::TimeToLive(byte) | SocketOption::TypeOfService(byte) => c_int::from(*byte),
+        SocketOption::PathMtuDiscovery(mode) => *mode as c_int,
+        SocketOption::SegmentSize(bytes) | SocketOption::PathMtu(bytes) => c_int::from(*bytes),
+        SocketOption::Kind(kind) => match kind {
+            SocketKind::Tcp => libc::SOCK_STREAM,
+            SocketKind::Udp | SocketKind::Ping => libc::SOCK_DGRAM,
+        },
+        SocketOption::Device(name) => return [name.as_bytes(), &[0]].concat(),
         // Linux counts its bookkeeping in, and says twice what it was told.
         SocketOption::SendBuffer(bytes) | SocketOption::ReceiveBuffer(bytes) => {
             c_int::try_from(bytes.saturating_mul(2)).unwrap_or(c_int::MAX)
@@ -270,6 +290,24 @@ pub fn encode(option: &SocketOption) -> Vec<u8> {
 /// An `int`; a longer value's first bytes are one.
 fn number(value: &[u8]) -> Result<c_int, Errno> {
     value.first_chunk().map(|bytes| c_int::from_ne_bytes(*bytes)).ok_or(Errno::INVAL)
+}
+
+/// At the level of IP Linux takes a single byte too.
+fn byte_or_number(value: &[u8]) -> Result<c_int, Errno> {
+    number(value).or_else(|_| value.first().map(|byte| c_int::from(*byte)).ok_or(Errno::INVAL))
+}
+
+/// IP_TTL; -1 is the default.
+fn ttl(value: &[u8]) -> Result<u8, Errno> {
+    match byte_or_number(value)? {
+        -1 => Ok(64),
+        ttl => u8::try_from(within(ttl, 1..=255)?).map_err(|_| Errno::INVAL),
+    }
+}
+
+/// IP_TOS, of which Linux takes the low byte.
+fn tos(value: &[u8]) -> Result<u8, Errno> {
+    Ok(byte_or_number(value)? as u8)
 }
 
 /// A buffer's size: like Linux, a negative number is a very large one.

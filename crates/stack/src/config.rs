@@ -68,6 +68,9 @@ pub struct Limits {
     pub loopback_queue: usize,
     /// Datagram bytes waiting in one UDP or ping socket.
     pub datagram_bytes: usize,
+    /// Errors waiting in one UDP or ping socket that asked for them: some for each datagram in
+    /// flight of a traceroute, few enough for a stranger's forgeries to cost nothing.
+    pub queued_errors: usize,
     /// Free ring buffers kept warm.
     pub pooled_bytes: usize,
 }
@@ -95,6 +98,7 @@ impl Default for Limits {
             egress_bytes: 32 << 20,
             loopback_queue: 4096,
             datagram_bytes: 212_992,
+            queued_errors: 64,
             pooled_bytes: 64 << 20,
         }
     }

@@ -5,7 +5,9 @@ use crate::{
         arp_policy::ArpPolicy,
         bond::BondSettings,
         bridge::BridgeSettings,
+        error_queue::QueuedError,
         interface::{InterfaceId, InterfaceSettings},
+        ip_settings::{IpSettings, PathMtuDiscovery},
         membership::MembershipChange,
         neighbor::NeighborChange,
         route::{Placement, Route, RouteError, RouteFilter, RoutingSettings, Rule, RuleFilter},
@@ -56,6 +58,20 @@ pub enum Request {
         socket: SocketId,
         remote: SocketAddr,
     },
+    /// UDP: forgets the peer.
+    Disconnect {
+        socket: SocketId,
+    },
+    /// UDP and ping: whether `len` bytes could be sent, as if they were → [`Reply::Reachable`].
+    Reach {
+        socket: SocketId,
+        envelope: Envelope,
+        len: usize,
+    },
+    /// UDP and ping: what the path to the connected peer takes → [`Reply::PathMtu`].
+    PathMtu {
+        socket: SocketId,
+    },
     Listen {
         socket: SocketId,
         backlog: u32,
@@ -74,6 +90,10 @@ pub enum Request {
     },
     /// Takes the pending error → [`Reply::Error`].
     TakeError {
+        socket: SocketId,
+    },
+    /// Takes the oldest entry of the error queue → [`Reply::QueuedError`].
+    TakeQueuedError {
         socket: SocketId,
     },
     /// No more will be sent: FIN after what is queued.
@@ -262,15 +282,53 @@ pub enum SocketOption {
     MaxSegment(u16),
     UserTimeout(Option<Duration>),
     Congestion(Algorithm),
+    /// 1 ..= 255.
+    TimeToLive(u8),
+    TypeOfService(u8),
+    Broadcast(bool),
+    PathMtu(PathMtuDiscovery),
+    ReceiveErrors(bool),
+    /// Only what goes by this interface; `None`: any.
+    Device(Option<InterfaceId>),
+    /// UDP: payload bytes of the datagrams that longer ones are cut into; 0: they are not.
+    SegmentSize(u16),
+    /// UDP: several datagrams of one sender may be received in one piece.
+    Coalesce(bool),
+    /// UDP: sends without a checksum.
+    NoChecksum(bool),
+}
+
+/// What a program may say about one datagram; what it doesn't is as the socket has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Envelope {
+    /// The connected peer, if none.
+    pub remote: Option<SocketAddr>,
+    pub source: Option<IpAddr>,
+    pub interface: Option<InterfaceId>,
+    pub ttl: Option<u8>,
+    pub tos: Option<u8>,
+    /// Payload bytes of the datagrams that this one is cut into.
+    pub segment_size: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     Done,
     Socket(SocketId),
-    Accepted { socket: SocketId, local: SocketAddr, remote: SocketAddr },
+    Accepted {
+        socket: SocketId,
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
     Info(Box<SocketInfo>),
     Error(Option<Error>),
+    QueuedError(Option<Box<QueuedError>>),
+    /// The longest payload that can be sent there.
+    Reachable {
+        longest: usize,
+    },
+    /// Bytes of an IP packet.
+    PathMtu(u16),
     Interface(InterfaceId),
 }
 
@@ -285,7 +343,7 @@ pub struct SocketInfo {
     pub orphan: bool,
     pub local: SocketAddr,
     pub remote: Option<SocketAddr>,
-    /// Of TCP; `Closed` for other kinds.
+    /// Other kinds than TCP are `Established` with a peer, and else `Closed`.
     pub state: tcp::State,
     /// Set for TCP connections.
     pub tcp: Option<tcp::Info>,
@@ -295,6 +353,11 @@ pub struct SocketInfo {
     pub send_queue: usize,
     /// As set for the socket; `None` where `id` is.
     pub settings: Option<tcp::Settings>,
+    pub ip: Option<IpSettings>,
+    /// Of UDP sockets: UDP_SEGMENT, UDP_GRO, SO_NO_CHECK.
+    pub segment_size: u16,
+    pub coalesce: bool,
+    pub no_checksum: bool,
     pub reuse_address: bool,
     pub reuse_port: bool,
 }
@@ -333,12 +396,26 @@ pub enum Error {
     AlreadyInProgress,
     #[error("the socket is not connected")]
     NotConnected,
+    #[error("the datagram has no destination")]
+    NoDestination,
+    #[error("sending to a broadcast address was not asked for")]
+    BroadcastDenied,
     #[error("nothing there yet")]
     WouldBlock,
     #[error("no route to that network")]
     NetworkUnreachable,
     #[error("the host does not answer")]
     HostUnreachable,
+    #[error("the host is down")]
+    HostDown,
+    #[error("the host is not on the network")]
+    HostIsolated,
+    #[error("the host does not speak the protocol")]
+    ProtocolUnavailable,
+    #[error("the host found the packet's header wrong")]
+    ProtocolError,
+    #[error("a source route failed")]
+    SourceRouteFailed,
     #[error("the peer refused the connection")]
     ConnectionRefused,
     #[error("the peer reset the connection")]

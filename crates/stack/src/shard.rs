@@ -27,10 +27,11 @@ use crate::{
     event::{Event, Notice, Readiness},
     layer,
     random::{Key, Random},
-    request::{Error, SocketId, SocketKind},
+    request::{Envelope, Error, SocketId, SocketKind},
     table::{
         conflict::ClaimTable,
         datagram::Datagram,
+        datagram_demux::DatagramDemux,
         demux::Demux,
         egress::Egress,
         group_reports::GroupReports,
@@ -88,6 +89,7 @@ pub struct Shard {
     pub(crate) sockets: SocketTable,
     pub(crate) remnants: Remnants,
     pub(crate) demux: Demux,
+    pub(crate) datagrams: DatagramDemux,
     pub(crate) ports: PortTable,
     pub(crate) timers: TimerWheel,
     pub(crate) egress: Egress,
@@ -120,6 +122,8 @@ impl Shard {
             timestamp: random.key(),
             time_of_day: random.next_u32(),
         };
+        let icmp_limits = IcmpLimits::new(&mut random);
+        let demux_key = random.key();
         let limits = &config.limits;
         Self {
             secrets,
@@ -134,10 +138,11 @@ impl Shard {
             memberships: MembershipTable::default(),
             group_reports: GroupReports::default(),
             reassembly: ReassemblyTable::default(),
-            icmp_limits: IcmpLimits::new(&mut random),
+            icmp_limits,
             sockets: SocketTable::default(),
             remnants: Remnants::default(),
-            demux: Demux::new(random.key()),
+            demux: Demux::new(demux_key),
+            datagrams: DatagramDemux::new(demux_key),
             ports: PortTable::new(config.ephemeral_ports, &mut random),
             timers: TimerWheel::default(),
             egress: Egress::new(limits, random.key()),
@@ -323,8 +328,8 @@ impl Shard {
         Ok(received)
     }
 
-    /// Sends one datagram to `remote` or to the connected peer. On a ping socket: an echo request,
-    /// whose sequence number the first two bytes of the payload are.
+    /// Sends one datagram to `remote` or to the connected peer; a pending error is told first. On a
+    /// ping socket: an echo request, whole, of which identifier and checksum are filled in.
     pub fn send_to(
         &mut self,
         now: Instant,
@@ -332,15 +337,37 @@ impl Shard {
         remote: Option<SocketAddr>,
         payload: &[u8],
     ) -> Result<(), Error> {
-        let kind = self.sockets.get(id).ok_or(Error::NoSuchSocket)?.kind();
-        match (kind, remote, payload) {
-            (SocketKind::Udp, ..) => layer::udp::output(self, now, id, remote, payload),
-            (SocketKind::Ping, Some(remote), [high, low, ..]) => {
-                let sequence = u16::from_be_bytes([*high, *low]);
-                layer::icmpv4::send_echo(self, now, id, remote.ip(), sequence, payload)
+        let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
+        self.send_datagram(now, id, &Envelope { remote, ..Envelope::default() }, payload)
+    }
+
+    /// As [`Shard::send_to`], with all that can be said about one datagram, and whatever error is
+    /// pending.
+    pub fn send_datagram(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        envelope: &Envelope,
+        payload: &[u8],
+    ) -> Result<(), Error> {
+        match self.sockets.get(id).ok_or(Error::NoSuchSocket)?.kind() {
+            SocketKind::Udp => layer::udp::output(self, now, id, envelope, payload),
+            SocketKind::Ping => layer::icmpv4::send_echo(self, now, id, envelope, payload),
+            SocketKind::Tcp => Err(Error::InvalidState),
+        }
+    }
+
+    /// How many frames wait at the interface that a UDP socket sent by last: whoever has more to
+    /// send does well to let them go first.
+    pub fn backlog(&self, id: SocketId) -> usize {
+        match self.sockets.get(id).map(|socket| &socket.body) {
+            Some(crate::table::socket::SocketBody::Datagram(datagram)) => {
+                datagram.last_interface.map_or(0, |interface| self.egress.frames(interface))
             }
-            (SocketKind::Ping, ..) => Err(Error::InvalidArgument),
-            (SocketKind::Tcp, ..) => Err(Error::InvalidState),
+            _ => 0,
         }
     }
 

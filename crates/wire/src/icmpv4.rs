@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, network_
 pub const HEADER_LEN: usize = 8;
 
 /// Message types (RFC 792).
-pub(crate) mod kind {
+pub mod kind {
     pub const ECHO_REPLY: u8 = 0;
     pub const DESTINATION_UNREACHABLE: u8 = 3;
     pub const REDIRECT: u8 = 5;

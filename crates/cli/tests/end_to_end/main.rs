@@ -15,3 +15,4 @@ mod refusals;
 mod reload;
 mod stage;
 mod transfers;
+mod udp;

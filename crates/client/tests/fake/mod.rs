@@ -344,6 +344,9 @@ fn name_of(option: &SocketOption) -> Option<OptionName> {
         SocketOption::MaxSegment(_) => OptionName::MaxSegment,
         SocketOption::UserTimeout(_) => OptionName::UserTimeout,
         SocketOption::Congestion(_) => OptionName::Congestion,
-        SocketOption::Listening(_) | SocketOption::TcpInfo(_) => return None,
+        SocketOption::TimeToLive(_) => OptionName::TimeToLive,
+        SocketOption::TypeOfService(_) => OptionName::TypeOfService,
+        // Of datagrams, and read-only ones.
+        _ => return None,
     })
 }

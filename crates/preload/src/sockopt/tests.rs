@@ -74,7 +74,6 @@ fn what_could_mislead_is_unknown() {
         (libc::IPPROTO_TCP, libc::TCP_MD5SIG),
         (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT),
         (libc::IPPROTO_IP, libc::IP_TRANSPARENT),
-        (libc::IPPROTO_IP, libc::IP_TTL),
         (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
         (libc::IPPROTO_UDP, 1),
     ] {
@@ -85,7 +84,7 @@ fn what_could_mislead_is_unknown() {
 #[test]
 fn hints_are_taken_and_answered() {
     for (level, name) in [
-        (libc::IPPROTO_IP, libc::IP_TOS),
+        (libc::IPPROTO_IP, libc::IP_RECVERR),
         (libc::IPPROTO_TCP, libc::TCP_QUICKACK),
         (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT),
     ] {

@@ -339,7 +339,7 @@ fn send(
 
 /// Puts the destination's address on a datagram's frames and queues them. A fragment that finds no
 /// room takes the rest with it: without it they are of no use.
-fn transmit(
+pub(crate) fn transmit(
     shard: &mut Shard,
     interface: InterfaceId,
     destination: MacAddr,

@@ -8,7 +8,7 @@ use crate::{
         route::{path_for, transport},
     },
     request::Error,
-    table::{egress::Frame, route::Query},
+    table::{egress::Frame, ip_settings::IpSettings, route::Query},
 };
 
 pub(crate) use crate::layer::route::{Path, path};
@@ -32,6 +32,8 @@ pub(crate) struct Datagram<'a> {
     /// What rules may ask for: the mark and the user of the socket.
     pub mark: u32,
     pub user: u32,
+    /// The interface that the socket is bound to: it leaves by no other.
+    pub output: Option<InterfaceId>,
     /// Of the first fragment; those that are for all go into the others too.
     pub options: &'a [u8],
     /// Transport header (its checksum complete) and data.
@@ -50,14 +52,15 @@ impl Datagram<'_> {
             dont_fragment: false,
             mark: 0,
             user: 0,
+            output: None,
             options: &[],
             payload: &[],
         }
     }
 }
 
-/// What hosts send with (RFC 1700, and every current system).
-pub(crate) const DEFAULT_TTL: u8 = 64;
+/// Of what this host sends on its own account.
+pub(crate) const DEFAULT_TTL: u8 = IpSettings::DEFAULT_TTL;
 /// The most a datagram carries: 65,535 less the header.
 pub(crate) const MAX_PAYLOAD: usize = u16::MAX as usize - ipv4::HEADER_LEN;
 
@@ -82,6 +85,7 @@ pub(crate) fn output(
         source: Some(datagram.source),
         mark: datagram.mark,
         user: datagram.user,
+        output: datagram.output,
         transport: transport(&header, datagram.payload),
         ..Query::to(datagram.destination)
     };
@@ -111,7 +115,20 @@ pub(crate) fn output(
         Frame::plain([&link_bytes[..], &header, piece].concat())
     };
     let frames = pieces(path.mtu)?.into_iter().map(frame).collect();
+    if path.broadcast {
+        hear_oneself(shard, &header, payload);
+        return arp::transmit(shard, path.interface, MacAddr::BROADCAST, frames);
+    }
     arp::output(shard, now, path.interface, path.next_hop, frames)
+}
+
+/// A host is among those that its broadcasts are for.
+fn hear_oneself(shard: &mut Shard, header: &ipv4::Header, payload: &[u8]) {
+    let Some(header) = header.with_options(&[], payload.len()) else { return };
+    let copy = Frame::plain([&header, payload].concat());
+    if let Err(reason) = shard.egress.push(InterfaceId::LOOPBACK, copy) {
+        shard.drop(reason);
+    }
 }
 
 /// The identification of a packet that may not be fragmented further: zero (RFC 6864 §4.1); of

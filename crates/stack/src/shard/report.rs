@@ -124,7 +124,15 @@ fn describe(now: Instant, id: SocketId, socket: &Socket) -> SocketInfo {
             let queues = (connection.receive_queue(), connection.send_queue());
             (info.state, Some(info), queues.0, queues.1)
         }
-        SocketBody::Datagram(datagram) => (State::Closed, None, datagram.queue.payload_bytes(), 0),
+        SocketBody::Datagram(datagram) => {
+            // As Linux numbers them: what has a peer is established.
+            let state = if socket.remote.is_some() { State::Established } else { State::Closed };
+            (state, None, datagram.queue.payload_bytes(), 0)
+        }
+    };
+    let datagram = match &socket.body {
+        SocketBody::Datagram(datagram) => Some(datagram),
+        _ => None,
     };
     SocketInfo {
         id: Some(id),
@@ -138,6 +146,10 @@ fn describe(now: Instant, id: SocketId, socket: &Socket) -> SocketInfo {
         receive_queue,
         send_queue,
         settings: Some(socket.settings.clone()),
+        ip: Some(socket.ip.clone()),
+        segment_size: datagram.map_or(0, |datagram| datagram.segment_size),
+        coalesce: datagram.is_some_and(|datagram| datagram.coalesce),
+        no_checksum: datagram.is_some_and(|datagram| datagram.no_checksum),
         reuse_address: socket.reuse_address,
         reuse_port: socket.reuse_port,
     }
@@ -157,6 +169,10 @@ fn remnant(flow: Flow, principal: Principal, state: State) -> SocketInfo {
         receive_queue: 0,
         send_queue: 0,
         settings: None,
+        ip: None,
+        segment_size: 0,
+        coalesce: false,
+        no_checksum: false,
         reuse_address: false,
         reuse_port: false,
     }

@@ -4,9 +4,8 @@ use super::Shard;
 use crate::{
     event::Readiness,
     layer::{self, ipv4_output},
-    request::{Error, Principal, Reply, Request, SocketId, SocketKind, SocketOption},
+    request::{Envelope, Error, Principal, Reply, Request, SocketId, SocketKind, SocketOption},
     table::{
-        datagram::DatagramQueue,
         interface::InterfaceId,
         link::LinkKind,
         neighbor::{NeighborChange, NeighborMode, NeighborSetting},
@@ -38,6 +37,9 @@ impl Shard {
             Request::OpenPing => self.open_datagram(principal, SocketKind::Ping),
             Request::Bind { socket, local } => self.bind(socket, local),
             Request::Connect { socket, remote } => self.connect(now, socket, remote),
+            Request::Disconnect { socket } => layer::udp::disconnect(self, socket),
+            Request::Reach { socket, envelope, len } => self.reach(socket, &envelope, len),
+            Request::PathMtu { socket } => self.path_mtu(socket),
             Request::Listen { socket, backlog } => self.listen(socket, backlog),
             Request::Accept { socket } => self.accept(socket),
             Request::SetOption { socket, option } => self.set_option(now, socket, option),
@@ -49,6 +51,7 @@ impl Shard {
                 let socket = self.sockets.get_mut(socket).ok_or(Error::NoSuchSocket)?;
                 Ok(Reply::Error(socket.error.take()))
             }
+            Request::TakeQueuedError { socket } => self.take_queued_error(socket),
             Request::ShutdownSend { socket } => layer::tcp::shutdown_send(self, now, socket),
             Request::Close { socket } => {
                 layer::igmp::forget(self, now, socket);
@@ -141,8 +144,14 @@ impl Shard {
     }
 
     fn open_datagram(&mut self, principal: Principal, kind: SocketKind) -> Result<Reply, Error> {
-        let queue = DatagramQueue::new(self.config.limits.datagram_bytes);
-        self.open(principal, SocketBody::Datagram(Box::new(DatagramSocket { kind, queue })))
+        let bytes = self.config.limits.datagram_bytes;
+        let body = SocketBody::Datagram(Box::new(DatagramSocket::new(kind, bytes)));
+        let mut socket = Socket::new(principal, ANY, self.config.tcp.clone(), body);
+        // Half of what they are, as programs count them: see `set_option`.
+        socket.settings.send_limit = bytes / 2;
+        socket.settings.receive_limit = bytes / 2;
+        let id = self.sockets.insert(socket, self.config.limits.sockets);
+        id.map(Reply::Socket).ok_or(Error::LimitReached)
     }
 
     pub(crate) fn bind(&mut self, id: SocketId, local: SocketAddr) -> Result<Reply, Error> {
@@ -155,7 +164,7 @@ impl Shard {
         if !local.is_ipv4() {
             return Err(Error::FamilyNotSupported);
         }
-        if !local.ip().is_unspecified() && self.interfaces.owner(local.ip()).is_none() {
+        if !self.may_bind(socket.kind(), local.ip()) {
             return Err(Error::AddressNotAvailable);
         }
         let mut binding = Binding {
@@ -172,11 +181,27 @@ impl Shard {
         } else if !self.ports.allows(&binding) {
             return Err(Error::AddressInUse);
         }
-        self.take_port(id, binding);
-        if binding.kind != SocketKind::Tcp {
-            self.demux.insert_datagram(binding.kind, binding.local, id);
+        let port_chosen = local.port() != 0;
+        if binding.kind == SocketKind::Tcp {
+            self.take_port(id, binding);
+        } else {
+            self.ports.take(binding);
+            layer::udp::relocate(self, id, |socket| {
+                socket.local = binding.local;
+                socket.binding = Some(binding);
+                socket.port_chosen = port_chosen;
+            })?;
         }
         Ok(Reply::Done)
+    }
+
+    /// Any address, one of ours; and for datagrams also a broadcast address.
+    fn may_bind(&self, kind: SocketKind, address: IpAddr) -> bool {
+        let broadcast = |address| self.interfaces.iter().any(|(_, i)| i.is_broadcast(address));
+        address.is_unspecified()
+            || self.interfaces.owner(address).is_some()
+            || kind == SocketKind::Udp
+                && matches!(address, IpAddr::V4(address) if broadcast(address))
     }
 
     /// Gives the socket its port; the caller has asked if it may have it.
@@ -202,42 +227,48 @@ impl Shard {
             SocketBody::Closed => layer::tcp::connect(self, now, id, remote),
             SocketBody::Connection(connection) => Err(layer::tcp::reconnect_error(connection)),
             SocketBody::Listener(_) => Err(Error::AlreadyConnected),
-            SocketBody::Datagram(_) => self.connect_datagram(id, remote, destination),
+            SocketBody::Datagram(_) => layer::udp::connect(self, id, remote),
         }
     }
 
-    fn connect_datagram(
+    fn reach(&mut self, id: SocketId, envelope: &Envelope, len: usize) -> Result<Reply, Error> {
+        let longest = match self.sockets.get(id).ok_or(Error::NoSuchSocket)?.kind() {
+            SocketKind::Udp => layer::udp::reach(self, id, envelope, len)?,
+            SocketKind::Ping => layer::icmpv4::reach(self, id, envelope, len)?,
+            SocketKind::Tcp => return Err(Error::InvalidState),
+        };
+        Ok(Reply::Reachable { longest })
+    }
+
+    fn path_mtu(&self, id: SocketId) -> Result<Reply, Error> {
+        let socket = self.sockets.get(id).ok_or(Error::NoSuchSocket)?;
+        let remote = socket.remote.ok_or(Error::NotConnected)?;
+        let bound = layer::udp::bound_address(self, id, &Envelope::default())?;
+        let path = ipv4_output::path(self, bound, ipv4_output::v4(remote.ip())?)?;
+        Ok(Reply::PathMtu(path.mtu))
+    }
+
+    /// As on Linux, the pending error is then that of the next entry, or none.
+    fn take_queued_error(&mut self, id: SocketId) -> Result<Reply, Error> {
+        let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
+        let datagram = socket.datagram().ok_or(Error::InvalidState)?;
+        let Some(queued) = datagram.errors.pop() else { return Ok(Reply::QueuedError(None)) };
+        socket.error = datagram.errors.next();
+        if socket.error.is_some() {
+            self.notify(id, Readiness::READABLE);
+        }
+        Ok(Reply::QueuedError(Some(Box::new(queued))))
+    }
+
+    fn bind_to_device(
         &mut self,
         id: SocketId,
-        remote: SocketAddr,
-        destination: Ipv4Addr,
+        device: Option<InterfaceId>,
     ) -> Result<Reply, Error> {
-        let socket = self.sockets.get(id).ok_or(Error::NoSuchSocket)?;
-        let path = ipv4_output::path(self, ipv4_output::bound(socket.local), destination)?;
-        // ICMP has no ports: a ping socket's own is the identifier, and its peer has none.
-        let remote = match socket.kind() {
-            SocketKind::Ping => SocketAddr::new(remote.ip(), 0),
-            _ => remote,
-        };
-        if self.sockets.get(id).is_some_and(|socket| socket.binding.is_none()) {
-            self.bind(id, ANY)?;
+        if let Some(device) = device {
+            self.interfaces.get(device).ok_or(Error::NoSuchInterface)?;
         }
-        let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
-        let (kind, old, bound) = (socket.kind(), socket.flow(), socket.local);
-        if bound.ip().is_unspecified() {
-            socket.local.set_ip(path.source.into());
-        }
-        socket.remote = Some(remote);
-        let new = socket.flow();
-        if let Some(old) = old {
-            self.demux.remove_connected(kind, old);
-        } else if let Some(binding) = self.sockets.get(id).and_then(|socket| socket.binding) {
-            self.demux.remove_datagram(kind, binding.local, id);
-        }
-        if let Some(new) = new {
-            self.demux.insert_connected(kind, new, id);
-        }
-        Ok(Reply::Done)
+        layer::udp::relocate(self, id, |socket| socket.ip.device = device)
     }
 
     fn listen(&mut self, id: SocketId, backlog: u32) -> Result<Reply, Error> {
@@ -316,13 +347,35 @@ impl Shard {
             SocketOption::ReceiveBuffer(bytes) => {
                 settings.receive_limit = bytes.clamp(*BUFFER_LIMITS.start(), *BUFFER_LIMITS.end());
                 if let SocketBody::Datagram(datagram) = &mut socket.body {
-                    datagram.queue.set_limit(settings.receive_limit);
+                    // As on Linux, with as much again for the bookkeeping.
+                    datagram.queue.set_limit(settings.receive_limit.saturating_mul(2));
                 }
             }
             SocketOption::Linger(linger) => settings.linger = linger,
             SocketOption::MaxSegment(mss) => settings.max_segment = Some(mss),
             SocketOption::UserTimeout(timeout) => settings.user_timeout = timeout,
             SocketOption::Congestion(algorithm) => settings.congestion = algorithm,
+            SocketOption::TimeToLive(0) => return Err(Error::InvalidArgument),
+            SocketOption::TimeToLive(ttl) => socket.ip.ttl = ttl,
+            SocketOption::TypeOfService(tos) => socket.ip.tos = tos,
+            SocketOption::Broadcast(on) => socket.ip.broadcast = on,
+            SocketOption::PathMtu(discovery) => socket.ip.path_mtu = discovery,
+            SocketOption::ReceiveErrors(on) => {
+                socket.ip.receive_errors = on;
+                if let Some(datagram) = socket.datagram().filter(|_| !on) {
+                    datagram.errors.clear();
+                }
+            }
+            SocketOption::Device(device) => return self.bind_to_device(id, device),
+            SocketOption::SegmentSize(size) => {
+                socket.datagram().ok_or(Error::InvalidState)?.segment_size = size;
+            }
+            SocketOption::Coalesce(on) => {
+                socket.datagram().ok_or(Error::InvalidState)?.coalesce = on;
+            }
+            SocketOption::NoChecksum(on) => {
+                socket.datagram().ok_or(Error::InvalidState)?.no_checksum = on;
+            }
         }
         if let SocketBody::Connection(connection) = &mut socket.body {
             connection.set(now, &socket.settings);

@@ -1,6 +1,6 @@
 //! Datagrams waiting in a UDP or ping socket. Invariant: bytes held never exceed the limit.
 
-use crate::counters::DropReason;
+use crate::{counters::DropReason, table::interface::InterfaceId, time::Instant};
 use core::net::SocketAddr;
 use std::collections::VecDeque;
 
@@ -9,14 +9,20 @@ pub struct Datagram {
     pub from: SocketAddr,
     /// The address it was sent to.
     pub to: SocketAddr,
-    /// Time to live, as it arrived.
+    /// Where it came in.
+    pub interface: InterfaceId,
+    /// Time to live and type of service, as they arrived.
     pub ttl: u8,
+    pub tos: u8,
+    /// Several datagrams in one: the payload bytes of each but the last.
+    pub segment_size: Option<u16>,
+    pub received: Instant,
     pub payload: Box<[u8]>,
 }
 
 /// What a datagram costs beside its payload, so that empty ones are not free: about the size of
 /// [`Datagram`] and of its allocation's bookkeeping.
-const OVERHEAD: usize = 96;
+const OVERHEAD: usize = 128;
 
 #[derive(Debug)]
 pub struct DatagramQueue {
@@ -50,21 +56,15 @@ impl DatagramQueue {
         self.datagrams.is_empty()
     }
 
-    /// Copies the payload in, if there is room for it.
-    pub fn push(
-        &mut self,
-        from: SocketAddr,
-        to: SocketAddr,
-        ttl: u8,
-        payload: &[u8],
-    ) -> Result<(), DropReason> {
+    /// Takes a datagram in, if there is room for it.
+    pub fn push(&mut self, datagram: Datagram) -> Result<(), DropReason> {
         let bytes = self
             .bytes
-            .checked_add(payload.len())
+            .checked_add(datagram.payload.len())
             .and_then(|bytes| bytes.checked_add(OVERHEAD))
             .filter(|bytes| *bytes <= self.limit)
             .ok_or(DropReason::ReceiveQueueFull)?;
-        self.datagrams.push_back(Datagram { from, to, ttl, payload: payload.into() });
+        self.datagrams.push_back(datagram);
         self.bytes = bytes;
         Ok(())
     }
@@ -85,7 +85,16 @@ mod tests {
     const TO: &str = "10.0.0.2:2000";
 
     fn push(queue: &mut DatagramQueue, payload: &[u8]) -> Result<(), DropReason> {
-        queue.push(FROM.parse().unwrap(), TO.parse().unwrap(), 64, payload)
+        queue.push(Datagram {
+            from: FROM.parse().unwrap(),
+            to: TO.parse().unwrap(),
+            interface: InterfaceId(1),
+            ttl: 64,
+            tos: 0,
+            segment_size: None,
+            received: Instant::ZERO,
+            payload: payload.into(),
+        })
     }
 
     #[test]

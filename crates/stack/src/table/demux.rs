@@ -1,10 +1,7 @@
-//! Which socket a packet is for. Invariant: a four-tuple names at most one connection, half-open
+//! Which TCP socket a segment is for. Invariant: a four-tuple names at most one connection, half-open
 //! connection or TIME-WAIT; hashes are keyed, so nobody outside can choose collisions.
 
-use crate::{
-    random::Key,
-    request::{SocketId, SocketKind},
-};
+use crate::{random::Key, request::SocketId};
 use core::{
     hash::{Hash, Hasher},
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -45,8 +42,6 @@ pub struct Demux {
     flows: HashMap<Flow, FlowOwner, Key>,
     /// TCP listeners by bound address; several share one with SO_REUSEPORT.
     listeners: HashMap<SocketAddr, Vec<SocketId>, Key>,
-    connected: HashMap<(SocketKind, Flow), SocketId, Key>,
-    bound: HashMap<(SocketKind, SocketAddr), Vec<SocketId>, Key>,
 }
 
 fn wildcard(port: u16) -> SocketAddr {
@@ -64,13 +59,7 @@ fn remove_from<K: Hash + Eq>(map: &mut HashMap<K, Vec<SocketId>, Key>, key: K, i
 
 impl Demux {
     pub fn new(key: Key) -> Self {
-        Self {
-            key,
-            flows: HashMap::with_hasher(key),
-            listeners: HashMap::with_hasher(key),
-            connected: HashMap::with_hasher(key),
-            bound: HashMap::with_hasher(key),
-        }
+        Self { key, flows: HashMap::with_hasher(key), listeners: HashMap::with_hasher(key) }
     }
 
     pub fn flow(&self, flow: &Flow) -> Option<FlowOwner> {
@@ -112,40 +101,6 @@ impl Demux {
             [only] => Some(*only),
             many => many.get((self.key.hash(flow) % many.len().max(1) as u64) as usize).copied(),
         }
-    }
-
-    pub fn insert_datagram(&mut self, kind: SocketKind, local: SocketAddr, id: SocketId) {
-        self.bound.entry((kind, local)).or_default().push(id);
-    }
-
-    pub fn remove_datagram(&mut self, kind: SocketKind, local: SocketAddr, id: SocketId) {
-        remove_from(&mut self.bound, (kind, local), id);
-    }
-
-    pub fn insert_connected(&mut self, kind: SocketKind, flow: Flow, id: SocketId) {
-        self.connected.insert((kind, flow), id);
-    }
-
-    pub fn remove_connected(&mut self, kind: SocketKind, flow: Flow) {
-        self.connected.remove(&(kind, flow));
-    }
-
-    /// The datagram socket for a packet: connected to its sender, else bound to its address, else
-    /// to its port on any address.
-    pub fn datagram(
-        &self,
-        kind: SocketKind,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> Option<SocketId> {
-        let flow = Flow { local, remote };
-        self.connected.get(&(kind, flow)).copied().or_else(|| {
-            let candidates = self
-                .bound
-                .get(&(kind, local))
-                .or_else(|| self.bound.get(&(kind, wildcard(local.port()))))?;
-            self.one_of(candidates, &flow)
-        })
     }
 }
 
@@ -213,18 +168,5 @@ mod tests {
         assert_eq!(demux.flow(&flow), Some(FlowOwner::Connection(id(8))));
         demux.remove_flow(&flow, FlowOwner::Connection(id(8)));
         assert_eq!(demux.flow(&flow), None);
-    }
-
-    #[test]
-    fn datagrams_go_to_the_most_specific_socket() {
-        let mut demux = demux();
-        let (local, peer) = (address("10.0.0.1:53"), address("10.0.0.9:999"));
-        demux.insert_datagram(SocketKind::Udp, address("0.0.0.0:53"), id(1));
-        assert_eq!(demux.datagram(SocketKind::Udp, local, peer), Some(id(1)));
-        demux.insert_datagram(SocketKind::Udp, local, id(2));
-        assert_eq!(demux.datagram(SocketKind::Udp, local, peer), Some(id(2)));
-        demux.insert_connected(SocketKind::Udp, Flow { local, remote: peer }, id(3));
-        assert_eq!(demux.datagram(SocketKind::Udp, local, peer), Some(id(3)));
-        assert_eq!(demux.datagram(SocketKind::Ping, local, peer), None);
     }
 }

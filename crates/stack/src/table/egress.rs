@@ -98,6 +98,11 @@ impl Egress {
         self.queues.get(usize::from(interface.0)).map_or(0, |queue| queue.connections.len())
     }
 
+    /// How many frames wait.
+    pub fn frames(&self, interface: InterfaceId) -> usize {
+        self.queues.get(usize::from(interface.0)).map_or(0, |queue| queue.frames.len())
+    }
+
     pub fn is_empty(&self, interface: InterfaceId) -> bool {
         self.queues
             .get(usize::from(interface.0))

@@ -7,6 +7,9 @@ use crate::{
     table::{
         datagram::DatagramQueue,
         demux::{Flow, FlowOwner},
+        error_queue::ErrorQueue,
+        interface::InterfaceId,
+        ip_settings::IpSettings,
         port::Binding,
         route::Path,
     },
@@ -24,10 +27,13 @@ pub struct Socket {
     pub local: SocketAddr,
     pub remote: Option<SocketAddr>,
     pub settings: tcp::Settings,
+    pub ip: IpSettings,
     pub reuse_address: bool,
     pub reuse_port: bool,
     /// The port it holds.
     pub binding: Option<Binding>,
+    /// The program asked for that port, rather than for any.
+    pub port_chosen: bool,
     /// A listener has it in its accept queue: nobody to tell anything yet.
     pub unaccepted: bool,
     /// The program has let go; what is left is the protocol's.
@@ -66,6 +72,30 @@ pub struct Listener {
 pub struct DatagramSocket {
     pub kind: SocketKind,
     pub queue: DatagramQueue,
+    /// Filled if [`IpSettings::receive_errors`].
+    pub errors: ErrorQueue,
+    /// UDP_SEGMENT: what is sent is cut into datagrams of so many bytes; 0: it is not.
+    pub segment_size: u16,
+    /// UDP_GRO: takes several datagrams of one sender in one piece.
+    pub coalesce: bool,
+    /// SO_NO_CHECK: sends without a checksum.
+    pub no_checksum: bool,
+    /// By which it sent last.
+    pub last_interface: Option<InterfaceId>,
+}
+
+impl DatagramSocket {
+    pub fn new(kind: SocketKind, receive_limit: usize) -> Self {
+        Self {
+            kind,
+            queue: DatagramQueue::new(receive_limit),
+            errors: ErrorQueue::default(),
+            segment_size: 0,
+            coalesce: false,
+            no_checksum: false,
+            last_interface: None,
+        }
+    }
 }
 
 impl Socket {
@@ -80,9 +110,11 @@ impl Socket {
             local,
             remote: None,
             settings,
+            ip: IpSettings::default(),
             reuse_address: false,
             reuse_port: false,
             binding: None,
+            port_chosen: false,
             unaccepted: false,
             orphan: false,
             error: None,

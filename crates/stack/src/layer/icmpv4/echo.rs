@@ -1,22 +1,30 @@
 //! Echo (RFC 792, RFC 1122 §3.2.2.6): answers to pings, and the pings of programs.
+//!
+//! A ping socket is Linux's: the program writes and reads whole ICMP messages, but only echo
+//! requests and their replies; the identifier is the socket's port.
 
 use crate::{
-    Instant, Shard,
+    Instant, InterfaceId, Shard,
     counters::DropReason,
     event::Readiness,
     layer::{
         Arrival,
         ipv4_options::{self, Mark},
-        ipv4_output::{self, Datagram, error_of, v4},
+        ipv4_output::{self, v4},
+        route::path_for,
         udp,
     },
-    request::{Error, SocketId, SocketKind},
+    request::{Envelope, Error, SocketId, SocketKind},
+    table::{datagram::Datagram, demux::Flow, route::Query},
 };
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{Ipv4Addr, SocketAddr};
 use narrows_wire::{
-    icmpv4::{HEADER_LEN, Header},
-    ipv4::Protocol,
+    icmpv4::{self, HEADER_LEN, Header},
+    ipv4::{self, Protocol},
 };
+
+/// The longest message.
+const MAX_MESSAGE: usize = ipv4_output::MAX_PAYLOAD;
 
 /// Answers from the address that was asked. IPv4 input lets no echo request to a broadcast address
 /// come this far.
@@ -36,11 +44,11 @@ pub(super) fn request_input(
     let message = message(&Header::EchoReply { identifier, sequence }, payload);
     let source = arrival.header.destination;
     let options = echoed_options(shard, now, arrival, source);
-    let reply = Datagram {
+    let reply = ipv4_output::Datagram {
         tos: arrival.header.tos,
         options: &options,
         payload: &message,
-        ..Datagram::plain(source, destination, Protocol::ICMP)
+        ..ipv4_output::Datagram::plain(source, destination, Protocol::ICMP)
     };
     ipv4_output::output(shard, now, &reply)
 }
@@ -58,50 +66,117 @@ fn echoed_options(shard: &Shard, now: Instant, arrival: &Arrival<'_>, own: Ipv4A
     options
 }
 
-/// An answer to a ping socket, whose local port is the identifier. It gets the data that came back.
+/// An answer to a ping socket, whose local port is the identifier. It gets the whole message.
 pub(super) fn reply_input(
     shard: &mut Shard,
+    now: Instant,
     arrival: &Arrival<'_>,
     identifier: u16,
-    payload: &[u8],
 ) -> Result<(), DropReason> {
-    let from = SocketAddr::new(arrival.header.source.into(), 0);
-    let to = SocketAddr::new(arrival.header.destination.into(), identifier);
-    let id = shard.demux.datagram(SocketKind::Ping, to, from).ok_or(DropReason::IcmpUnmatched)?;
+    let flow = Flow {
+        local: SocketAddr::new(arrival.header.destination.into(), identifier),
+        remote: SocketAddr::new(arrival.header.source.into(), 0),
+    };
+    let id = shard.datagrams.one(SocketKind::Ping, &flow, arrival.interface);
+    let id = id.ok_or(DropReason::IcmpUnmatched)?;
     let socket = shard.sockets.get_mut(id).ok_or(DropReason::IcmpUnmatched)?;
     let datagram = socket.datagram().ok_or(DropReason::IcmpUnmatched)?;
-    datagram.queue.push(from, to, arrival.header.ttl, payload)?;
+    datagram.queue.push(Datagram {
+        from: flow.remote,
+        to: flow.local,
+        interface: arrival.interface,
+        ttl: arrival.header.ttl,
+        tos: arrival.header.tos,
+        segment_size: None,
+        received: now,
+        payload: arrival.payload.into(),
+    })?;
     shard.notify(id, Readiness::READABLE);
     Ok(())
 }
 
-/// Sends an echo request from a ping socket: `remote`'s port is not used.
+/// Where a ping goes, and from where.
+struct Way {
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    identifier: u16,
+    mtu: usize,
+    output: Option<InterfaceId>,
+    user: u32,
+}
+
+/// Sends an echo request from a ping socket; the remote port is not used.
 pub(crate) fn send_echo(
     shard: &mut Shard,
     now: Instant,
-    socket: SocketId,
-    remote: IpAddr,
-    sequence: u16,
-    payload: &[u8],
+    id: SocketId,
+    envelope: &Envelope,
+    request: &[u8],
 ) -> Result<(), Error> {
-    let destination = v4(remote)?;
-    let local = udp::sending_address(shard, socket, SocketKind::Ping)?;
-    let source = ipv4_output::bound(local);
-    if payload.len() > ipv4_output::MAX_PAYLOAD - HEADER_LEN {
+    let (header, data) = request.split_first_chunk::<HEADER_LEN>().ok_or(Error::InvalidArgument)?;
+    let [icmpv4::kind::ECHO_REQUEST, 0, _, _, _, _, high, low] = *header else {
+        return Err(Error::InvalidArgument);
+    };
+    let sequence = u16::from_be_bytes([high, low]);
+    let way = way(shard, id, envelope, request.len())?;
+    let message = message(&Header::EchoRequest { identifier: way.identifier, sequence }, data);
+    let settings = &shard.sockets.get(id).ok_or(Error::NoSuchSocket)?.ip;
+    let fits = ipv4::HEADER_LEN + message.len() <= way.mtu;
+    let request = ipv4_output::Datagram {
+        ttl: envelope.ttl.unwrap_or(settings.ttl),
+        tos: envelope.tos.unwrap_or(settings.tos),
+        dont_fragment: fits && settings.path_mtu.forbids_fragments(),
+        payload: &message,
+        user: way.user,
+        output: way.output,
+        ..ipv4_output::Datagram::plain(way.source, way.destination, Protocol::ICMP)
+    };
+    let result = ipv4_output::output(shard, now, &request);
+    udp::conclude(shard, result, id, SocketAddr::new(way.destination.into(), 0), &message)
+}
+
+/// Whether a message of `len` bytes could be sent; see [`udp::reach`].
+pub(crate) fn reach(
+    shard: &mut Shard,
+    id: SocketId,
+    envelope: &Envelope,
+    len: usize,
+) -> Result<usize, Error> {
+    let way = way(shard, id, envelope, len)?;
+    let refuses = shard.sockets.get(id).is_some_and(|socket| socket.ip.path_mtu.refuses());
+    Ok(if refuses { way.mtu.saturating_sub(ipv4::HEADER_LEN) } else { MAX_MESSAGE })
+}
+
+fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope, len: usize) -> Result<Way, Error> {
+    if len > MAX_MESSAGE {
         return Err(Error::MessageTooLong);
     }
-    let path = ipv4_output::path(shard, source, destination)?;
-    let message = message(&Header::EchoRequest { identifier: local.port(), sequence }, payload);
-    let source = source.unwrap_or(path.source);
-    let request = Datagram {
-        payload: &message,
-        user: shard.sockets.get(socket).map_or(0, |socket| socket.principal.0),
-        ..Datagram::plain(source, destination, Protocol::ICMP)
+    let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
+    if socket.kind() != SocketKind::Ping {
+        return Err(Error::InvalidState);
+    }
+    let (remote, settings) = (envelope.remote.or(socket.remote), socket.ip.clone());
+    let user = socket.principal.0;
+    let destination = match v4(remote.ok_or(Error::NoDestination)?.ip())? {
+        Ipv4Addr::UNSPECIFIED => Ipv4Addr::LOCALHOST,
+        destination => destination,
     };
-    ipv4_output::output(shard, now, &request).map_err(|reason| {
-        shard.drop(reason);
-        error_of(reason)
-    })
+    let bound = udp::bound_address(shard, id, envelope)?;
+    let output = envelope.interface.or(settings.device);
+    let query = Query { source: bound, output, user, ..Query::to(destination) };
+    let path = path_for(shard, &query)?;
+    if let Some(datagram) = shard.sockets.get_mut(id).and_then(|socket| socket.datagram()) {
+        datagram.last_interface = Some(path.interface);
+    }
+    if path.broadcast && !settings.broadcast {
+        return Err(Error::BroadcastDenied);
+    }
+    if settings.path_mtu.refuses() && ipv4::HEADER_LEN + len > usize::from(path.mtu) {
+        return Err(Error::MessageTooLong);
+    }
+    let local = udp::take_port(shard, id)?;
+    let source = bound.unwrap_or(path.source);
+    Ok(Way { source, destination, identifier: local.port(), mtu: path.mtu.into(), output, user })
 }
 
 /// A whole message.

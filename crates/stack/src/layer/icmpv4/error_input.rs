@@ -3,21 +3,18 @@
 //! sequence number if it can be about a segment of its own. What a path's MTU is said to be is kept
 //! for the destination, if a live flow was answered with it.
 
-use super::error_output;
+use super::datagram_error::{Report, report};
 use crate::{
     Instant, Shard,
     counters::DropReason,
-    event::Readiness,
     layer::{Arrival, tcp},
     request::{Error, SocketKind},
-    table::{demux::Flow, egress::Frame, path_mtu::MIN_PATH_MTU, timer::TimerKey},
+    table::{demux::Flow, error_queue::Origin, path_mtu::MIN_PATH_MTU, timer::TimerKey},
     tcp::connection::IcmpError,
 };
 use core::net::{Ipv4Addr, SocketAddr};
 use narrows_wire::{
-    ethernet,
     icmpv4::{Header, Unreachable},
-    ipv4::Packet,
     quote::{Quote, Transport},
 };
 
@@ -26,7 +23,7 @@ const PLATEAUS: [u16; 7] = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006];
 
 /// What an error says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Problem {
+pub(super) enum Problem {
     /// `hard`: it will not go away (RFC 1122 §4.2.3.9).
     Unreachable { error: Error, hard: bool },
     /// The next hop's MTU; 0: the router doesn't say.
@@ -59,54 +56,47 @@ pub(super) fn input(
         }
         Transport::Udp { source_port, destination_port } => {
             let flow = flow(&quote, source_port, destination_port);
-            match problem {
-                // Soft errors are the network's to mend, as on Linux.
-                Problem::Unreachable { error, hard: true } => {
-                    report(shard, SocketKind::Udp, flow, error)
-                }
-                Problem::Unreachable { hard: false, .. } => Err(DropReason::IcmpIgnored),
-                Problem::TooBig { mtu } => {
-                    let sender = shard.demux.datagram(SocketKind::Udp, flow.local, flow.remote);
-                    sender.ok_or(DropReason::IcmpUnmatched)?;
-                    too_big(shard, now, &quote, mtu)
-                }
-            }
+            datagram_error(shard, now, arrival, SocketKind::Udp, flow, problem, &quote, payload)
         }
-        Transport::EchoRequest { identifier, .. } => match problem {
-            Problem::Unreachable { error, .. } => {
-                report(shard, SocketKind::Ping, flow(&quote, identifier, 0), error)
-            }
-            Problem::TooBig { .. } => Err(DropReason::IcmpIgnored),
-        },
+        Transport::EchoRequest { identifier, .. } => {
+            let flow = flow(&quote, identifier, 0);
+            datagram_error(shard, now, arrival, SocketKind::Ping, flow, problem, &quote, payload)
+        }
         Transport::Other => Err(DropReason::IcmpUnmatched),
     }
 }
 
-/// A frame of ours whose next hop answers no ARP: what a router would tell us with an ICMP error,
-/// except that we know it for sure.
-pub(crate) fn undeliverable(shard: &mut Shard, now: Instant, frames: &[Frame]) {
-    let packet = frames.first().and_then(|frame| frame.bytes.get(ethernet::HEADER_LEN..));
-    let Some(Ok(packet)) = packet.map(Packet::parse) else { return };
-    let ours = |source: Ipv4Addr| {
-        shard.interfaces.owner(source.into()).is_some() || shard.routes.is_local(source)
+/// An error about a datagram: its socket hears of it, and the path of what it may teach.
+#[expect(clippy::too_many_arguments, reason = "what an error is about, where it came in, and when")]
+fn datagram_error(
+    shard: &mut Shard,
+    now: Instant,
+    arrival: &Arrival<'_>,
+    kind: SocketKind,
+    flow: Flow,
+    problem: Problem,
+    quote: &Quote,
+    quoted: &[u8],
+) -> Result<(), DropReason> {
+    let [message, code, ..] = *arrival.payload else { return Err(DropReason::IcmpMalformed) };
+    let interface = arrival.interface;
+    let sender = shard.datagrams.one(kind, &flow, interface);
+    sender.ok_or(DropReason::IcmpUnmatched)?;
+    let problem = match problem {
+        Problem::TooBig { mtu } => {
+            let mtu = believable_mtu(mtu, quote.total_len);
+            too_big(shard, now, quote, mtu)?;
+            Problem::TooBig { mtu }
+        }
+        unreachable => unreachable,
     };
-    if !ours(packet.header.source) {
-        return error_output::undeliverable(shard, now, &packet);
+    let from = arrival.header.source.into();
+    let origin = Origin::Icmp { kind: message, code, from, interface };
+    match report(shard, &Report { kind, flow, interface, origin, problem, quoted }) {
+        // What it taught about the path was of use.
+        Err(DropReason::IcmpIgnored) if matches!(problem, Problem::TooBig { .. }) => Ok(()),
+        other => other,
     }
-    let whole = [packet.header_bytes, packet.payload].concat();
-    let Ok(quote) = Quote::parse(&whole) else { return };
-    let (kind, flow) = match quote.transport {
-        Transport::Udp { source_port, destination_port } => {
-            (SocketKind::Udp, flow(&quote, source_port, destination_port))
-        }
-        Transport::EchoRequest { identifier, .. } => {
-            (SocketKind::Ping, flow(&quote, identifier, 0))
-        }
-        // The layer of TCP hears of it for all connections at once.
-        Transport::Tcp { .. } | Transport::Other => return,
-    };
-    // Nobody to tell is no loss: the datagram has been counted.
-    let _ = report(shard, kind, flow, Error::HostUnreachable);
 }
 
 /// A packet of a live flow was too long for its path. One that might be fragmented was not: the error
@@ -115,7 +105,6 @@ fn too_big(shard: &mut Shard, now: Instant, quote: &Quote, mtu: u16) -> Result<(
     if !quote.header.dont_fragment {
         return Err(DropReason::IcmpIgnored);
     }
-    let mtu = believable_mtu(mtu, quote.total_len);
     learn_path_mtu(shard, now, quote.header.destination, mtu);
     Ok(())
 }
@@ -141,20 +130,6 @@ fn arm(shard: &mut Shard) {
     }
 }
 
-/// Leaves an error for the program to find. A UDP socket that isn't connected can't tell which of
-/// its datagrams it is about, and hears nothing (RFC 1122 §4.1.3.3, as Linux has it).
-fn report(shard: &mut Shard, kind: SocketKind, flow: Flow, error: Error) -> Result<(), DropReason> {
-    let id = shard.demux.datagram(kind, flow.local, flow.remote);
-    let id = id.ok_or(DropReason::IcmpUnmatched)?;
-    let socket = shard.sockets.get_mut(id).ok_or(DropReason::IcmpUnmatched)?;
-    if kind == SocketKind::Udp && socket.remote != Some(flow.remote) {
-        return Err(DropReason::IcmpIgnored);
-    }
-    socket.error = Some(error);
-    shard.notify(id, Readiness::READABLE);
-    Ok(())
-}
-
 fn flow(quote: &Quote, local_port: u16, remote_port: u16) -> Flow {
     Flow {
         local: SocketAddr::new(quote.header.source.into(), local_port),
@@ -170,16 +145,19 @@ fn problem(header: Header) -> Option<Problem> {
             Some(Problem::TooBig { mtu })
         }
         Header::DestinationUnreachable { code, .. } => match code.0 {
-            0 | 5 | 11 => unreachable(Error::NetworkUnreachable, false),
+            0 | 11 => unreachable(Error::NetworkUnreachable, false),
             1 | 12 => unreachable(Error::HostUnreachable, false),
-            2 | 3 => unreachable(Error::ConnectionRefused, true),
+            2 => unreachable(Error::ProtocolUnavailable, true),
+            3 => unreachable(Error::ConnectionRefused, true),
+            5 => unreachable(Error::SourceRouteFailed, false),
             6 | 9 => unreachable(Error::NetworkUnreachable, true),
-            7 | 8 | 10 | 13..=15 => unreachable(Error::HostUnreachable, true),
+            7 => unreachable(Error::HostDown, true),
+            8 => unreachable(Error::HostIsolated, true),
+            10 | 13..=15 => unreachable(Error::HostUnreachable, true),
             _ => None,
         },
-        Header::TimeExceeded { .. } | Header::ParameterProblem { .. } => {
-            unreachable(Error::HostUnreachable, false)
-        }
+        Header::TimeExceeded { .. } => unreachable(Error::HostUnreachable, false),
+        Header::ParameterProblem { .. } => unreachable(Error::ProtocolError, true),
         Header::EchoRequest { .. }
         | Header::EchoReply { .. }
         | Header::Redirect { .. }

@@ -3,17 +3,20 @@
 //! | file | what is there |
 //! |---|---|
 //! | `echo` | answers to pings, and the pings of programs |
+//! | `datagram_error` | what a UDP or ping socket hears of an error |
 //! | `timestamp` | answers to who asks the time of day, if that is wanted |
 //! | `error_input` | an error about something we sent, to whom it concerns |
 //! | `error_output` | errors about what we can't deliver, where RFC 1122 allows them |
 
+mod datagram_error;
 mod echo;
 mod error_input;
 mod error_output;
 mod timestamp;
 
-pub(crate) use echo::send_echo;
-pub(crate) use error_input::{forget_path_mtus, learn_path_mtu, undeliverable};
+pub(crate) use datagram_error::{no_neighbor, undeliverable};
+pub(crate) use echo::{reach, send_echo};
+pub(crate) use error_input::{forget_path_mtus, learn_path_mtu};
 pub(crate) use error_output::{
     fragmentation_needed, parameter_problem, reassembly_timeout, redirect, time_exceeded,
     unreachable,
@@ -35,9 +38,7 @@ pub(crate) fn input(
         Header::EchoRequest { identifier, sequence } => {
             echo::request_input(shard, now, arrival, identifier, sequence, payload)
         }
-        Header::EchoReply { identifier, .. } => {
-            echo::reply_input(shard, arrival, identifier, payload)
-        }
+        Header::EchoReply { identifier, .. } => echo::reply_input(shard, now, arrival, identifier),
         Header::DestinationUnreachable { .. }
         | Header::TimeExceeded { .. }
         | Header::ParameterProblem { .. } => {

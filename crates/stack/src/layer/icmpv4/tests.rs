@@ -1,5 +1,10 @@
 use super::*;
-use crate::{Error, SocketId, layer::fixture::*, request::Request, time::Duration};
+use crate::{
+    Error, SocketId,
+    layer::fixture::*,
+    request::{Request, SocketOption},
+    time::Duration,
+};
 use core::net::{Ipv4Addr, SocketAddr};
 use narrows_wire::{
     address::MacAddr,
@@ -109,8 +114,14 @@ fn echo_replies_are_limited_by_host() {
 fn pinging(host: &mut Host) -> (SocketId, Vec<u8>) {
     let socket = host.socket(Request::OpenPing, (Ipv4Addr::UNSPECIFIED, 77));
     let to = Some(SocketAddr::new(PEER.into(), 0));
-    host.shard.send_to(host.now, socket, to, &[0, 9, 1, 2, 3]).expect("sent");
+    host.shard.send_to(host.now, socket, to, &request(9, &[1, 2, 3])).expect("sent");
     (socket, host.sent_one())
+}
+
+/// An echo request as a program writes it: identifier and checksum are not its business.
+fn request(sequence: u16, data: &[u8]) -> Vec<u8> {
+    let [high, low] = sequence.to_be_bytes();
+    [&[8, 0, 0, 0, 0, 0, high, low], data].concat()
 }
 
 #[test]
@@ -124,8 +135,8 @@ fn programs_ping_and_get_what_comes_back() {
     assert!(host.shard.poll_event().is_some());
     let mut buffer = [0; 16];
     let received = host.shard.receive_from(socket, &mut buffer);
-    assert_eq!(received, Ok((5, SocketAddr::new(PEER.into(), 0))));
-    assert_eq!(buffer[..5], [0, 9, 1, 2, 3]);
+    assert_eq!(received, Ok((11, SocketAddr::new(PEER.into(), 0))));
+    assert_eq!(buffer[..11], icmp(&Header::EchoReply { identifier: 77, sequence: 9 }, &data));
     assert_eq!(host.drops(), []);
 }
 
@@ -158,9 +169,9 @@ fn programs_ping_themselves() {
     let socket = host.socket(Request::OpenPing, (Ipv4Addr::UNSPECIFIED, 77));
     for own in [Ipv4Addr::LOCALHOST, OWN] {
         let to = SocketAddr::new(own.into(), 0);
-        host.shard.send_to(host.now, socket, Some(to), &[0, 1]).expect("sent");
+        host.shard.send_to(host.now, socket, Some(to), &request(1, b"")).expect("sent");
         assert!(host.sent().is_empty(), "nothing leaves");
-        assert_eq!(host.shard.receive_from(socket, &mut [0; 16]), Ok((2, to)));
+        assert_eq!(host.shard.receive_from(socket, &mut [0; 16]), Ok((8, to)));
     }
 }
 
@@ -172,11 +183,15 @@ fn a_ping_that_cannot_be_sent_says_why() {
         let to = format!("{to}:0").parse().expect("an address");
         host.shard.send_to(host.now, socket, Some(to), data)
     };
-    assert_eq!(send("255.255.255.255", &[0, 1]), Err(Error::NetworkUnreachable));
-    assert_eq!(send("[::1]", &[0, 1]), Err(Error::FamilyNotSupported));
-    assert_eq!(send("10.0.0.1", &[0]), Err(Error::InvalidArgument));
-    assert_eq!(send("10.0.0.1", &vec![0; 65_508]), Err(Error::MessageTooLong));
-    assert_eq!(send("10.0.0.1", &vec![0; 65_507]), Ok(()));
+    let empty = request(1, b"");
+    let reply = [0; 8];
+    assert_eq!(send("255.255.255.255", &empty), Err(Error::BroadcastDenied));
+    assert_eq!(send("240.0.0.1", &empty), Err(Error::NetworkUnreachable));
+    assert_eq!(send("[::1]", &empty), Err(Error::FamilyNotSupported));
+    assert_eq!(send("10.0.0.1", &empty[..7]), Err(Error::InvalidArgument));
+    assert_eq!(send("10.0.0.1", &reply), Err(Error::InvalidArgument));
+    assert_eq!(send("10.0.0.1", &request(1, &vec![0; 65_508])), Err(Error::MessageTooLong));
+    assert_eq!(send("10.0.0.1", &request(1, &vec![0; 65_507])), Ok(()));
 }
 
 #[test]
@@ -188,12 +203,14 @@ fn errors_about_a_ping_reach_its_program() {
         (Header::ParameterProblem { pointer: 0 }, true),
         (
             Header::DestinationUnreachable { code: Unreachable::FRAGMENTATION_NEEDED, mtu: 600 },
-            false,
+            true,
         ),
         (Header::DestinationUnreachable { code: Unreachable(77), mtu: 0 }, false),
     ] {
         let mut host = Host::with_peer();
         let (socket, frame) = pinging(&mut host);
+        let option = SocketOption::ReceiveErrors(true);
+        host.request(Request::SetOption { socket, option });
         host.receive(&to_us(&error, &frame[14..42]));
         let received = host.shard.receive_from(socket, &mut [0; 16]);
         assert_eq!(received == Err(Error::WouldBlock), !told, "{error:?}: {received:?}");
@@ -349,5 +366,5 @@ fn a_connected_ping_socket_gets_its_peers_answers_alone() {
     assert_eq!(host.refused(&packet_frame(&header, &reply)), DropReason::IcmpUnmatched);
     host.receive(&packet_frame(&ICMP, &reply));
     let received = host.shard.receive_from(socket, &mut [0; 16]);
-    assert_eq!(received, Ok((1, SocketAddr::new(PEER.into(), 0))));
+    assert_eq!(received, Ok((9, SocketAddr::new(PEER.into(), 0))));
 }

@@ -15,6 +15,7 @@ const DATAGRAM: Datagram<'_> = Datagram {
     dont_fragment: false,
     mark: 0,
     user: 0,
+    output: None,
     options: &[],
     payload: &[],
 };
@@ -43,7 +44,11 @@ fn the_route_names_interface_next_hop_and_source() {
     ] {
         let path = path(&host.shard, None, address(destination)).expect("a path");
         let (next_hop, source) = (address(next_hop), address(source));
-        assert_eq!(path, Path { interface, next_hop, source, mtu: 1500 }, "{destination}");
+        assert_eq!(
+            path,
+            Path { interface, next_hop, source, mtu: 1500, broadcast: false },
+            "{destination}"
+        );
     }
 }
 
@@ -65,15 +70,7 @@ fn own_addresses_go_by_the_loopback() {
 #[test]
 fn there_is_no_way_to_what_is_no_host() {
     let (host, _) = two_interfaces();
-    for destination in [
-        "0.0.0.0",
-        "0.0.0.1",
-        "240.0.0.1",
-        "255.255.255.255",
-        "10.0.0.255",
-        "10.0.0.0",
-        "10.1.0.255",
-    ] {
+    for destination in ["0.0.0.0", "0.0.0.1", "240.0.0.1", "10.0.0.0"] {
         let error = path(&host.shard, None, address(destination));
         assert_eq!(error, Err(Error::NetworkUnreachable), "{destination}");
     }
@@ -91,6 +88,23 @@ fn groups_are_on_the_link_of_the_source_or_of_the_route() {
     assert_eq!(to(Some(other)), Ok((second, group, other)));
     let empty = crate::Shard::new(crate::Config::default(), [1; 16]);
     assert_eq!(path(&empty, None, group), Err(Error::NetworkUnreachable));
+}
+
+#[test]
+fn broadcasts_go_to_the_link_they_are_for() {
+    let (host, second) = two_interfaces();
+    for (source, destination, interface) in [
+        (None, "10.0.0.255", ETH),
+        (None, "10.1.0.255", second),
+        (None, "255.255.255.255", ETH),
+        (Some("10.0.0.2"), "255.255.255.255", ETH),
+        (Some("10.1.0.2"), "255.255.255.255", second),
+    ] {
+        let path = path(&host.shard, source.map(address), address(destination)).expect("a path");
+        let next_hop = address(destination);
+        assert_eq!((path.interface, path.next_hop), (interface, next_hop), "{destination}");
+        assert!(path.broadcast, "{destination}");
+    }
 }
 
 #[test]

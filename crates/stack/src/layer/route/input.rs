@@ -151,13 +151,19 @@ fn may_be_on_wire(destination: Ipv4Addr, broadcast: bool) -> bool {
     !matches!(first, 0 | 127) && (first < 240 || broadcast)
 }
 
-/// A packet of our own: both ends are ours.
+/// A packet of our own: both ends are ours, or it is our copy of a broadcast.
 fn own(interfaces: &InterfaceTable, routes: &RouteTables, header: &ipv4::Header) -> Decision {
     let ours =
         |address: Ipv4Addr| interfaces.owner(address.into()).is_some() || routes.is_local(address);
     match (ours(header.source), ours(header.destination)) {
         (true, true) => Decision::Deliver(Cast::Unicast),
-        (true, false) => Refusal::silent(DropReason::NotLocal),
+        (true, false) => {
+            let station = interfaces.owner(header.source.into()).and_then(|id| interfaces.get(id));
+            if station.is_some_and(|station| station.is_broadcast(header.destination)) {
+                return Decision::Deliver(Cast::Broadcast);
+            }
+            Refusal::silent(DropReason::NotLocal)
+        }
         (false, _) => Refusal::silent(DropReason::Martian),
     }
 }

@@ -35,9 +35,15 @@ pub(crate) fn path_for(shard: &Shard, query: &Query) -> Result<Path, Error> {
         return group_path(shard, query, owner);
     }
     let [first, ..] = destination.octets();
-    // Nowhere (0/8), reserved addresses and the limited broadcast.
-    if first == 0 || first >= 224 || owner == Some(InterfaceId::LOOPBACK) {
+    // Nowhere (0/8), and reserved addresses.
+    let nowhere = first == 0 || first >= 224 && !destination.is_broadcast();
+    if nowhere || owner == Some(InterfaceId::LOOPBACK) {
         return Err(Error::NetworkUnreachable);
+    }
+    if destination.is_broadcast()
+        && let Some(interface) = query.output.or(owner)
+    {
+        return link_path(shard, interface, query);
     }
     let query = Query { held_to: owner.filter(|owner| is_strong(shard, *owner)), ..*query };
     let found = match shard.routes.lookup(&query) {
@@ -49,10 +55,12 @@ pub(crate) fn path_for(shard: &Shard, query: &Query) -> Result<Path, Error> {
         Answer::None => return Err(Error::NetworkUnreachable),
     };
     let Some(hop) = found.hop else { return local_path(shard, destination) };
+    if destination.is_broadcast() {
+        return link_path(shard, hop.interface, &query);
+    }
     let next_hop = hop.via.unwrap_or(destination);
     let link = shard.interfaces.get(hop.interface).ok_or(Error::NetworkUnreachable)?;
-    // Broadcasts are only for who asks for them, and no socket can as yet.
-    if link.is_broadcast(next_hop) || link.is_subnet_number(next_hop) {
+    if link.is_subnet_number(next_hop) {
         return Err(Error::NetworkUnreachable);
     }
     let chosen = || shard.interfaces.source_for(hop.interface, next_hop);
@@ -63,6 +71,21 @@ pub(crate) fn path_for(shard: &Shard, query: &Query) -> Result<Path, Error> {
         next_hop,
         source: source.ok_or(Error::AddressNotAvailable)?,
         mtu: shard.path_mtus.get(destination).map_or(mtu, |known| known.min(mtu)),
+        broadcast: link.is_broadcast(next_hop),
+    })
+}
+
+/// The limited broadcast goes to all hosts of one link: that of the socket's interface or address, or
+/// the one that the default route leads to, whatever its gateway.
+fn link_path(shard: &Shard, interface: InterfaceId, query: &Query) -> Result<Path, Error> {
+    let link = shard.interfaces.get(interface).ok_or(Error::NetworkUnreachable)?;
+    let chosen = || shard.interfaces.source_for(interface, query.destination);
+    Ok(Path {
+        interface,
+        next_hop: query.destination,
+        source: query.source.or_else(chosen).ok_or(Error::AddressNotAvailable)?,
+        mtu: link.settings.mtu,
+        broadcast: true,
     })
 }
 
@@ -82,6 +105,7 @@ fn group_path(shard: &Shard, query: &Query, owner: Option<InterfaceId>) -> Resul
         next_hop: group,
         source: source.ok_or(Error::AddressNotAvailable)?,
         mtu: link.settings.mtu,
+        broadcast: false,
     })
 }
 
@@ -112,5 +136,6 @@ fn local_path(shard: &Shard, destination: Ipv4Addr) -> Result<Path, Error> {
         next_hop: destination,
         source,
         mtu: loopback.settings.mtu,
+        broadcast: false,
     })
 }

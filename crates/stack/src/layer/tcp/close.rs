@@ -3,6 +3,7 @@
 use super::{conclude, remove, remove_half_open, settle};
 use crate::{
     Instant, Shard,
+    layer::udp,
     request::{Error, Reply, SocketId, SocketKind},
     table::socket::SocketBody,
     tcp::connection::{Fate, Outcome},
@@ -80,12 +81,8 @@ fn close_listener(shard: &mut Shard, now: Instant, id: SocketId) {
 fn forget(shard: &mut Shard, id: SocketId) {
     let Some(socket) = shard.sockets.get(id) else { return };
     let (kind, flow, binding) = (socket.kind(), socket.flow(), socket.binding);
-    if kind != SocketKind::Tcp {
-        match (flow, binding) {
-            (Some(flow), _) => shard.demux.remove_connected(kind, flow),
-            (None, Some(binding)) => shard.demux.remove_datagram(kind, binding.local, id),
-            (None, None) => {}
-        }
+    if let Some(place) = udp::place(socket).filter(|_| kind != SocketKind::Tcp) {
+        shard.datagrams.remove(kind, place, id);
     }
     if let Some(binding) = binding {
         shard.ports.release(&binding);

@@ -166,6 +166,7 @@ fn establish(
 ) -> Result<(), DropReason> {
     let socket = shard.sockets.get_mut(listener).ok_or(DropReason::TcpNoSocket)?;
     let (principal, settings) = (socket.principal, socket.settings.clone());
+    let ip = socket.ip.clone();
     let inherited = socket.binding;
     let state = socket.listener().ok_or(DropReason::TcpNoSocket)?;
     if state.accept_queue.len() >= state.backlog {
@@ -179,6 +180,7 @@ fn establish(
     // The port stays taken as long as a connection on it lives, shared with its listener's kind.
     let binding = inherited.map(|held| Binding { local: flow.local, role: Role::Bound, ..held });
     accepted.remote = Some(flow.remote);
+    accepted.ip = ip;
     accepted.binding = binding;
     accepted.unaccepted = true;
     let limit = shard.config.limits.sockets;

@@ -63,6 +63,9 @@ pub(crate) fn connect(
     }
     let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
     let path = path_for(shard, &query(&Flow { local: socket.local, remote }, socket.principal)?)?;
+    if path.broadcast {
+        return Err(Error::NetworkUnreachable);
+    }
     let source = match socket.local.ip() {
         any if any.is_unspecified() => path.source.into(),
         bound => bound,

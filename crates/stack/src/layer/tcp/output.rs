@@ -31,8 +31,6 @@ const QUANTUM: usize = 256 << 10;
 /// Segments given to the device in one call, so that what arrives meanwhile gets its turn.
 const BUDGET: usize = 64;
 
-const TTL: u8 = 64;
-
 /// Link, IPv4 and TCP header, at their longest.
 const MAX_HEADERS: usize = LinkHeader::MAX_LEN + ipv4::HEADER_LEN + tcp::MAX_HEADER_LEN;
 
@@ -85,8 +83,14 @@ struct Headers {
     offload: TxOffload,
 }
 
-/// `link`: the Ethernet header and tags, none on the loopback. The checksum field is left partial.
-fn headers(link: Option<&LinkHeader>, flow: &Flow, outgoing: &Outgoing) -> Option<Headers> {
+/// `link`: the Ethernet header and tags, none on the loopback. `ttl` and `tos` are the socket's. The
+/// checksum field is left partial.
+fn headers(
+    link: Option<&LinkHeader>,
+    flow: &Flow,
+    (ttl, tos): (u8, u8),
+    outgoing: &Outgoing,
+) -> Option<Headers> {
     let (source, destination) = addresses(flow)?;
     let mut segment = [0; tcp::MAX_HEADER_LEN];
     let tcp_header = header(flow, outgoing);
@@ -96,12 +100,12 @@ fn headers(link: Option<&LinkHeader>, flow: &Flow, outgoing: &Outgoing) -> Optio
     tcp_header.emit(&outgoing.options, sum.fold(), &mut segment);
     let mut packet = [0; ipv4::HEADER_LEN];
     let ip_header = ipv4::Header {
-        tos: 0,
+        tos,
         identification: 0,
         dont_fragment: true,
         more_fragments: false,
         fragment_offset: 0,
-        ttl: TTL,
+        ttl,
         protocol: Protocol::TCP,
         source,
         destination,
@@ -165,11 +169,12 @@ fn transmit_connection(
     let mut sent = 0;
     while sent < QUANTUM && *budget > 0 && sink.has_room() {
         let Some(socket) = shard.sockets.get_mut(id) else { return };
+        let service = (socket.ip.ttl, socket.ip.tos);
         let SocketBody::Connection(connection) = &mut socket.body else { return };
         let retransmissions = connection.retransmissions();
         let Some(outgoing) = connection.poll_segment(now, max_payload) else { break };
         shard.counters.tcp_retransmissions += connection.retransmissions() - retransmissions;
-        let Some(mut headers) = headers(Some(&link), &flow, &outgoing) else { break };
+        let Some(mut headers) = headers(Some(&link), &flow, service, &outgoing) else { break };
         let payload = connection.payload(&outgoing);
         let frame_len = headers.len + outgoing.payload_len;
         shard.counters.tcp_segments_sent += 1;
@@ -280,9 +285,10 @@ fn send_copies(
 ) {
     for _ in 0..BUDGET {
         let Some(socket) = shard.sockets.get_mut(id) else { return };
+        let service = (socket.ip.ttl, socket.ip.tos);
         let SocketBody::Connection(connection) = &mut socket.body else { return };
         let Some(outgoing) = connection.poll_segment(now, 0) else { break };
-        let Some(mut headers) = headers(Some(link), &flow, &outgoing) else { break };
+        let Some(mut headers) = headers(Some(link), &flow, service, &outgoing) else { break };
         let payload = connection.payload(&outgoing).concat();
         complete_checksum(&mut headers, &payload);
         let bytes = [&headers.bytes[..headers.len], &payload].concat();
@@ -338,9 +344,10 @@ pub(crate) fn next_packet(
             }
         }
         let socket = shard.sockets.get_mut(id)?;
+        let service = (socket.ip.ttl, socket.ip.tos);
         let SocketBody::Connection(connection) = &mut socket.body else { continue };
         let Some(outgoing) = connection.poll_segment(now, MAX_PAYLOAD) else { continue };
-        let headers = headers(None, &flow, &outgoing)?;
+        let headers = headers(None, &flow, service, &outgoing)?;
         packet.clear();
         packet.extend_from_slice(&headers.bytes[..headers.len]);
         for part in connection.payload(&outgoing) {

@@ -1,8 +1,29 @@
 use super::*;
-use crate::{Config, config::Limits, layer::fixture::*, request::Request};
-use narrows_wire::{
-    icmpv4::Header as IcmpHeader, ipv4::Header as PacketHeader, offload::RxOffload,
+use crate::{
+    Config, Reply,
+    config::Limits,
+    counters::DropReason,
+    event::Readiness,
+    layer::fixture::*,
+    request::{Envelope, Error, Request, SocketId, SocketOption},
+    table::{
+        error_queue::{Origin, QueuedError},
+        interface::InterfaceId,
+        ip_settings::PathMtuDiscovery,
+    },
 };
+use core::net::SocketAddr;
+use narrows_wire::{
+    icmpv4::{Header as IcmpHeader, Unreachable},
+    ipv4::Header as PacketHeader,
+    offload::{RxChecksum, RxOffload},
+    udp::Header,
+};
+
+mod broadcast;
+mod connected;
+mod errors;
+mod segments;
 
 const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
@@ -126,14 +147,14 @@ fn a_program_chooses_how_much_may_wait() {
     let mut host = Host::with_peer();
     let socket = host.socket(Request::OpenUdp, (ANY, 7));
     let mut taken = |bytes| {
-        let option = crate::request::SocketOption::ReceiveBuffer(bytes);
+        let option = SocketOption::ReceiveBuffer(bytes);
         host.request(Request::SetOption { socket, option });
         for _ in 0..1000 {
             host.receive(&to_port(7, &[0; 1000]));
         }
         core::iter::from_fn(|| received(&mut host, socket).ok()).count()
     };
-    assert_eq!((taken(8 << 10), taken(64 << 10)), (7, 59));
+    assert_eq!((taken(8 << 10), taken(64 << 10)), (14, 116));
 }
 
 #[test]
@@ -160,9 +181,12 @@ fn datagrams_leave_with_a_checksum_that_others_accept() {
 
 #[test]
 fn a_sum_of_zero_is_sent_as_all_ones() {
-    let checksum_of = |data: [u8; 2]| {
-        let datagram = datagram(OWN, 7, PEER, 5000, &data).expect("short enough");
-        u16::from_be_bytes([datagram[6], datagram[7]])
+    let mut host = Host::with_peer();
+    let socket = host.socket(Request::OpenUdp, (ANY, 7));
+    let mut checksum_of = |data: [u8; 2]| {
+        host.shard.send_to(host.now, socket, Some(addr(PEER, 5000)), &data).expect("sent");
+        let frame = host.sent_one();
+        Header::parse(read_packet(&frame).1.payload).expect("a datagram").0.checksum
     };
     let needed = checksum_of([0, 0]);
     assert_ne!(needed, u16::MAX);
@@ -172,7 +196,7 @@ fn a_sum_of_zero_is_sent_as_all_ones() {
 #[test]
 fn a_socket_without_a_port_gets_one() {
     let mut host = Host::with_peer();
-    let crate::Reply::Socket(socket) = host.request(Request::OpenUdp) else { panic!() };
+    let Reply::Socket(socket) = host.request(Request::OpenUdp) else { panic!() };
     host.shard.send_to(host.now, socket, Some(addr(PEER, 5000)), b"hello").expect("sent");
     let frame = host.sent_one();
     let (header, _) = Header::parse(read_packet(&frame).1.payload).expect("a datagram");
@@ -188,22 +212,23 @@ fn what_cannot_be_sent_says_why() {
     let socket = host.socket(Request::OpenUdp, (ANY, 7));
     let local = host.socket(Request::OpenUdp, ([127, 0, 0, 1].into(), 8));
     let ping = host.socket(Request::OpenPing, (ANY, 7));
-    let crate::Reply::Socket(tcp) = host.request(Request::OpenTcp) else { panic!() };
+    let Reply::Socket(tcp) = host.request(Request::OpenTcp) else { panic!() };
     let v6 = "[2001:db8::1]:7".parse().unwrap();
     let long = vec![0; 65_508];
     for (what, socket, remote, data, error) in [
-        ("no peer", socket, None, &b""[..], Error::NotConnected),
+        ("no peer", socket, None, &b""[..], Error::NoDestination),
         ("no port", socket, Some(addr(PEER, 0)), b"", Error::InvalidArgument),
         ("IPv6", socket, Some(v6), b"", Error::FamilyNotSupported),
         ("long", socket, Some(addr(PEER, 7)), &long, Error::MessageTooLong),
-        ("broadcast", socket, Some(addr(Ipv4Addr::BROADCAST, 7)), b"", Error::NetworkUnreachable),
+        ("broadcast", socket, Some(addr(Ipv4Addr::BROADCAST, 7)), b"", Error::BroadcastDenied),
         ("from the loopback", local, Some(addr(PEER, 7)), b"", Error::NetworkUnreachable),
         ("TCP", tcp, Some(addr(PEER, 7)), b"", Error::InvalidState),
     ] {
         let result = host.shard.send_to(host.now, socket, remote, data);
         assert_eq!(result, Err(error), "{what}");
     }
-    let result = output(&mut host.shard, host.now, ping, Some(addr(PEER, 7)), b"");
+    let envelope = Envelope { remote: Some(addr(PEER, 7)), ..Envelope::default() };
+    let result = output(&mut host.shard, host.now, ping, &envelope, b"");
     assert_eq!(result, Err(Error::InvalidState));
     assert!(host.sent().is_empty());
 }
@@ -218,61 +243,4 @@ fn a_full_queue_is_told_and_counted() {
     assert_eq!(host.drops(), [(DropReason::EgressQueueFull, 1)]);
     let result = host.shard.send_to(host.now, socket, to, b"x");
     assert_eq!(result, Err(Error::LimitReached));
-}
-
-/// An error of the network about a datagram of ours.
-fn error(code: u8, about: &[u8]) -> Vec<u8> {
-    let message = IcmpHeader::DestinationUnreachable { code: Unreachable(code), mtu: 0 };
-    let header = PacketHeader { protocol: Protocol::ICMP, ..PACKET };
-    packet_frame(&header, &icmp(&message, &about[14..14 + 28]))
-}
-
-#[test]
-fn a_connected_socket_hears_of_hard_errors_once() {
-    for (code, told) in [
-        (0, None),
-        (1, None),
-        (2, Some(Error::ConnectionRefused)),
-        (3, Some(Error::ConnectionRefused)),
-        (4, None),
-        (9, Some(Error::NetworkUnreachable)),
-        (13, Some(Error::HostUnreachable)),
-    ] {
-        let mut host = Host::with_peer();
-        let socket = host.socket(Request::OpenUdp, (ANY, 7));
-        host.request(Request::Connect { socket, remote: addr(PEER, 5000) });
-        host.shard.send_to(host.now, socket, None, b"hello").expect("sent");
-        let frame = host.sent_one();
-        host.receive(&error(code, &frame));
-        let ignored = u64::from(told.is_none());
-        assert_eq!(host.dropped(DropReason::IcmpIgnored), ignored, "{code}");
-        if let Some(error) = told {
-            assert!(host.shard.poll_event().is_some(), "{code}");
-            assert_eq!(host.shard.send_to(host.now, socket, None, b"x"), Err(error), "{code}");
-        }
-        assert_eq!(host.shard.send_to(host.now, socket, None, b"x"), Ok(()), "{code}");
-        assert_eq!(received(&mut host, socket), Err(Error::WouldBlock), "{code}");
-    }
-}
-
-#[test]
-fn a_socket_without_a_peer_hears_of_no_errors() {
-    let mut host = Host::with_peer();
-    let socket = host.socket(Request::OpenUdp, (ANY, 7));
-    host.shard.send_to(host.now, socket, Some(addr(PEER, 5000)), b"hello").expect("sent");
-    let frame = host.sent_one();
-    assert_eq!(host.refused(&error(3, &frame)), DropReason::IcmpIgnored);
-    assert_eq!(received(&mut host, socket), Err(Error::WouldBlock));
-}
-
-#[test]
-fn local_programs_hear_of_closed_ports_too() {
-    let mut host = Host::with_peer();
-    let socket = host.socket(Request::OpenUdp, ([127, 0, 0, 1].into(), 7));
-    let nobody = addr([127, 0, 0, 1].into(), 9);
-    host.request(Request::Connect { socket, remote: nobody });
-    host.shard.send_to(host.now, socket, None, b"hello").expect("sent");
-    assert!(host.sent().is_empty());
-    assert_eq!(received(&mut host, socket), Err(Error::ConnectionRefused));
-    assert_eq!(host.drops(), [(DropReason::UdpNoSocket, 1)]);
 }

@@ -198,6 +198,8 @@ pub struct Path {
     /// The longest packet that gets through, as far as is known: the link's, or less if a router
     /// said so (RFC 1191).
     pub mtu: u16,
+    /// To all hosts of the link, for who asked to be allowed that.
+    pub broadcast: bool,
 }
 
 /// Why a route or rule was refused. The message is what the operator reads.

@@ -8,13 +8,15 @@
 
 #![allow(clippy::missing_safety_doc, reason = "what the C library's functions of these names ask")]
 
+mod datagram;
+pub mod transfer;
+
 use crate::{
     control::{self, Whose},
-    kernel, real, session,
+    kernel, known, real, session,
     sockopt::{self, Get, Set},
-    transfer,
 };
-use libc::{c_int, c_void, iovec, msghdr, size_t, sockaddr, socklen_t, ssize_t};
+use libc::{c_int, c_void, sockaddr, socklen_t};
 use rustix::io::Errno;
 use std::{
     net::SocketAddr,
@@ -30,6 +32,7 @@ static AT_LOAD: extern "C" fn() = at_load;
 extern "C" fn at_load() {
     real::resolve_all();
     session::prepare();
+    known::look_at_inherited();
 }
 
 /// The anchor under this number, if it is one.
@@ -103,8 +106,8 @@ unsafe fn output_address(
 #[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
     match control::whose(domain, kind, protocol) {
-        Ok(Whose::Narrows { nonblocking, close_on_exec }) => {
-            match control::socket(nonblocking, close_on_exec) {
+        Ok(Whose::Narrows { kind, nonblocking, close_on_exec }) => {
+            match control::socket(kind, nonblocking, close_on_exec) {
                 Ok(anchor) => anchor.into_raw_fd(),
                 Err(errno) => kernel::fail(errno),
             }
@@ -143,12 +146,15 @@ pub unsafe extern "C-unwind" fn connect(
     };
     // SAFETY: connect(2) asks the same of the program.
     let address = unsafe { input(address.cast(), len) };
-    status(address.and_then(|address| control::connect(anchor, address)))
+    let connect =
+        if known::datagrams(fd).is_some() { control::connect_datagrams } else { control::connect };
+    status(address.and_then(|address| connect(anchor, address)))
 }
 
 #[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn listen(fd: c_int, backlog: c_int) -> c_int {
     match anchor(fd) {
+        Some(_) if known::datagrams(fd).is_some() => kernel::fail(Errno::OPNOTSUPP),
         Some(anchor) => status(control::listen(anchor, backlog)),
         // SAFETY: numbers only.
         None => unsafe { real::listen(fd, backlog) },
@@ -176,6 +182,9 @@ pub unsafe extern "C-unwind" fn accept4(
         // SAFETY: the program's arguments, as they came.
         return unsafe { real::accept4(fd, address, len, flags) };
     };
+    if known::datagrams(fd).is_some() {
+        return kernel::fail(Errno::OPNOTSUPP);
+    }
     if flags & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) != 0 {
         return kernel::fail(Errno::INVAL);
     }
@@ -243,11 +252,21 @@ pub unsafe extern "C-unwind" fn getsockopt(
     // SAFETY: the program's arguments, as they came.
     let real = || unsafe { real::getsockopt(fd, level, name, value, len) };
     let Some(anchor) = anchor(fd) else { return real() };
-    let bytes = match sockopt::get(level, name) {
+    let datagrams = known::datagrams(fd).is_some();
+    let get = if datagrams { sockopt::datagram::get } else { sockopt::get };
+    let bytes = match get(level, name) {
         Ok(Get::Kernel) => return real(),
         Ok(Get::Daemon(name)) => control::option(anchor, name),
-        Ok(Get::Error) => control::take_error(anchor)
-            .map(|error| error.map_or(0, Errno::raw_os_error).to_ne_bytes().to_vec()),
+        Ok(Get::Attached(fields)) => control::attached(anchor, fields),
+        Ok(Get::Protocol) => control::protocol(anchor),
+        Ok(Get::Error) => {
+            let taken = if datagrams {
+                control::take_datagram_error(anchor)
+            } else {
+                control::take_error(anchor)
+            };
+            taken.map(|error| error.map_or(0, Errno::raw_os_error).to_ne_bytes().to_vec())
+        }
         Ok(Get::Number(number)) => Ok(number.to_ne_bytes().to_vec()),
         Ok(Get::Empty) => Ok(Vec::new()),
         Ok(Get::Nobody) => Ok([0_i32, -1, -1].map(i32::to_ne_bytes).concat()),
@@ -270,217 +289,15 @@ pub unsafe extern "C-unwind" fn setsockopt(
     let Some(anchor) = anchor(fd) else { return real() };
     // SAFETY: setsockopt(2) asks the same of the program.
     let value = unsafe { input(value, len) };
-    match value.and_then(|value| sockopt::set(level, name, value)) {
+    let datagrams = known::datagrams(fd).is_some();
+    let set = if datagrams { sockopt::datagram::set } else { sockopt::set };
+    match value.and_then(|value| set(level, name, value)) {
+        Ok(Set::Daemon(option)) if datagrams => {
+            status(control::set_datagram_option(anchor, &option))
+        }
         Ok(Set::Daemon(option)) => status(control::set_option(anchor, &option)),
         Ok(Set::Kernel) => real(),
         Ok(Set::Hint) => 0,
         Err(errno) => kernel::fail(errno),
     }
-}
-
-/// Looks at the result of a call that reads into `room` bytes.
-#[inline]
-fn after_read(fd: c_int, read: ssize_t, room: size_t) -> ssize_t {
-    if read < 0 || read == 0 && room > 0 { transfer::after_failed_read(fd, read) } else { read }
-}
-
-/// Looks at the result of a call that writes and may have raised SIGPIPE.
-#[inline]
-fn after_write(fd: c_int, written: ssize_t) -> ssize_t {
-    if written < 0 && kernel::errno() == libc::EPIPE {
-        transfer::broken_pipe(fd);
-    }
-    written
-}
-
-/// Looks at the result of a call that sends and was kept from raising SIGPIPE.
-#[inline]
-fn after_send(fd: c_int, sent: ssize_t, flags: c_int) -> ssize_t {
-    if sent < 0
-        && kernel::errno() == libc::EPIPE
-        && transfer::broken_pipe(fd)
-        && flags & libc::MSG_NOSIGNAL == 0
-    {
-        kernel::raise_broken_pipe();
-        kernel::set_errno(libc::EPIPE);
-    }
-    sent
-}
-
-/// The room in a list of slices, as far as it matters: whether there is any.
-///
-/// # Safety
-///
-/// `slices` must be null or point to `count` slices.
-unsafe fn room(slices: *const iovec, count: size_t) -> size_t {
-    if slices.is_null() {
-        return 0;
-    }
-    // SAFETY: the caller's promise.
-    let slices = unsafe { slice::from_raw_parts(slices, count) };
-    slices.iter().map(|slice| slice.iov_len).find(|len| *len > 0).unwrap_or(0)
-}
-
-#[cfg_attr(not(test), unsafe(no_mangle))]
-pub unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, len: size_t) -> ssize_t {
-    // SAFETY: the program's arguments, as they came.
-    let read = unsafe { real::read(fd, buffer, len) };
-    after_read(fd, read, len)
-}
-
-#[cfg_attr(not(test), unsafe(no_mangle))]
-pub unsafe extern "C-unwind" fn readv(fd: c_int, slices: *const iovec, count: c_int) -> ssize_t {
-    // SAFETY: the program's arguments, as they came.
-    let read = unsafe { real::readv(fd, slices, count) };
-    // SAFETY: the kernel has read that many slices, or there are none.
-    let room = || unsafe { room(slices, size_t::try_from(count).unwrap_or(0)) };
-    after_read(fd, read, if read == 0 { room() } else { 0 })
-}
-
-#[cfg_attr(not(test), unsafe(no_mangle))]
-pub unsafe extern "C-unwind" fn recv(
-    fd: c_int,
-    buffer: *mut c_void,
-    len: size_t,
-    flags: c_int,
-) -> ssize_t {
-    // SAFETY: the program's arguments, as they came.
-    let read = unsafe { real::recv(fd, buffer, len, flags) };
-    after_read(fd, read, len)
-}
-
-#[cfg_attr(not(test), unsafe(no_mangle))]
-pub unsafe extern "C-unwind" fn recvfrom(
-    fd: c_int,
-    buffer: *mut c_void,
-    len: size_t,
-    flags: c_int,
-    address: *mut sockaddr,
-    address_len: *mut socklen_t,
-) -> ssize_t {
-    // SAFETY: the program's arguments, as they came.
-    let read = unsafe { real::recvfrom(fd, buffer, len, flags, address, address_len) };
-    after_read(fd, read, len)
-}
-
-#[cfg_attr(not(test), unsafe(no_mangle))]
-pub unsafe extern "C-unwind" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
-    // SAFETY: the program's arguments, as they came.
-    let read = unsafe { real::recvmsg(fd, message, flags) };
-    // SAFETY: the kernel has read the message's header and its slices.
-    let room = || unsafe { room((*message).msg_iov, (*message).msg_iovlen as size_t) };
-    after_read(fd, read, if read == 0 { room() } else { 0 })
-}
-
-/// What the compiler makes of `read` when it knows the buffer's size; so with the next two.
-#[cfg_attr(not(test), unsafe(no_mangle))]
-pub unsafe extern "C-unwind" fn __read_chk(
-    fd: c_int,
-    buffer: *mut c_void,
-    len: size_t,
-    room: size_t,
-) -> ssize_t {
-    // SAFETY: the program's arguments, as they came.
-    let read = unsafe { real::__read_chk(fd, buffer, len, room) };
-    after_read(fd, read, len)
-}
-
-#[cfg_attr(not(test), unsafe(no_mangle))]
-pub unsafe extern "C-unwind" fn __recv_chk(
-    fd: c_int,
-    buffer: *mut c_void,
-    len: size_t,
-    room: size_t,
-    flags: c_int,
-) -> ssize_t {
-    // SAFETY: the program's arguments, as they came.
-    let read = unsafe { real::__recv_chk(fd, buffer, len, room, flags) };
-    after_read(fd, read, len)
-}
-
-#[cfg_attr(not(test), unsafe(no_mangle))]
-pub unsafe extern "C-unwind" fn __recvfrom_chk(
-    fd: c_int,
-    buffer: *mut c_void,
-    len: size_t,
-    room: size_t,
-    flags: c_int,
-    address: *mut sockaddr,
-    address_len: *mut socklen_t,
-) -> ssize_t {
-    // SAFETY: the program's arguments, as they came.
-    let read = unsafe { real::__recvfrom_chk(fd, buffer, len, room, flags, address, address_len) };
-    after_read(fd, read, len)
-}
-
-#[cfg_attr(not(test), unsafe(no_mangle))]
-pub unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, len: size_t) -> ssize_t {
-    // SAFETY: the program's arguments, as they came.
-    let written = unsafe { real::write(fd, buffer, len) };
-    after_write(fd, written)
-}
-
-#[cfg_attr(not(test), unsafe(no_mangle))]
-pub unsafe extern "C-unwind" fn writev(fd: c_int, slices: *const iovec, count: c_int) -> ssize_t {
-    // SAFETY: the program's arguments, as they came.
-    let written = unsafe { real::writev(fd, slices, count) };
-    after_write(fd, written)
-}
-
-#[cfg_attr(not(test), unsafe(no_mangle))]
-pub unsafe extern "C-unwind" fn send(
-    fd: c_int,
-    buffer: *const c_void,
-    len: size_t,
-    flags: c_int,
-) -> ssize_t {
-    // SAFETY: the program's arguments, as they came, but for the flag.
-    let sent = unsafe { real::send(fd, buffer, len, flags | libc::MSG_NOSIGNAL) };
-    after_send(fd, sent, flags)
-}
-
-#[cfg_attr(not(test), unsafe(no_mangle))]
-pub unsafe extern "C-unwind" fn sendto(
-    fd: c_int,
-    buffer: *const c_void,
-    len: size_t,
-    flags: c_int,
-    address: *const sockaddr,
-    address_len: socklen_t,
-) -> ssize_t {
-    // Linux ignores the address that is given on a TCP socket.
-    let (address, address_len) = if !address.is_null() && anchor(fd).is_some() {
-        (ptr::null(), 0)
-    } else {
-        (address, address_len)
-    };
-    let quiet = flags | libc::MSG_NOSIGNAL;
-    // SAFETY: the program's arguments, as they came, but for the address and the flag.
-    let sent = unsafe { real::sendto(fd, buffer, len, quiet, address, address_len) };
-    after_send(fd, sent, flags)
-}
-
-#[cfg_attr(not(test), unsafe(no_mangle))]
-pub unsafe extern "C-unwind" fn sendmsg(
-    fd: c_int,
-    message: *const msghdr,
-    flags: c_int,
-) -> ssize_t {
-    let quiet = flags | libc::MSG_NOSIGNAL;
-    // SAFETY: sendmsg(2) asks for a message, which may have an address.
-    let addressed = !message.is_null() && unsafe { !(*message).msg_name.is_null() };
-    let sent = if addressed && anchor(fd).is_some() {
-        // SAFETY: there is a message. Its copy is without the address, which Linux ignores on a
-        // TCP socket.
-        unsafe {
-            let mut unaddressed = *message;
-            unaddressed.msg_name = ptr::null_mut();
-            unaddressed.msg_namelen = 0;
-            real::sendmsg(fd, &raw const unaddressed, quiet)
-        }
-    } else {
-        // SAFETY: the program's arguments, as they came, but for the flag.
-        unsafe { real::sendmsg(fd, message, quiet) }
-    };
-    after_send(fd, sent, flags)
 }

@@ -1,0 +1,183 @@
+//! UDP and ping sockets of programs: by Python scripts that run on the kernel too, which says they
+//! are right, and by programs of the distribution, in both directions.
+
+use crate::stage::{On, PATIENCE, Stage, eventually, installed, succeed};
+use anyhow::{Context, Result, ensure};
+use narrows_testbed::{Process, as_root};
+use std::path::Path;
+
+/// A Python program that sends back whatever it gets.
+const ECHO: &str = "\
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind((sys.argv[1], int(sys.argv[2])))
+print('ready', flush=True)
+while True:
+    s.sendto(*s.recvfrom(65536))
+";
+
+fn serve_echo(stage: &Stage, on: On, port: u16, python: &Path) -> Result<Process> {
+    let mut command = stage.command(on, python);
+    command.args(["-c", ECHO, &on.address().to_string(), &port.to_string()]);
+    stage.start(command, "ready")
+}
+
+fn script(name: &str, text: &str) -> Result<()> {
+    let Some(python) = installed("python3")? else { return Ok(()) };
+    let stage = Stage::new()?;
+    for (client, server) in [(On::Kernel, On::Narrows), (On::Narrows, On::Kernel)] {
+        let _server = serve_echo(&stage, server, 7000, &python)?;
+        let mut command = stage.command(client, &python);
+        // Own address, address and port of an echo server.
+        command.args(["-c", text]).arg(client.address().to_string());
+        command.arg(server.address().to_string()).arg("7000");
+        let output = Process::output(&mut command, PATIENCE)
+            .with_context(|| format!("{name} on {client:?}"))?;
+        ensure!(
+            output.status.success(),
+            "{name} on {client:?}:\n{}{}",
+            output.stdout,
+            output.stderr
+        );
+    }
+    eventually("no socket is owned", || Ok(stage.owned_sockets()? == 0))
+}
+
+macro_rules! scripts {
+    ($($name:ident)*) => {$(
+        #[test]
+        fn $name() -> Result<()> {
+            as_root(|| {
+                script(
+                    stringify!($name),
+                    include_str!(concat!("scripts/", stringify!($name), ".py")),
+                )
+            })
+        }
+    )*};
+}
+
+scripts! {
+    udp_calls
+    udp_names
+    udp_options
+    udp_errors
+}
+
+/// Both directions over the wire, and on one host.
+const PAIRS: [(On, On); 3] =
+    [(On::Narrows, On::Kernel), (On::Kernel, On::Narrows), (On::Narrows, On::Narrows)];
+
+#[test]
+fn dnsmasq_answers_dig() -> Result<()> {
+    as_root(|| {
+        let (Some(dnsmasq), Some(dig)) = (installed("dnsmasq")?, installed("dig")?) else {
+            return Ok(());
+        };
+        let stage = Stage::new()?;
+        for (port, (server, client)) in (5300..).zip(PAIRS) {
+            let port = port.to_string();
+            let mut command = stage.command(server, &dnsmasq);
+            command.args(["--keep-in-foreground", "--no-resolv", "--no-hosts", "--user=root"]);
+            command.args(["--conf-file=/dev/null", "--pid-file=", "--port", &port]);
+            command.args(["--address=/narrows.test/192.0.2.77"]);
+            let _server = Process::spawn(&mut command)?;
+            let server = format!("@{}", server.address());
+            eventually("an answer", || {
+                let mut command = stage.command(client, &dig);
+                command.args([&server, "-p", &port, "narrows.test", "+short"]);
+                command.args(["+tries=1", "+time=2"]);
+                let output = Process::output(&mut command, PATIENCE)?;
+                Ok(output.stdout == "192.0.2.77\n")
+            })?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn iperf3_sends_datagrams_both_ways() -> Result<()> {
+    as_root(|| {
+        let Some(iperf3) = installed("iperf3")? else { return Ok(()) };
+        let stage = Stage::new()?;
+        for (port, (server, client)) in (5201..).zip(PAIRS) {
+            let (ip, port) = (server.address().to_string(), port.to_string());
+            for (direction, length) in [(&[][..], "1400"), (&["-R"], "1400"), (&[], "20000")] {
+                let mut command = stage.command(server, &iperf3);
+                command.args(["-s", "-1", "-B", &ip, "-p", &port, "--forceflush"]);
+                let _server = stage.start(command, "Server listening")?;
+                let mut command = stage.command(client, &iperf3);
+                command.args(["-u", "-c", &ip, "-p", &port, "-b", "20M", "-t", "1", "-J"]);
+                command.args(["-l", length]).args(direction);
+                let output = succeed(command)?;
+                let json: serde_json::Value = serde_json::from_str(&output)?;
+                let sum = &json["end"]["sum"];
+                let (packets, lost) = (sum["packets"].as_f64(), sum["lost_packets"].as_f64());
+                let (packets, lost) = packets.zip(lost).with_context(|| output.clone())?;
+                ensure!(
+                    packets > 0.0 && lost < packets / 2.0,
+                    "{client:?} to {server:?} {direction:?}: {lost} of {packets} lost"
+                );
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn ping_uses_a_ping_socket() -> Result<()> {
+    as_root(|| {
+        let Some(ping) = installed("ping")? else { return Ok(()) };
+        let stage = Stage::new()?;
+        for target in [On::Kernel, On::Narrows] {
+            let mut command = stage.command(On::Narrows, &ping);
+            let target = target.address().to_string();
+            // Fragments both ways.
+            command.args(["-n", "-c", "3", "-i", "0.2", "-s", "4000", "-W", "10", &target]);
+            let output = succeed(command)?;
+            ensure!(
+                output.contains("3 received") && output.contains("4008 bytes from"),
+                "{output}"
+            );
+        }
+        let mut command = stage.command(On::Narrows, &ping);
+        command.args(["-n", "-c", "2", "-i", "0.2", "-W", "10", "10.77.0.99"]);
+        let output = Process::output(&mut command, PATIENCE)?;
+        ensure!(output.stdout.contains("Destination Host Unreachable"), "{}", output.stdout);
+        Ok(())
+    })
+}
+
+#[test]
+fn ss_shows_udp_sockets_as_ss_does() -> Result<()> {
+    as_root(|| {
+        let Some(python) = installed("python3")? else { return Ok(()) };
+        let stage = Stage::new()?;
+        let _server = serve_echo(&stage, On::Narrows, 7000, &python)?;
+        let connected = "\
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect((sys.argv[1], 7001))
+print('ready', flush=True)
+sys.stdin.read()
+";
+        let mut command = stage.command(On::Narrows, &python);
+        command.args(["-c", connected, &On::Kernel.address().to_string()]);
+        let _client = stage.start(command, "ready")?;
+        for (words, rows) in [
+            (["ss", "-uanH"], vec![("UNCONN", "10.77.0.2:7000"), ("ESTAB", "10.77.0.1:7001")]),
+            (["ss", "-unH"], vec![("ESTAB", "10.77.0.1:7001")]),
+            (["ss", "-ulnH"], vec![("UNCONN", "10.77.0.2:7000")]),
+            (["ss", "-tanH"], vec![]),
+        ] {
+            let output = stage.ask(&words)?;
+            let lines: Vec<&str> = output.stdout.lines().collect();
+            ensure!(lines.len() == rows.len(), "{words:?}:\n{}", output.stdout);
+            for (state, address) in rows {
+                let shown = |line: &str| line.starts_with(state) && line.contains(address);
+                ensure!(lines.iter().any(|line| shown(line)), "{words:?}:\n{}", output.stdout);
+            }
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,186 @@
+//! What programs ask about their UDP and ping sockets.
+//!
+//! Datagrams go by the anchor and requests by the session, so a request could overtake what was
+//! sent before it: the anchor is emptied first.
+
+use super::{Caller, engine, info, remember_local};
+use crate::{
+    anchor::datagram::{interface_number, interface_of},
+    options,
+    worker::Worker,
+};
+use narrows_ipc::{
+    Answer, Error, Reply, Request,
+    datagram::Attached,
+    message::{OptionName, QueuedError, SocketOption},
+};
+use narrows_stack::{
+    InterfaceId, SocketId,
+    request::{
+        Envelope, Reply as EngineReply, Request as EngineRequest, SocketKind,
+        SocketOption as EngineOption,
+    },
+    table::error_queue::{self, Origin},
+};
+
+pub(super) fn about_datagrams(
+    worker: &mut Worker,
+    caller: &Caller<'_>,
+    socket: SocketId,
+    request: Request,
+) -> Answer {
+    if !matches!(request, Request::Reach { .. }) {
+        worker.flush_datagrams(socket);
+    }
+    match request {
+        Request::Bind { local } => {
+            // A ping socket's port is its identifier, which nobody else's can be confused with.
+            if info(worker, caller, socket)?.kind == SocketKind::Udp {
+                worker.policy.bind(caller.owner, local)?;
+            }
+            engine(worker, caller, EngineRequest::Bind { socket, local })?;
+            remember_local(worker, caller, socket)
+        }
+        Request::Connect { remote } => {
+            engine(worker, caller, EngineRequest::Connect { socket, remote })?;
+            remember_local(worker, caller, socket)
+        }
+        Request::Disconnect => {
+            engine(worker, caller, EngineRequest::Disconnect { socket })?;
+            remember_local(worker, caller, socket)
+        }
+        Request::Reach { remote, source, interface, length, segment_size } => {
+            let interface = interface_of(interface)?;
+            let envelope =
+                Envelope { remote, source, interface, segment_size, ..Envelope::default() };
+            reach(worker, caller, socket, envelope, length)
+        }
+        Request::LocalAddress => Ok(Reply::Address(info(worker, caller, socket)?.local)),
+        Request::PeerAddress => {
+            let remote = info(worker, caller, socket)?.remote;
+            let remote = remote.filter(|remote| remote.port() != 0);
+            remote.map(Reply::Address).ok_or(Error::NotConnected)
+        }
+        Request::SetOption(option) => set_option(worker, caller, socket, option),
+        Request::GetOption(name) => option(worker, caller, socket, name).map(Reply::Option),
+        Request::TakeError => take_error(worker, caller, socket),
+        Request::TakeQueuedError => take_queued_error(worker, caller, socket),
+        Request::Listen { .. } => Err(Error::NotSupported),
+        _ => Err(Error::BadMessage),
+    }
+}
+
+fn reach(
+    worker: &mut Worker,
+    caller: &Caller<'_>,
+    socket: SocketId,
+    envelope: Envelope,
+    length: u32,
+) -> Answer {
+    let len = usize::try_from(length).unwrap_or(usize::MAX);
+    match engine(worker, caller, EngineRequest::Reach { socket, envelope, len })? {
+        EngineReply::Reachable { longest } => {
+            Ok(Reply::Reachable { longest: u32::try_from(longest).unwrap_or(u32::MAX) })
+        }
+        _ => Err(Error::NotSupported),
+    }
+}
+
+fn set_option(
+    worker: &mut Worker,
+    caller: &Caller<'_>,
+    socket: SocketId,
+    option: SocketOption,
+) -> Answer {
+    let option = match option {
+        SocketOption::Attach { fields, on } => {
+            let fields = Attached::from_bits(fields).ok_or(Error::InvalidArgument)?;
+            let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
+            let datagrams = anchor.datagrams().ok_or(Error::NotSupported)?;
+            datagrams.attached.set(fields, on);
+            return Ok(Reply::Done);
+        }
+        SocketOption::Device(name) if name.is_empty() => EngineOption::Device(None),
+        SocketOption::Device(name) => EngineOption::Device(Some(interface(worker, &name)?)),
+        option => options::to_engine(option)?,
+    };
+    engine(worker, caller, EngineRequest::SetOption { socket, option })?;
+    Ok(Reply::Done)
+}
+
+fn option(
+    worker: &mut Worker,
+    caller: &Caller<'_>,
+    socket: SocketId,
+    name: OptionName,
+) -> Result<SocketOption, Error> {
+    match name {
+        OptionName::Attach => {
+            let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
+            let fields = anchor.datagrams().ok_or(Error::NotSupported)?.attached.bits();
+            Ok(SocketOption::Attach { fields, on: true })
+        }
+        OptionName::PathMtu => match engine(worker, caller, EngineRequest::PathMtu { socket })? {
+            EngineReply::PathMtu(mtu) => Ok(SocketOption::PathMtu(mtu)),
+            _ => Err(Error::NotSupported),
+        },
+        OptionName::Device => {
+            let device = info(worker, caller, socket)?.ip.and_then(|ip| ip.device);
+            let mut interfaces = worker.shard.interfaces();
+            let found = interfaces.find(|(id, _)| Some(*id) == device);
+            let name = found.map(|(_, interface)| interface.settings.name.clone());
+            Ok(SocketOption::Device(name.unwrap_or_default()))
+        }
+        name => options::read(&*info(worker, caller, socket)?, name),
+    }
+}
+
+/// The interface that Narrows calls so, or the one on the device that the kernel calls so.
+fn interface(worker: &Worker, name: &str) -> Result<InterfaceId, Error> {
+    let named = worker.shard.interfaces().find(|(_, each)| each.settings.name == name);
+    let attached = || worker.attachments.iter().find(|each| each.device.name() == name);
+    let found = named.map(|(id, _)| id).or_else(|| attached().map(|each| each.interface));
+    found.ok_or(Error::NoSuchDevice)
+}
+
+fn take_error(worker: &mut Worker, caller: &Caller<'_>, socket: SocketId) -> Answer {
+    let pending = worker.anchors.get_mut(socket).and_then(|anchor| anchor.datagrams());
+    if let Some(error) = pending.and_then(|datagrams| datagrams.error.take()) {
+        return Ok(Reply::Failure(Some(error)));
+    }
+    match engine(worker, caller, EngineRequest::TakeError { socket })? {
+        EngineReply::Error(error) => Ok(Reply::Failure(error.map(options::error))),
+        _ => Err(Error::NotSupported),
+    }
+}
+
+/// With the queue's entry goes the pending error; if another entry is left, the engine brings that
+/// one's.
+fn take_queued_error(worker: &mut Worker, caller: &Caller<'_>, socket: SocketId) -> Answer {
+    let request = EngineRequest::TakeQueuedError { socket };
+    let EngineReply::QueuedError(queued) = engine(worker, caller, request)? else {
+        return Err(Error::NotSupported);
+    };
+    let pending = worker.anchors.get_mut(socket).and_then(|anchor| anchor.datagrams());
+    if let Some(datagrams) = pending.filter(|_| queued.is_some()) {
+        datagrams.error = None;
+    }
+    Ok(Reply::QueuedError(queued.map(|queued| Box::new(queued_error(*queued)))))
+}
+
+fn queued_error(queued: error_queue::QueuedError) -> QueuedError {
+    let (icmp, interface) = match queued.origin {
+        Origin::Local => (None, 0),
+        Origin::Icmp { kind, code, from, interface } => {
+            (Some((kind, code, from)), interface_number(interface))
+        }
+    };
+    QueuedError {
+        error: options::error(queued.error),
+        icmp,
+        destination: queued.destination,
+        interface,
+        mtu: queued.mtu,
+        payload: queued.payload.into_vec(),
+    }
+}

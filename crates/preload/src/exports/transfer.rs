@@ -1,0 +1,356 @@
+//! The data calls. On a stream's anchor and on any other descriptor they are the kernel's; on an
+//! anchor of datagrams each record has a header.
+
+use super::{anchor, datagram};
+use crate::{kernel, known, real, transfer};
+use libc::{
+    c_int, c_long, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t,
+    ssize_t, timespec,
+};
+use std::{ptr, slice};
+
+/// Looks at the result of a call that reads into `room` bytes.
+#[inline]
+fn after_read(fd: c_int, read: ssize_t, room: size_t) -> ssize_t {
+    if read < 0 || read == 0 && room > 0 { transfer::after_failed_read(fd, read) } else { read }
+}
+
+/// Looks at the result of a call that writes and may have raised SIGPIPE.
+#[inline]
+fn after_write(fd: c_int, written: ssize_t) -> ssize_t {
+    if written < 0 && kernel::errno() == libc::EPIPE {
+        transfer::broken_pipe(fd);
+    }
+    written
+}
+
+/// Looks at the result of a call that sends and was kept from raising SIGPIPE.
+#[inline]
+fn after_send(fd: c_int, sent: ssize_t, flags: c_int) -> ssize_t {
+    if sent < 0
+        && kernel::errno() == libc::EPIPE
+        && transfer::broken_pipe(fd)
+        && flags & libc::MSG_NOSIGNAL == 0
+    {
+        kernel::raise_broken_pipe();
+        kernel::set_errno(libc::EPIPE);
+    }
+    sent
+}
+
+/// The room in a list of slices, as far as it matters: whether there is any.
+///
+/// # Safety
+///
+/// `slices` must be null or point to `count` slices.
+unsafe fn room(slices: *const iovec, count: size_t) -> size_t {
+    if slices.is_null() {
+        return 0;
+    }
+    // SAFETY: the caller's promise.
+    let slices = unsafe { slice::from_raw_parts(slices, count) };
+    slices.iter().map(|slice| slice.iov_len).find(|len| *len > 0).unwrap_or(0)
+}
+
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, len: size_t) -> ssize_t {
+    if let Some(anchor) = datagram::anchor(fd) {
+        // SAFETY: the program's arguments, as they came.
+        return unsafe { datagram::read(anchor, buffer, len) };
+    }
+    // SAFETY: the program's arguments, as they came.
+    let read = unsafe { real::read(fd, buffer, len) };
+    after_read(fd, read, len)
+}
+
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn readv(fd: c_int, slices: *const iovec, count: c_int) -> ssize_t {
+    if let Some(anchor) = datagram::anchor(fd) {
+        // SAFETY: the program's arguments, as they came.
+        return unsafe { datagram::read_vector(anchor, slices, count) };
+    }
+    // SAFETY: the program's arguments, as they came.
+    let read = unsafe { real::readv(fd, slices, count) };
+    // SAFETY: the kernel has read that many slices, or there are none.
+    let room = || unsafe { room(slices, size_t::try_from(count).unwrap_or(0)) };
+    after_read(fd, read, if read == 0 { room() } else { 0 })
+}
+
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn recv(
+    fd: c_int,
+    buffer: *mut c_void,
+    len: size_t,
+    flags: c_int,
+) -> ssize_t {
+    if let Some(anchor) = datagram::anchor(fd) {
+        // SAFETY: the program's arguments, as they came.
+        return unsafe {
+            datagram::receive_from(anchor, buffer, len, flags, ptr::null_mut(), ptr::null_mut())
+        };
+    }
+    // SAFETY: the program's arguments, as they came.
+    let read = unsafe { real::recv(fd, buffer, len, flags) };
+    after_read(fd, read, len)
+}
+
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn recvfrom(
+    fd: c_int,
+    buffer: *mut c_void,
+    len: size_t,
+    flags: c_int,
+    address: *mut sockaddr,
+    address_len: *mut socklen_t,
+) -> ssize_t {
+    if let Some(anchor) = datagram::anchor(fd) {
+        // SAFETY: the program's arguments, as they came.
+        return unsafe { datagram::receive_from(anchor, buffer, len, flags, address, address_len) };
+    }
+    // SAFETY: the program's arguments, as they came.
+    let read = unsafe { real::recvfrom(fd, buffer, len, flags, address, address_len) };
+    after_read(fd, read, len)
+}
+
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
+    if let Some(anchor) = datagram::anchor(fd) {
+        // SAFETY: the program's arguments, as they came.
+        return unsafe { datagram::receive_message(anchor, message, flags) };
+    }
+    // SAFETY: the program's arguments, as they came.
+    let read = unsafe { real::recvmsg(fd, message, flags) };
+    // SAFETY: the kernel has filled the message in.
+    if read >= 0 && unsafe { !(*message).msg_control.is_null() && (*message).msg_controllen > 0 } {
+        // Descriptors may have come with it.
+        known::expect_datagrams();
+    }
+    // SAFETY: the kernel has read the message's header and its slices.
+    let room = || unsafe { room((*message).msg_iov, (*message).msg_iovlen as size_t) };
+    after_read(fd, read, if read == 0 { room() } else { 0 })
+}
+
+/// What the compiler makes of `read` when it knows the buffer's size; so with the next two.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn __read_chk(
+    fd: c_int,
+    buffer: *mut c_void,
+    len: size_t,
+    room: size_t,
+) -> ssize_t {
+    if let Some(anchor) = datagram::anchor(fd).filter(|_| len <= room) {
+        // SAFETY: the program's arguments, as they came.
+        return unsafe { datagram::read(anchor, buffer, len) };
+    }
+    // SAFETY: the program's arguments, as they came.
+    let read = unsafe { real::__read_chk(fd, buffer, len, room) };
+    after_read(fd, read, len)
+}
+
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn __recv_chk(
+    fd: c_int,
+    buffer: *mut c_void,
+    len: size_t,
+    room: size_t,
+    flags: c_int,
+) -> ssize_t {
+    if let Some(anchor) = datagram::anchor(fd).filter(|_| len <= room) {
+        // SAFETY: the program's arguments, as they came.
+        return unsafe {
+            datagram::receive_from(anchor, buffer, len, flags, ptr::null_mut(), ptr::null_mut())
+        };
+    }
+    // SAFETY: the program's arguments, as they came.
+    let read = unsafe { real::__recv_chk(fd, buffer, len, room, flags) };
+    after_read(fd, read, len)
+}
+
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn __recvfrom_chk(
+    fd: c_int,
+    buffer: *mut c_void,
+    len: size_t,
+    room: size_t,
+    flags: c_int,
+    address: *mut sockaddr,
+    address_len: *mut socklen_t,
+) -> ssize_t {
+    if let Some(anchor) = datagram::anchor(fd).filter(|_| len <= room) {
+        // SAFETY: the program's arguments, as they came.
+        return unsafe { datagram::receive_from(anchor, buffer, len, flags, address, address_len) };
+    }
+    // SAFETY: the program's arguments, as they came.
+    let read = unsafe { real::__recvfrom_chk(fd, buffer, len, room, flags, address, address_len) };
+    after_read(fd, read, len)
+}
+
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, len: size_t) -> ssize_t {
+    if let Some(anchor) = datagram::anchor(fd) {
+        // SAFETY: the program's arguments, as they came.
+        return unsafe { datagram::send_to(anchor, buffer, len, 0, ptr::null(), 0) };
+    }
+    // SAFETY: the program's arguments, as they came.
+    let written = unsafe { real::write(fd, buffer, len) };
+    after_write(fd, written)
+}
+
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn writev(fd: c_int, slices: *const iovec, count: c_int) -> ssize_t {
+    if let Some(anchor) = datagram::anchor(fd) {
+        // SAFETY: the program's arguments, as they came.
+        return unsafe { datagram::write_vector(anchor, slices, count) };
+    }
+    // SAFETY: the program's arguments, as they came.
+    let written = unsafe { real::writev(fd, slices, count) };
+    after_write(fd, written)
+}
+
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn send(
+    fd: c_int,
+    buffer: *const c_void,
+    len: size_t,
+    flags: c_int,
+) -> ssize_t {
+    if let Some(anchor) = datagram::anchor(fd) {
+        // SAFETY: the program's arguments, as they came.
+        return unsafe { datagram::send_to(anchor, buffer, len, flags, ptr::null(), 0) };
+    }
+    // SAFETY: the program's arguments, as they came, but for the flag.
+    let sent = unsafe { real::send(fd, buffer, len, flags | libc::MSG_NOSIGNAL) };
+    after_send(fd, sent, flags)
+}
+
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn sendto(
+    fd: c_int,
+    buffer: *const c_void,
+    len: size_t,
+    flags: c_int,
+    address: *const sockaddr,
+    address_len: socklen_t,
+) -> ssize_t {
+    if let Some(anchor) = datagram::anchor(fd) {
+        // SAFETY: the program's arguments, as they came.
+        return unsafe { datagram::send_to(anchor, buffer, len, flags, address, address_len) };
+    }
+    // Linux ignores the address that is given on a TCP socket.
+    let (address, address_len) = if !address.is_null() && anchor(fd).is_some() {
+        (ptr::null(), 0)
+    } else {
+        (address, address_len)
+    };
+    let quiet = flags | libc::MSG_NOSIGNAL;
+    // SAFETY: the program's arguments, as they came, but for the address and the flag.
+    let sent = unsafe { real::sendto(fd, buffer, len, quiet, address, address_len) };
+    after_send(fd, sent, flags)
+}
+
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn sendmsg(
+    fd: c_int,
+    message: *const msghdr,
+    flags: c_int,
+) -> ssize_t {
+    if let Some(anchor) = datagram::anchor(fd) {
+        // SAFETY: the program's arguments, as they came.
+        return unsafe { datagram::send_message(anchor, message, flags) };
+    }
+    let quiet = flags | libc::MSG_NOSIGNAL;
+    // SAFETY: sendmsg(2) asks for a message, which may have an address.
+    let addressed = !message.is_null() && unsafe { !(*message).msg_name.is_null() };
+    let sent = if addressed && anchor(fd).is_some() {
+        // SAFETY: there is a message. Its copy is without the address, which Linux ignores on a
+        // TCP socket.
+        unsafe {
+            let mut unaddressed = *message;
+            unaddressed.msg_name = ptr::null_mut();
+            unaddressed.msg_namelen = 0;
+            real::sendmsg(fd, &raw const unaddressed, quiet)
+        }
+    } else {
+        // SAFETY: the program's arguments, as they came, but for the flag.
+        unsafe { real::sendmsg(fd, message, quiet) }
+    };
+    after_send(fd, sent, flags)
+}
+
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn sendmmsg(
+    fd: c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+) -> c_int {
+    match datagram::anchor(fd) {
+        // SAFETY: the program's arguments, as they came.
+        Some(anchor) => unsafe { datagram::send_messages(anchor, messages, count, flags) },
+        // SAFETY: the program's arguments, as they came.
+        None => unsafe { real::sendmmsg(fd, messages, count, flags) },
+    }
+}
+
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn recvmmsg(
+    fd: c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+    timeout: *mut timespec,
+) -> c_int {
+    match datagram::anchor(fd) {
+        // SAFETY: the program's arguments, as they came.
+        Some(anchor) => unsafe {
+            datagram::receive_messages(anchor, messages, count, flags, timeout)
+        },
+        // SAFETY: the program's arguments, as they came.
+        None => unsafe { real::recvmmsg(fd, messages, count, flags, timeout) },
+    }
+}
+
+/// System calls by number, of which libuv makes these two itself. In C it takes any number of
+/// arguments; the kernel looks at six, which all calling conventions of Linux pass in the same
+/// places whether or not they are declared.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn syscall(
+    number: c_long,
+    a: c_long,
+    b: c_long,
+    c: c_long,
+    d: c_long,
+    e: c_long,
+    f: c_long,
+) -> c_long {
+    match number {
+        // SAFETY: the program's arguments, as the call of this number takes them.
+        libc::SYS_sendmmsg => unsafe {
+            sendmmsg(a as c_int, b as *mut mmsghdr, c as c_uint, d as c_int).into()
+        },
+        // SAFETY: as above.
+        libc::SYS_recvmmsg => unsafe {
+            let (messages, timeout) = (b as *mut mmsghdr, e as *mut timespec);
+            recvmmsg(a as c_int, messages, c as c_uint, d as c_int, timeout).into()
+        },
+        // SAFETY: the program's arguments, as they came.
+        _ => unsafe { real::syscall(number, a, b, c, d, e, f) },
+    }
+}
+
+/// In C it takes any number of arguments; the kernel looks at one more, which all calling
+/// conventions of Linux pass in the same place.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
+    if request == libc::FIONREAD
+        && !argument.is_null()
+        && let Some(anchor) = datagram::anchor(fd)
+    {
+        let waiting = crate::datagram::waiting(anchor.fd);
+        // SAFETY: ioctl_tty(2) asks for a pointer to an int.
+        unsafe { *argument.cast::<c_int>() = c_int::try_from(waiting).unwrap_or(c_int::MAX) };
+        return 0;
+    }
+    // SAFETY: the program's arguments, as they came.
+    unsafe { real::ioctl(fd, request, argument) }
+}
