@@ -36,9 +36,11 @@ pub enum Command {
     Bond(Query),
     /// Show and change the ports of bridges and who is behind them, as bridge(8) does
     Bridge(Query),
-    /// Show routes, as ip-route(8) does
+    /// Show and change routes, as ip-route(8) does
     #[command(visible_alias = "r")]
     Route(Query),
+    /// Show and change rules: which route tables are looked up for what, as ip-rule(8) does
+    Rule(Query),
     /// Show and change neighbors, as ip-neighbour(8) does
     #[command(visible_alias = "n", aliases = ["neighbor", "neighbour"])]
     Neigh(Query),

@@ -19,6 +19,7 @@ mod ping;
 mod reload;
 mod report;
 mod route;
+mod rule;
 mod run;
 mod ss;
 mod stat;
@@ -64,6 +65,7 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<ExitCode> {
         Command::Bond(query) => bond::execute(&query, &ask()?, out)?,
         Command::Bridge(query) => bridge::execute(&query, &ask()?, out)?,
         Command::Route(query) => route::execute(&query, &ask()?, out)?,
+        Command::Rule(query) => rule::execute(&query, &ask()?, out)?,
         Command::Neigh(query) => neigh::execute(&query, &ask()?, out)?,
         Command::Maddr(query) => maddr::execute(&query, &ask()?, out)?,
         Command::Ping(options) => return ping::execute(&options, &ask()?, out),

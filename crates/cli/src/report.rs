@@ -1,6 +1,5 @@
 //! What several reports share: words of ip(8), tables, JSON.
 
-use anyhow::{Result, bail};
 use std::{
     fmt,
     io::{self, Write},
@@ -35,26 +34,6 @@ pub fn broadcast(address: IpAddr, length: u8) -> Option<Ipv4Addr> {
             Some(Ipv4Addr::from_bits(address.to_bits() | u32::MAX.checked_shr(length.into())?))
         }
         _ => None,
-    }
-}
-
-/// The words after `route`: `[show|list|lst] [[dev] NAME]`. Returns the
-/// interface asked for.
-pub fn device_asked<'a>(object: &str, words: &'a [String]) -> Result<Option<&'a str>> {
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let rest = match words.split_first() {
-        Some((&("show" | "list" | "lst" | "ls" | "sh" | "s" | "l"), rest)) => rest,
-        Some((word @ &("add" | "del" | "delete" | "replace" | "change" | "flush"), _)) => bail!(
-            "`{object} {word}`: not at run time; write it in the configuration file and start \
-             the daemon with `narrows up --config FILE`"
-        ),
-        _ => &words,
-    };
-    match rest {
-        [] => Ok(None),
-        ["dev", name] => Ok(Some(name)),
-        ["dev"] => bail!("`{object} show dev`: an interface's name is missing"),
-        [word, ..] => bail!("`{object}`: don't know `{word}`; write `{object} show [dev NAME]`"),
     }
 }
 
@@ -139,22 +118,6 @@ mod tests {
             let expected = expected.map(|text| text.parse().unwrap());
             assert_eq!(broadcast(address.parse().unwrap(), length), expected, "{address}/{length}");
         }
-    }
-
-    #[test]
-    fn words_of_ip() {
-        let ask = |object, words: &[&str]| {
-            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-            device_asked(object, &words)
-                .map(|name| name.map(str::to_owned))
-                .map_err(|error| error.to_string())
-        };
-        assert_eq!(ask("route", &[]), Ok(None));
-        assert_eq!(ask("route", &["show"]), Ok(None));
-        assert_eq!(ask("route", &["list", "dev", "lan"]), Ok(Some("lan".to_owned())));
-        assert!(ask("route", &["lan"]).unwrap_err().contains("don't know `lan`"));
-        assert!(ask("route", &["add", "10.0.0.0/24"]).unwrap_err().contains("configuration file"));
-        assert!(ask("route", &["show", "dev"]).unwrap_err().contains("missing"));
     }
 
     #[test]

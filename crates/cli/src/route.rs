@@ -1,111 +1,93 @@
-//! `narrows route`: the route table, printed as `ip route` and `ip -j route` do.
+//! `narrows route`: routes, printed as `ip route` and `ip -j route` do, and changed in its words.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | `names` | tables, protocols, scopes, kinds |
+//! | `change` | `add`, `replace`, `delete` … |
+//! | `filter` | which routes `show` and `flush` are about |
+//! | `print` | rows |
+//! | `get` | where a packet would go |
 
-use crate::{arguments::Query, report};
-use anyhow::Result;
+mod change;
+mod filter;
+mod get;
+pub mod names;
+mod print;
+
+use crate::{arguments::Query, report, words::Words};
+use anyhow::{Context, Result, ensure};
+use filter::Filter;
 use narrows_client::Stack;
-use narrows_ipc::message::RouteRow;
-use serde_json::{Value, json};
-use std::io::{self, Write};
+use narrows_ipc::{
+    change::Change,
+    route::{RouteMatch, RouteRow},
+};
+use std::{cmp::Reverse, io::Write};
+
+const COMMANDS: [&str; 9] =
+    ["show", "add", "append", "change", "delete", "flush", "get", "prepend", "replace"];
 
 pub fn execute(query: &Query, stack: &Stack, out: &mut dyn Write) -> Result<()> {
-    let device = report::device_asked("route", &query.words)?;
-    let mut routes = stack.routes()?;
-    if let Some(name) = device {
-        routes.retain(|route| route.interface == name);
-        if !stack.links()?.iter().any(|link| link.name == name) {
-            return Err(report::no_such_device(name));
-        }
+    let (command, words) = Words::new("route", &query.words, &COMMANDS)?;
+    match command {
+        "show" => show(query.json, words, stack, out),
+        "get" => get::execute(query.json, words, stack, out),
+        "flush" => flush(words, stack),
+        "delete" => change::delete(words, stack),
+        command => change::add(command, words, stack),
     }
-    if query.json {
-        report::write_json(out, &routes.iter().map(to_json).collect())?;
+}
+
+/// In the order in which ip(8) prints them.
+fn rows(filter: &Filter, stack: &Stack) -> Result<Vec<RouteRow>> {
+    if let Some(name) = &filter.device
+        && !stack.links()?.iter().any(|link| link.name == *name)
+    {
+        return Err(report::no_such_device(name));
+    }
+    let mut rows = stack.routes(filter.table)?;
+    rows.retain(|row| filter.takes(row));
+    rows.sort_by_key(|row| (table_order(row.table), row.to.0, Reverse(row.to.1), row.metric));
+    Ok(rows)
+}
+
+/// The local table is the last.
+fn table_order(table: u32) -> (bool, u32) {
+    (table == narrows_ipc::route::table::LOCAL, table)
+}
+
+fn show(json: bool, words: Words<'_>, stack: &Stack, out: &mut dyn Write) -> Result<()> {
+    let filter = Filter::read(words)?;
+    let rows = rows(&filter, stack)?;
+    if json {
+        report::write_json(out, &rows.iter().map(|row| print::to_json(row, &filter)).collect())?;
     } else {
-        routes.iter().try_for_each(|route| write_route(out, route))?;
+        rows.iter().try_for_each(|row| print::write(out, row, &filter))?;
     }
     Ok(())
 }
 
-fn write_route(out: &mut dyn Write, route: &RouteRow) -> io::Result<()> {
-    write!(out, "{}", report::prefix(route.to.0, route.to.1))?;
-    if let Some(gateway) = route.via {
-        write!(out, " via {gateway}")?;
+/// Removes every route that the filter takes; it has to say which. What addresses imply stays.
+fn flush(words: Words<'_>, stack: &Stack) -> Result<()> {
+    let error = words.error("which? write `route flush table NUMBER`, `dev NAME` or a prefix");
+    let filter = Filter::read(words)?;
+    ensure!(!filter.is_empty(), error);
+    for row in rows(&filter, stack)? {
+        if row.protocol == narrows_ipc::route::protocol::KERNEL {
+            continue;
+        }
+        let to = report::prefix(row.to.0, row.to.1);
+        let route = RouteMatch {
+            to: row.to,
+            table: row.table,
+            kind: Some(row.kind),
+            protocol: Some(row.protocol),
+            scope: Some(row.scope),
+            metric: Some(row.metric),
+            source: row.source,
+            hops: row.hops.into_iter().map(|hop| (hop.interface, hop.via)).collect(),
+        };
+        stack.change(Change::RemoveRoute { route }).with_context(|| format!("route flush {to}"))?;
     }
-    write!(out, " dev {}", route.interface)?;
-    if route.via.is_none() {
-        write!(out, " scope link")?;
-    }
-    if let Some(source) = route.source {
-        write!(out, " src {source}")?;
-    }
-    writeln!(out)
-}
-
-fn to_json(route: &RouteRow) -> Value {
-    let mut row = json!({
-        "dst": report::prefix(route.to.0, route.to.1),
-        "dev": route.interface,
-        "flags": [],
-    });
-    match route.via {
-        Some(gateway) => row["gateway"] = json!(gateway),
-        None => row["scope"] = json!("link"),
-    }
-    if let Some(source) = route.source {
-        row["prefsrc"] = json!(source);
-    }
-    row
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rows() -> [RouteRow; 3] {
-        [
-            RouteRow {
-                to: ([0, 0, 0, 0].into(), 0),
-                via: Some([10, 0, 0, 1].into()),
-                interface: "lan".into(),
-                source: None,
-            },
-            RouteRow {
-                to: ([10, 0, 0, 0].into(), 24),
-                via: None,
-                interface: "lan".into(),
-                source: Some([10, 0, 0, 2].into()),
-            },
-            RouteRow {
-                to: ([10, 7, 0, 9].into(), 32),
-                via: Some([10, 0, 0, 3].into()),
-                interface: "lan".into(),
-                source: Some([10, 0, 0, 2].into()),
-            },
-        ]
-    }
-
-    #[test]
-    fn reads_as_ip_route() {
-        let mut out = Vec::new();
-        rows().iter().try_for_each(|row| write_route(&mut out, row)).unwrap();
-        let expected = "\
-default via 10.0.0.1 dev lan
-10.0.0.0/24 dev lan scope link src 10.0.0.2
-10.7.0.9 via 10.0.0.3 dev lan src 10.0.0.2
-";
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
-    }
-
-    #[test]
-    fn json_has_the_keys_of_ip() {
-        let json: Value = rows().iter().map(to_json).collect();
-        assert_eq!(
-            json,
-            json!([
-                {"dst": "default", "gateway": "10.0.0.1", "dev": "lan", "flags": []},
-                {"dst": "10.0.0.0/24", "dev": "lan", "scope": "link", "prefsrc": "10.0.0.2",
-                 "flags": []},
-                {"dst": "10.7.0.9", "gateway": "10.0.0.3", "dev": "lan", "prefsrc": "10.0.0.2",
-                 "flags": []},
-            ])
-        );
-    }
+    Ok(())
 }

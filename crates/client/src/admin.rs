@@ -5,7 +5,8 @@ use narrows_ipc::{
     Reply, Request,
     change::Change,
     link::{BondRow, FdbRow, PortRow},
-    message::{GroupRow, LinkRow, NeighborRow, RouteRow, SocketRow, Statistics},
+    message::{GroupRow, LinkRow, NeighborRow, SocketRow, Statistics},
+    route::{RouteAnswer, RouteQuestion, RouteRow, RuleRow},
 };
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -84,9 +85,35 @@ impl Stack {
         }
     }
 
-    pub fn routes(&self) -> Result<Vec<RouteRow>, Error> {
-        match self.ask(Request::Routes)? {
-            Reply::Routes(rows) => Ok(rows),
+    /// The routes of one table, or of all, asked for page by page; in no order.
+    pub fn routes(&self, table: Option<u32>) -> Result<Vec<RouteRow>, Error> {
+        let (mut all, mut after) = (Vec::new(), (0, 0));
+        loop {
+            match self.ask(Request::Routes { table, after })? {
+                Reply::Routes { rows, next } => {
+                    all.extend(rows);
+                    match next {
+                        Some(next) if next > after => after = next,
+                        _ => return Ok(all),
+                    }
+                }
+                _ => return Err(Error::UnexpectedAnswer),
+            }
+        }
+    }
+
+    /// In the order in which they are asked.
+    pub fn rules(&self) -> Result<Vec<RuleRow>, Error> {
+        match self.ask(Request::Rules)? {
+            Reply::Rules(rows) => Ok(rows),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    /// Where a packet would go.
+    pub fn route(&self, question: RouteQuestion) -> Result<RouteAnswer, Error> {
+        match self.ask(Request::Route(question))? {
+            Reply::Route(answer) => Ok(answer),
             _ => Err(Error::UnexpectedAnswer),
         }
     }

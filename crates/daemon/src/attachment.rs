@@ -3,7 +3,7 @@
 use crate::token;
 use anyhow::Context;
 use mio::{Interest, Registry, unix::SourceFd};
-use narrows_device::{Device, DeviceSpec, Guard, Wanted};
+use narrows_device::{Device, DeviceSpec, Guard, Wanted, link};
 use narrows_stack::{Instant, InterfaceId, Shard, Sink};
 use narrows_wire::{
     address::{MacAddr, Prefix},
@@ -74,19 +74,23 @@ impl Attachment {
         if self.revision.replace(shard.interfaces_revision()) == Some(shard.interfaces_revision()) {
             return Ok(());
         }
-        let wanted = wanted(shard, self.interface);
+        let wanted = wanted(shard, self.interface)?;
         if self.told.as_ref() == Some(&wanted) {
             return Ok(());
         }
         self.device.want(&wanted).context("telling the device what to receive")?;
-        let addresses_changed =
-            self.told.as_ref().is_none_or(|told| told.addresses != wanted.addresses);
+        let addresses_changed = self.told.as_ref().is_none_or(|told| {
+            (&told.addresses, &told.forwards_but) != (&wanted.addresses, &wanted.forwards_but)
+        });
         if let DeviceSpec::Packet(name) = &self.spec
             && addresses_changed
         {
             // The new one is there before the old one goes.
             let addresses = wanted.addresses.as_deref().unwrap_or_default();
-            self.guard = Some(Guard::new(name, addresses)?);
+            self.guard = Some(match &wanted.forwards_but {
+                Some(kernels) => Guard::of_router(name, addresses, kernels)?,
+                None => Guard::new(name, addresses)?,
+            });
         }
         self.told = Some(wanted);
         Ok(())
@@ -177,8 +181,16 @@ impl Attachment {
     }
 }
 
+/// The kernel's own addresses: what is for them is not ours to forward.
+fn kernels_addresses(ours: &[Ipv4Addr]) -> anyhow::Result<Vec<Ipv4Addr>> {
+    let links = link::list().context("can't list the kernel's interfaces")?;
+    let addresses = links.iter().flat_map(|link| &link.addresses);
+    let kernels = addresses.map(|(address, _)| *address);
+    Ok(kernels.filter(|address| !ours.contains(address)).collect())
+}
+
 /// What a device is to receive for its interface and those that stand upon it.
-fn wanted(shard: &Shard, device: InterfaceId) -> Wanted {
+fn wanted(shard: &Shard, device: InterfaceId) -> anyhow::Result<Wanted> {
     let links = shard.links();
     let above = links.at_and_above(device);
     let stations = || above.iter().filter_map(|id| shard.interface(*id));
@@ -203,13 +215,19 @@ fn wanted(shard: &Shard, device: InterfaceId) -> Wanted {
         above.iter().filter(|id| **id == device || links.members(**id).any(|m| m == device));
     let tags = direct.filter_map(|id| links.get(*id)).flat_map(|link| link.vlans.keys());
     let everything = above.iter().filter_map(|id| links.get(*id));
-    Wanted {
+    let forwards = stations().any(|station| station.settings.routing.forward);
+    let forwards_but = match forwards {
+        true => Some(kernels_addresses(&addresses)?),
+        false => None,
+    };
+    Ok(Wanted {
         addresses: Some(addresses),
+        forwards_but,
         vlans: tags.map(|tag| tag.id).collect(),
         stations: macs,
         groups,
         everything: everything.into_iter().any(|link| link.promiscuous || link.bridge().is_some()),
-    }
+    })
 }
 
 struct DeviceSink<'a>(&'a mut Device);

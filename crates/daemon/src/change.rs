@@ -4,7 +4,7 @@ mod link;
 
 pub(crate) use link::remove as remove_link;
 
-use crate::{options, worker::Worker};
+use crate::{options, route, rule, worker::Worker};
 use mio::Token;
 use narrows_ipc::{
     Answer, Error, Reply,
@@ -72,6 +72,10 @@ fn request(worker: &Worker, change: &Change) -> Result<Request, Error> {
         },
         // Not one request, but as many as it takes.
         Change::Link(_) => return Err(Error::BadMessage),
+        Change::AddRoute { route, placement } => route::add(worker, route, *placement)?,
+        Change::RemoveRoute { route } => route::remove(worker, route)?,
+        Change::AddRule { rule } => rule::add(worker, rule)?,
+        Change::RemoveRule { rule } => rule::remove(worker, rule)?,
         Change::SetProxy { interface, address, proxied } => Request::SetProxied {
             interface: interface_named(worker, interface)?,
             address: *address,
@@ -80,13 +84,13 @@ fn request(worker: &Worker, change: &Change) -> Result<Request, Error> {
     })
 }
 
-fn interface_named(worker: &Worker, name: &str) -> Result<InterfaceId, Error> {
+pub(crate) fn interface_named(worker: &Worker, name: &str) -> Result<InterfaceId, Error> {
     let mut interfaces = worker.shard.interfaces();
     let found = interfaces.find(|(_, interface)| interface.settings.name == name);
     found.map(|(id, _)| id).ok_or(Error::NoSuchDevice)
 }
 
-fn prefix(address: IpAddr, length: u8) -> Result<Prefix, Error> {
+pub(crate) fn prefix(address: IpAddr, length: u8) -> Result<Prefix, Error> {
     Prefix::new(address, length).ok_or(Error::InvalidArgument)
 }
 

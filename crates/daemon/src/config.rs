@@ -6,7 +6,7 @@
 //! one device under two interfaces, devices that aren't there, addresses the kernel has itself.
 
 use narrows_device::{DeviceSpec, link::Link};
-use narrows_stack::table::arp_policy::ArpPolicy;
+use narrows_stack::table::{arp_policy::ArpPolicy, route::RoutingSettings};
 use narrows_wire::address::Prefix;
 use serde::Deserialize;
 use std::{
@@ -20,12 +20,15 @@ use toml::Spanned;
 mod arp;
 mod link;
 mod neighbor;
+mod route;
+mod routing;
 #[cfg(test)]
 mod tests;
 mod topology;
 
 pub(crate) use link::{BondConfig, LinkConfig};
 pub(crate) use neighbor::NeighborConfig;
+pub(crate) use route::{RouteConfig, RuleConfig};
 pub(crate) use topology::{LinkOptions, from_below};
 
 /// What the daemon does: interfaces, routes beside those that their addresses imply, and neighbors
@@ -34,7 +37,10 @@ pub(crate) use topology::{LinkOptions, from_below};
 pub(crate) struct Configuration {
     pub interfaces: Vec<InterfaceConfig>,
     pub routes: Vec<RouteConfig>,
+    pub rules: Vec<RuleConfig>,
     pub neighbors: Vec<NeighborConfig>,
+    /// Are ICMP timestamp requests answered?
+    pub icmp_timestamps: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,15 +53,7 @@ pub(crate) struct InterfaceConfig {
     /// What the kernel gets on its side of a TAP.
     pub kernel: Option<(Ipv4Addr, u8)>,
     pub arp: ArpPolicy,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RouteConfig {
-    /// Host bits cleared.
-    pub to: Prefix,
-    pub via: Option<Ipv4Addr>,
-    /// Index into [`Configuration::interfaces`].
-    pub interface: usize,
+    pub routing: RoutingSettings,
 }
 
 /// Why a configuration can't be used.
@@ -84,7 +82,10 @@ struct File {
     #[serde(default)]
     interface: Vec<Spanned<InterfaceTable>>,
     #[serde(default)]
-    route: Vec<Spanned<RouteTable>>,
+    route: Vec<Spanned<route::RouteTable>>,
+    #[serde(default)]
+    rule: Vec<Spanned<route::RuleTable>>,
+    icmp: Option<IcmpTable>,
     #[serde(default)]
     neighbor: Vec<neighbor::NeighborTable>,
 }
@@ -103,6 +104,10 @@ struct InterfaceTable {
     arp_filter: Option<Spanned<arp::Switch>>,
     arp_accept: Option<Spanned<arp::Switch>>,
     proxy_arp: Option<Spanned<arp::Switch>>,
+    forward: Option<bool>,
+    host_model: Option<Spanned<String>>,
+    reverse_path: Option<Spanned<String>>,
+    redirects: Option<bool>,
     mtu: Option<Spanned<i64>>,
     mac: Option<Spanned<String>>,
     group: Option<Spanned<i64>>,
@@ -127,17 +132,24 @@ struct InterfaceTable {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RouteTable {
-    to: Spanned<String>,
-    via: Option<Spanned<String>>,
-    interface: Option<Spanned<String>>,
+struct IcmpTable {
+    #[serde(default)]
+    timestamp: bool,
 }
 
 impl InterfaceConfig {
     /// Without addresses, and otherwise as a file that says no more.
     pub(crate) fn bare(name: &str, link: LinkConfig, options: LinkOptions) -> Self {
         let (addresses, kernel) = (Vec::new(), None);
-        Self { name: name.into(), link, options, addresses, kernel, arp: arp::DEFAULT }
+        Self {
+            name: name.into(),
+            link,
+            options,
+            addresses,
+            kernel,
+            arp: arp::DEFAULT,
+            routing: RoutingSettings::default(),
+        }
     }
 }
 
@@ -153,8 +165,11 @@ impl Configuration {
                 addresses: Prefix::new(address, 24).into_iter().collect(),
                 kernel: Some((Ipv4Addr::new(10, 111, 0, 1), 24)),
                 arp: arp::DEFAULT,
+                routing: RoutingSettings::default(),
             }],
             routes: Vec::new(),
+            rules: Vec::new(),
+            icmp_timestamps: false,
             neighbors: Vec::new(),
         }
     }
@@ -179,6 +194,11 @@ impl Configuration {
             let route = checker.route(&configuration, table)?;
             configuration.routes.push(route);
         }
+        for table in &tables.rule {
+            let rule = checker.rule(&configuration, table)?;
+            configuration.rules.push(rule);
+        }
+        configuration.icmp_timestamps = tables.icmp.is_some_and(|icmp| icmp.timestamp);
         for table in &tables.neighbor {
             let neighbor = checker.neighbor(&configuration, table)?;
             configuration.neighbors.push(neighbor);
@@ -210,8 +230,16 @@ impl Checker<'_> {
         let link = self.link(earlier, table)?;
         let options = self.options(table)?;
         let arp = self.arp_policy(table)?;
-        let mut interface =
-            InterfaceConfig { name, link, options, addresses: Vec::new(), kernel: None, arp };
+        let routing = self.routing(table)?;
+        let mut interface = InterfaceConfig {
+            name,
+            link,
+            options,
+            addresses: Vec::new(),
+            kernel: None,
+            arp,
+            routing,
+        };
         for text in table.address.iter().flat_map(|list| list.get_ref()) {
             let prefix = self.own_address(earlier, &interface, text)?;
             interface.addresses.push(prefix);
@@ -390,84 +418,6 @@ impl Checker<'_> {
             text.get_ref()
         );
         self.error(text.span(), message)
-    }
-
-    fn route(
-        &self,
-        configuration: &Configuration,
-        table: &Spanned<RouteTable>,
-    ) -> Result<RouteConfig, ConfigError> {
-        let span = table.span();
-        let table = table.get_ref();
-        let to = self.destination(&table.to)?;
-        if configuration.routes.iter().any(|route| route.to == to) {
-            let message = format!("a second route to {}: leave one out", text_of(to));
-            return Err(self.error(table.to.span(), message));
-        }
-        let named = match &table.interface {
-            Some(name) => Some(self.interface_named(configuration, name)?),
-            None => None,
-        };
-        let Some(text) = &table.via else {
-            let message = "where to? write via = \"ADDRESS\" or interface = \"NAME\"";
-            let interface = named.ok_or_else(|| self.error(span, message))?;
-            return Ok(RouteConfig { to, via: None, interface });
-        };
-        let via: Ipv4Addr = text.get_ref().parse().map_err(|_| {
-            let message =
-                format!("\"{}\" is not an IPv4 address: write as \"10.0.0.1\"", text.get_ref());
-            self.error(text.span(), message)
-        })?;
-        let on_link = |interface: &InterfaceConfig| {
-            interface.addresses.iter().any(|own| own.contains(IpAddr::V4(via)))
-        };
-        let found = configuration
-            .interfaces
-            .iter()
-            .enumerate()
-            .find(|(index, interface)| named.is_none_or(|n| n == *index) && on_link(interface));
-        let Some((interface, config)) = found else {
-            let networks: Vec<_> = configuration
-                .interfaces
-                .iter()
-                .flat_map(|interface| &interface.addresses)
-                .map(|own| text_of(own.network()))
-                .collect();
-            let message = format!(
-                "no interface reaches the gateway {via}: write one inside {}",
-                networks.join(", ")
-            );
-            return Err(self.error(text.span(), message));
-        };
-        if config.addresses.iter().any(|own| own.address() == IpAddr::V4(via)) {
-            let message = format!("{via} is our own address: write the gateway's");
-            return Err(self.error(text.span(), message));
-        }
-        Ok(RouteConfig { to, via: Some(via), interface })
-    }
-
-    fn destination(&self, text: &Spanned<String>) -> Result<Prefix, ConfigError> {
-        if text.get_ref() == "default" {
-            return Ok(default_route());
-        }
-        let prefix = split_prefix(text.get_ref())
-            .and_then(|(address, length)| Prefix::new(address.into(), length.unwrap_or(32)));
-        let Some(prefix) = prefix else {
-            let message = format!(
-                "\"{}\" is not a destination: write \"default\" or as \"10.2.0.0/16\"",
-                text.get_ref()
-            );
-            return Err(self.error(text.span(), message));
-        };
-        if prefix.network() != prefix {
-            let message = format!(
-                "{} has host bits set: write \"{}\"",
-                text_of(prefix),
-                text_of(prefix.network())
-            );
-            return Err(self.error(text.span(), message));
-        }
-        Ok(prefix)
     }
 
     fn interface_named(

@@ -1,13 +1,11 @@
 //! What the operator asks: reports, ping, and the daemon's end.
 
-use crate::{change, options, ping::Echo, session::Outcome, worker::Worker};
+use crate::{change, options, ping::Echo, route, rule, session::Outcome, worker::Worker};
 use mio::Token;
 use narrows_ipc::{
     Answer, Error, Reply, Request,
     codec::{self, MAX_PACKET},
-    message::{
-        AddressRow, DropRow, GroupRow, LinkRow, NeighborRow, RouteRow, SocketRow, Statistics,
-    },
+    message::{AddressRow, DropRow, GroupRow, LinkRow, NeighborRow, SocketRow, Statistics},
 };
 use narrows_stack::{
     InterfaceId,
@@ -23,7 +21,7 @@ use std::net::IpAddr;
 mod links;
 
 /// Bytes of rows in one reply: a packet, with room for what is around them.
-const PAGE: usize = MAX_PACKET - 64;
+pub(crate) const PAGE: usize = MAX_PACKET - 64;
 
 pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Outcome {
     Outcome::Answer(match request {
@@ -33,7 +31,9 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
         Request::Bonds => Ok(Reply::Bonds(page(links::bonds(worker)))),
         Request::Ports => Ok(Reply::Ports(page(links::ports(worker)))),
         Request::Fdb { after } => Ok(links::stations(worker, after)),
-        Request::Routes => Ok(Reply::Routes(page(routes(worker)))),
+        Request::Routes { table, after } => Ok(route::report(worker, table, after)),
+        Request::Rules => Ok(Reply::Rules(page(rule::report(worker)))),
+        Request::Route(question) => route::answer(worker, &question).map(Reply::Route),
         Request::Groups => Ok(Reply::Groups(page(groups(worker)))),
         Request::Neighbors => Ok(Reply::Neighbors(page(neighbors(worker)))),
         Request::Ping { destination, sequence, payload_len, timeout } => {
@@ -212,27 +212,6 @@ fn addresses(worker: &Worker, id: InterfaceId, interface: &Interface) -> Vec<Add
     usable.chain(unusable).collect()
 }
 
-fn routes(worker: &Worker) -> impl Iterator<Item = RouteRow> {
-    worker.shard.routes().filter_map(|route| {
-        let hop = route.facts.hops.first()?;
-        let towards = hop.via.map_or(route.to.address(), IpAddr::V4);
-        Some(RouteRow {
-            to: (route.to.address(), route.to.length()),
-            via: hop.via.map(IpAddr::V4),
-            interface: interface_name(worker, hop.interface),
-            source: source(worker, hop.interface, towards),
-        })
-    })
-}
-
-/// The interface's address in the network of `towards`, or its first.
-fn source(worker: &Worker, interface: InterfaceId, towards: IpAddr) -> Option<IpAddr> {
-    let (_, interface) = worker.shard.interfaces().find(|(id, _)| *id == interface)?;
-    let addresses = &interface.addresses;
-    let inside = addresses.iter().find(|prefix| prefix.contains(towards));
-    inside.or(addresses.first()).map(|prefix| prefix.address())
-}
-
 fn neighbors(worker: &Worker) -> impl Iterator<Item = NeighborRow> {
     let entries = worker.shard.neighbors().map(|neighbor| NeighborRow {
         address: neighbor.address,
@@ -280,7 +259,7 @@ fn groups(worker: &Worker) -> impl Iterator<Item = GroupRow> {
     })
 }
 
-fn interface_name(worker: &Worker, id: InterfaceId) -> String {
+pub(crate) fn interface_name(worker: &Worker, id: InterfaceId) -> String {
     let found = worker.shard.interfaces().find(|(other, _)| *other == id);
     found.map(|(_, interface)| interface.settings.name.clone()).unwrap_or_default()
 }

@@ -40,6 +40,8 @@ mod reload;
 mod requests;
 #[cfg(test)]
 mod rig;
+mod route;
+mod rule;
 mod session;
 mod spin;
 mod startup;

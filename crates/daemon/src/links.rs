@@ -82,6 +82,7 @@ impl Site<'_> {
         }
         self.configure(id, config)?;
         self.request(Request::SetArpPolicy { interface: id, policy: config.arp })?;
+        self.request(Request::SetRouting { interface: id, routing: config.routing })?;
         for prefix in &config.addresses {
             self.request(Request::AddAddress { interface: id, prefix: *prefix })?;
         }

@@ -8,7 +8,7 @@ use narrows_stack::{
     request::{
         Error as EngineError, SocketInfo, SocketKind as EngineKind, SocketOption as EngineOption,
     },
-    table::ip_settings::PathMtuDiscovery as EngineDiscovery,
+    table::{ip_settings::PathMtuDiscovery as EngineDiscovery, route::RouteError},
     tcp::{Info, State, congestion::Algorithm, connection::Repair as EngineRepair},
 };
 
@@ -41,11 +41,31 @@ pub(crate) fn error(error: EngineError) -> Error {
         EngineError::TimedOut => Error::TimedOut,
         EngineError::BrokenPipe => Error::BrokenPipe,
         EngineError::MessageTooLong => Error::MessageTooLong,
+        EngineError::SourceNotBelieved => Error::ReversePath,
         EngineError::Prohibited => Error::PermissionDenied,
-        EngineError::Route(_) => Error::InvalidArgument,
+        EngineError::Route(error) => route_error(error),
         EngineError::LimitReached => Error::NoBufferSpace,
         EngineError::InUse => Error::InUse,
         EngineError::LinkLoop => Error::LinkLoop,
+    }
+}
+
+fn route_error(error: RouteError) -> Error {
+    match error {
+        RouteError::Exists | RouteError::RuleExists => Error::AlreadyExists,
+        RouteError::NotFound | RouteError::RuleNotFound => Error::NoSuchEntry,
+        RouteError::FamilyNotSupported => Error::FamilyNotSupported,
+        RouteError::NoSuchInterface => Error::NoSuchDevice,
+        RouteError::NoSuchTable => Error::InvalidArgument,
+        RouteError::NoNextHop | RouteError::UnexpectedNextHop | RouteError::BadWeight => {
+            Error::BadNextHop
+        }
+        RouteError::GatewayIsOwn => Error::GatewayIsOwn,
+        RouteError::GatewayNotOnLink => Error::GatewayNotOnLink,
+        RouteError::SourceNotOwn => Error::SourceNotOwn,
+        RouteError::LimitReached => Error::NoBufferSpace,
+        RouteError::GotoBackwards => Error::GotoBackwards,
+        RouteError::RuleIsPermanent => Error::RuleIsPermanent,
     }
 }
 

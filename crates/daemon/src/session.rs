@@ -252,7 +252,9 @@ fn is_report(request: &Request) -> bool {
             | Request::Bonds
             | Request::Ports
             | Request::Fdb { .. }
-            | Request::Routes
+            | Request::Routes { .. }
+            | Request::Rules
+            | Request::Route(_)
             | Request::Neighbors
             | Request::Groups
     )

@@ -27,6 +27,7 @@ use std::{
         fd::{AsFd, AsRawFd},
         unix::net::UnixStream,
     },
+    time::{Duration, SystemTime},
 };
 
 /// Descriptors wanted: two for each of half a million connections on their way to programs.
@@ -62,7 +63,7 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
     let clock = Clock::start();
     let poll = Poll::new().context("epoll")?;
     let seed = narrows_sys::random::random().context("no randomness from the kernel")?;
-    let mut shard = Shard::new(Config::default(), seed);
+    let mut shard = Shard::new(engine_config(configuration), seed);
     let (interfaces, attachments) = attach(&mut shard, &clock, &poll, configuration)?;
     add_routes(&mut shard, &clock, configuration, &interfaces)?;
     add_neighbors(&mut shard, &clock, configuration, &interfaces)?;
@@ -76,6 +77,18 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
     worker.source = source;
     announce(&worker, options);
     Ok(Daemon { worker, poll, _signals: signals })
+}
+
+fn engine_config(configuration: &Configuration) -> Config {
+    // Timestamps are of the time of day in UT.
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let day = Duration::from_secs(24 * 60 * 60);
+    let of_day = |time: Duration| Duration::from_secs(time.as_secs() % day.as_secs());
+    Config {
+        time_of_day: since_epoch.ok().map(of_day),
+        icmp_timestamps: configuration.icmp_timestamps,
+        ..Config::default()
+    }
 }
 
 /// Opens the devices, then makes the interfaces: those first that others stand upon. Their numbers
@@ -117,10 +130,15 @@ fn add_routes(
     configuration: &Configuration,
     interfaces: &[InterfaceId],
 ) -> Result<()> {
-    for route in &configuration.routes {
-        let interface = interfaces.get(route.interface).copied().unwrap_or(InterfaceId::LOOPBACK);
-        request(shard, clock, reload::route::add(route, interface))
+    let mut routes: Vec<_> = configuration.routes.iter().collect();
+    routes.sort_by_key(|route| route.has_gateway());
+    for route in routes {
+        request(shard, clock, reload::route::add(route, interfaces))
             .with_context(|| format!("route to {}", config::text_of(route.to)))?;
+    }
+    for rule in &configuration.rules {
+        request(shard, clock, reload::route::add_rule(rule, interfaces))
+            .with_context(|| format!("rule {}", rule.preference))?;
     }
     Ok(())
 }

@@ -24,6 +24,9 @@ pub struct Wanted {
     /// Of the IPv4 packets sent to one station, those for these addresses; `None`: for any. All other
     /// frames without a tag are received anyway.
     pub addresses: Option<Vec<Ipv4Addr>>,
+    /// Set on an interface that forwards: of the IPv4 packets sent to it, all but those for these
+    /// addresses, which are the kernel's own. `addresses` then are ours among them.
+    pub forwards_but: Option<Vec<Ipv4Addr>>,
     /// Frames with a tag of these VLANs.
     pub vlans: Vec<VlanId>,
     /// Stations whose frames are ours too, beside the device's own.
@@ -50,9 +53,11 @@ pub fn program(wanted: &Wanted) -> Vec<Instruction> {
     }
     let tags = by_tag(&wanted.vlans);
     let mut program = tags.clone();
-    match &wanted.addresses {
-        Some(addresses) => program.extend(by_address(addresses)),
-        None => program.push(Instruction::take()),
+    let (take, refuse) = (Instruction::take(), Instruction::refuse());
+    match (&wanted.forwards_but, &wanted.addresses) {
+        (Some(kernels), _) => program.extend(by_address(kernels, refuse, take)),
+        (None, Some(addresses)) => program.extend(by_address(addresses, take, refuse)),
+        (None, None) => program.push(take),
     }
     if program.len() > MAX_INSTRUCTIONS {
         program = tags;
@@ -78,7 +83,8 @@ fn by_tag(vlans: &[VlanId]) -> Vec<Instruction> {
     program
 }
 
-fn by_address(addresses: &[Ipv4Addr]) -> Vec<Instruction> {
+/// IPv4 packets sent to one station for one of `addresses`, and for others; other frames are taken.
+fn by_address(addresses: &[Ipv4Addr], named: Instruction, other: Instruction) -> Vec<Instruction> {
     let mut program = vec![Instruction::load_extension(Extension::PacketType)];
     for group in [packet_type::BROADCAST, packet_type::MULTICAST] {
         program.extend([Instruction::if_equal(group), Instruction::take()]);
@@ -90,8 +96,8 @@ fn by_address(addresses: &[Ipv4Addr]) -> Vec<Instruction> {
         Instruction::load_word(IPV4_DESTINATION),
     ]);
     for address in addresses {
-        program.extend([Instruction::if_equal(address.to_bits()), Instruction::take()]);
+        program.extend([Instruction::if_equal(address.to_bits()), named]);
     }
-    program.push(Instruction::refuse());
+    program.push(other);
     program
 }

@@ -6,7 +6,8 @@
 //! else. It names our addresses alone: the kernel keeps its own, on the same interface.
 
 use crate::{OpenError, link};
-use narrows_sys::netfilter::{DropRule, Field, Header, IngressTable};
+use narrows_sys::netfilter::{Condition, DropRule, Field, Header, IngressTable};
+use narrows_wire::address::MacAddr;
 use std::{io, net::Ipv4Addr};
 
 /// Keeps the kernel's stack from acting on frames for our addresses, as long as it lives, and no
@@ -19,13 +20,32 @@ impl Guard {
     /// From now on the kernel drops, after packet sockets saw them, the IPv4 packets and ARP
     /// packets that arrive on `interface` for one of `addresses`.
     pub fn new(interface: &str, addresses: &[Ipv4Addr]) -> Result<Self, OpenError> {
+        Self::with(interface, addresses, |_| Vec::new())
+    }
+
+    /// The same of an interface that forwards, and of all IPv4 packets sent to its station that are
+    /// not for one of `kernels`, the kernel's own addresses: the kernel forwards none of ours.
+    pub fn of_router(
+        interface: &str,
+        addresses: &[Ipv4Addr],
+        kernels: &[Ipv4Addr],
+    ) -> Result<Self, OpenError> {
+        Self::with(interface, addresses, |mac| vec![ipv4_through(mac, kernels)])
+    }
+
+    fn with(
+        interface: &str,
+        addresses: &[Ipv4Addr],
+        more: impl FnOnce(MacAddr) -> Vec<DropRule>,
+    ) -> Result<Self, OpenError> {
         let what = format!("keeping the kernel off our addresses on {interface}");
         let links = link::list().map_err(|error| OpenError::io(&what, error))?;
-        if !links.iter().any(|link| link.name == interface) {
+        let Some(link) = links.iter().find(|link| link.name == interface) else {
             return Err(OpenError::no_interface(interface, &links));
-        }
-        let rules: Vec<_> =
+        };
+        let mut rules: Vec<_> =
             addresses.iter().flat_map(|&address| [ipv4_to(address), arp_for(address)]).collect();
+        rules.extend(link.mac.map(more).unwrap_or_default());
         match IngressTable::new("narrows", interface, &rules) {
             Ok(table) => {
                 tracing::debug!(interface, table = table.name(), "the kernel is kept off");
@@ -46,18 +66,29 @@ impl Guard {
 }
 
 /// Untagged frames of that EtherType.
-fn ether_type(value: u16) -> Field {
-    Field { header: Header::Link, offset: 12, value: value.to_be_bytes().into() }
+fn ether_type(value: u16) -> Condition {
+    let value = value.to_be_bytes().into();
+    Condition::Equal(Field { header: Header::Link, offset: 12, value })
 }
 
 /// RFC 791 §3.1: the destination address.
+fn destination(address: Ipv4Addr) -> Field {
+    Field { header: Header::Network, offset: 16, value: address.octets().into() }
+}
+
 fn ipv4_to(address: Ipv4Addr) -> DropRule {
-    let destination = Field { header: Header::Network, offset: 16, value: address.octets().into() };
-    vec![ether_type(0x0800), destination]
+    vec![ether_type(0x0800), Condition::Equal(destination(address))]
 }
 
 /// RFC 826, for Ethernet and IPv4: the target's protocol address.
 fn arp_for(address: Ipv4Addr) -> DropRule {
     let target = Field { header: Header::Network, offset: 24, value: address.octets().into() };
-    vec![ether_type(0x0806), target]
+    vec![ether_type(0x0806), Condition::Equal(target)]
+}
+
+/// What is sent to the station for somebody else, as a router's neighbors do.
+fn ipv4_through(station: MacAddr, kernels: &[Ipv4Addr]) -> DropRule {
+    let station = Field { header: Header::Link, offset: 0, value: station.0.into() };
+    let others = kernels.iter().map(|kernel| Condition::Different(destination(*kernel)));
+    [ether_type(0x0800), Condition::Equal(station)].into_iter().chain(others).collect()
 }

@@ -1,6 +1,9 @@
 //! What the operator changes of a running daemon.
 
-use crate::link::LinkCommand;
+use crate::{
+    link::LinkCommand,
+    route::{RouteMatch, RoutePlacement, RouteRow, RuleRow},
+};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -33,6 +36,20 @@ pub enum Change {
     RemoveNeighbor {
         interface: String,
         address: IpAddr,
+    },
+    AddRoute {
+        route: RouteRow,
+        placement: RoutePlacement,
+    },
+    RemoveRoute {
+        route: RouteMatch,
+    },
+    AddRule {
+        rule: RuleRow,
+    },
+    /// The first rule of which all is true that is said.
+    RemoveRule {
+        rule: RuleRow,
     },
     /// Whether the interface answers ARP for a host that is reached by another.
     SetProxy {

@@ -71,6 +71,20 @@ pub enum Error {
     InUse,
     #[error("the interface would stand upon itself")]
     LinkLoop,
+    #[error("the gateway is not on a link of its interface")]
+    GatewayNotOnLink,
+    #[error("the gateway is an address of this host")]
+    GatewayIsOwn,
+    #[error("the preferred source is not an address of this host")]
+    SourceNotOwn,
+    #[error("the kind of route and its next hops don't fit")]
+    BadNextHop,
+    #[error("a rule can only go to one of a higher preference")]
+    GotoBackwards,
+    #[error("the rule that looks up the local table is permanent")]
+    RuleIsPermanent,
+    #[error("an answer would leave by another interface")]
+    ReversePath,
     #[error("the request could not be understood")]
     BadMessage,
 }
@@ -111,6 +125,13 @@ impl Error {
             Error::NoBufferSpace => Errno::NOBUFS,
             Error::InUse => Errno::BUSY,
             Error::LinkLoop => Errno::LOOP,
+            Error::GatewayNotOnLink
+            | Error::GatewayIsOwn
+            | Error::SourceNotOwn
+            | Error::BadNextHop
+            | Error::GotoBackwards
+            | Error::RuleIsPermanent => Errno::INVAL,
+            Error::ReversePath => Errno::XDEV,
             Error::BadMessage => Errno::BADMSG,
         };
         errno.raw_os_error()

@@ -16,6 +16,7 @@ pub mod link;
 pub mod listener;
 pub mod message;
 pub mod path;
+pub mod route;
 pub mod transport;
 
 pub use accept::AcceptRecord;

@@ -6,6 +6,7 @@ use crate::{
     change::Change,
     error::Error,
     link::{BondRow, FdbRow, LinkState, PortRow},
+    route::{RouteAnswer, RouteQuestion, RouteRow, RuleRow},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -95,8 +96,15 @@ pub enum Request {
     Fdb {
         after: u32,
     },
-    /// → [`Reply::Routes`].
-    Routes,
+    /// The routes of one table, or of all → [`Reply::Routes`]; `after` is the last reply's `next`.
+    Routes {
+        table: Option<u32>,
+        after: (u32, u64),
+    },
+    /// → [`Reply::Rules`].
+    Rules,
+    /// → [`Reply::Route`], or why there is no way.
+    Route(RouteQuestion),
     /// → [`Reply::Neighbors`].
     Neighbors,
     /// → [`Reply::Groups`].
@@ -153,7 +161,12 @@ pub enum Reply {
         rows: Vec<FdbRow>,
         more: bool,
     },
-    Routes(Vec<RouteRow>),
+    Routes {
+        rows: Vec<RouteRow>,
+        next: Option<(u32, u64)>,
+    },
+    Rules(Vec<RuleRow>),
+    Route(RouteAnswer),
     Neighbors(Vec<NeighborRow>),
     Groups(Vec<GroupRow>),
     Pong {
@@ -394,14 +407,6 @@ pub struct AddressRow {
     pub tentative: bool,
     /// Another station has it: not in use.
     pub conflict: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouteRow {
-    pub to: (IpAddr, u8),
-    pub via: Option<IpAddr>,
-    pub interface: String,
-    pub source: Option<IpAddr>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -428,6 +428,8 @@ pub enum Error {
     BrokenPipe,
     #[error("the datagram is too long")]
     MessageTooLong,
+    #[error("its answer would leave by another interface")]
+    SourceNotBelieved,
     #[error("a route or rule prohibits it")]
     Prohibited,
     #[error("a limit of the engine is reached")]

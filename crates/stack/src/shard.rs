@@ -21,6 +21,8 @@ mod report;
 mod requests;
 mod routing;
 
+pub use routing::Resolved;
+
 use crate::{
     config::Config,
     counters::{Counters, DropReason},

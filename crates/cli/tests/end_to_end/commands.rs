@@ -34,7 +34,8 @@ fn addresses_routes_and_neighbors_read_as_in_ip() -> Result<()> {
         ensure!(!missing.status.success() && missing.stderr.contains("does not exist"));
 
         let route = text(&stage, &["route"])?;
-        ensure!(route.contains("10.77.0.0/24 dev wire scope link"), "{route}");
+        let connected = "10.77.0.0/24 dev wire proto kernel scope link src 10.77.0.2 \n";
+        ensure!(route.contains(connected), "{route}");
         let route = json(&stage, &["route", "-j"])?;
         let routes = route.as_array().context("an array")?;
         ensure!(routes.iter().any(|route| route["dst"] == "10.77.0.0/24"), "{route}");

@@ -1,5 +1,8 @@
 use super::*;
-use narrows_stack::table::arp_policy::{ArpAnnounce, ArpIgnore, ConflictDetection};
+use narrows_stack::table::{
+    arp_policy::{ArpAnnounce, ArpIgnore, ConflictDetection},
+    route::{RouteKind, TableId},
+};
 use narrows_wire::address::MacAddr;
 
 mod links;
@@ -22,13 +25,24 @@ fn links() -> Vec<Link> {
     ]
 }
 
-fn parse(text: &str) -> Result<Configuration, String> {
+pub(super) fn parse(text: &str) -> Result<Configuration, String> {
     Configuration::parse(Path::new("narrows.toml"), text, &links()).map_err(|e| e.to_string())
 }
 
 fn prefix(text: &str) -> Prefix {
     let (address, length) = split_prefix(text).expect("a prefix");
     Prefix::new(address.into(), length.expect("a length")).expect("a length that fits")
+}
+
+fn plain_route(to: &str, via: Option<Ipv4Addr>, interface: usize) -> RouteConfig {
+    RouteConfig {
+        to: prefix(to),
+        table: TableId::MAIN,
+        kind: RouteKind::Unicast,
+        metric: 0,
+        source: None,
+        hops: vec![route::HopConfig { via, interface, weight: 1, on_link: false }],
+    }
 }
 
 const LAN: &str =
@@ -85,6 +99,7 @@ fn a_whole_file() {
                     proxy_arp: true,
                     conflict_detection: ConflictDetection::Probe,
                 },
+                routing: RoutingSettings::default(),
             },
             InterfaceConfig {
                 name: "host".into(),
@@ -93,16 +108,15 @@ fn a_whole_file() {
                 addresses: vec![prefix("10.112.0.2/31")],
                 kernel: Some((Ipv4Addr::new(10, 112, 0, 3), 31)),
                 arp: arp::DEFAULT,
+                routing: RoutingSettings::default(),
             },
         ],
         routes: vec![
-            RouteConfig {
-                to: prefix("0.0.0.0/0"),
-                via: Some(Ipv4Addr::new(10, 0, 0, 1)),
-                interface: 0,
-            },
-            RouteConfig { to: prefix("10.9.0.0/16"), via: None, interface: 1 },
+            plain_route("0.0.0.0/0", Some(Ipv4Addr::new(10, 0, 0, 1)), 0),
+            plain_route("10.9.0.0/16", None, 1),
         ],
+        rules: Vec::new(),
+        icmp_timestamps: false,
         neighbors: vec![NeighborConfig {
             address: Ipv4Addr::new(10, 0, 0, 1),
             mac: MacAddr([2, 0, 0, 0, 0, 15]),

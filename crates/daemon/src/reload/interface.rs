@@ -168,6 +168,12 @@ fn changed(
             Ok(vec![Request::SetArpPolicy { interface: site.named(&name)?, policy }])
         }));
     }
+    if held.routing != config.routing {
+        let (name, routing) = (name.clone(), config.routing);
+        steps.push(Step::ask(format!("{name}: forwarding and host model"), move |site| {
+            Ok(vec![Request::SetRouting { interface: site.named(&name)?, routing }])
+        }));
+    }
     steps.extend(options_changed(name, &held.options, &config.options));
     steps.extend(port_changed(name, &held.options, &config.options));
     steps

@@ -51,7 +51,24 @@ fn each_kind_of_thing_comes_and_goes() {
     let lan = format!("{LAN}{ADDRESS}");
     let v = "[[interface]]\nname = \"v\"\ndevice = \"vlan\"\nlink = \"lan\"\nid = 5\n\
              address = [\"10.5.0.2/24\"]\n";
-    let cases: [(String, String, &[&str]); 9] = [
+    let forwarding = format!("{lan}forward = true\n");
+    let rule = "[[route]]\nto = \"default\"\ntable = 7\nnexthops = [{ via = \"10.0.0.1\" }, \
+                { via = \"10.0.0.9\" }]\n[[rule]]\npriority = 5\niif = \"lan\"\ntable = 7\n";
+    let cases: [(String, String, &[&str]); 12] = [
+        (lan.clone(), forwarding, &["lan: forwarding and host model"]),
+        (
+            lan.clone(),
+            format!("{lan}{rule}"),
+            &[
+                "route to 0.0.0.0/0 in table 7 via 10.0.0.1 dev lan via 10.0.0.9 dev lan added",
+                "rule 5 lookup 7 added",
+            ],
+        ),
+        (
+            format!("{lan}{rule}"),
+            format!("{lan}{}", rule.replace("priority = 5", "priority = 6")),
+            &["rule 5 lookup 7 removed", "rule 6 lookup 7 added"],
+        ),
         (
             lan.clone(),
             format!("{LAN}address = [\"10.0.0.2/24\", \"10.0.0.3/24\"]"),

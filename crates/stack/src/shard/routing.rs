@@ -2,17 +2,46 @@
 
 use super::Shard;
 use crate::{
+    counters::DropReason,
+    layer::route::{Cast, Decision, Inbound, decide, path_for},
     request::{Error, Reply},
     table::{
-        interface::InterfaceId,
+        interface::{Interface, InterfaceId},
         route::{
-            Facts, MAX_NEXT_HOPS, NextHop, Placement, Route, RouteError, RouteFilter,
-            RouteProtocol, Rule, TableId,
+            Answer, Facts, MAX_NEXT_HOPS, NextHop, Placement, Query, Route, RouteError,
+            RouteFilter, RouteProtocol, Rule, TableId,
         },
     },
 };
 use core::net::{IpAddr, Ipv4Addr};
-use narrows_wire::address::Prefix;
+use narrows_wire::{address::Prefix, ipv4};
+
+/// What [`Shard::route`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The loopback for what is for this host.
+    pub interface: InterfaceId,
+    pub via: Option<Ipv4Addr>,
+    /// The address to send from; `None` of what only passes.
+    pub source: Option<Ipv4Addr>,
+    pub table: TableId,
+    pub broadcast: bool,
+    /// What a router told of the path.
+    pub mtu: Option<u16>,
+}
+
+impl Resolved {
+    fn local(interface: InterfaceId) -> Self {
+        Self {
+            interface,
+            via: None,
+            source: None,
+            table: TableId::LOCAL,
+            broadcast: false,
+            mtu: None,
+        }
+    }
+}
 
 impl Shard {
     /// The last address of a subnet takes the route to it along; of several the next becomes the one
@@ -97,6 +126,89 @@ impl Shard {
         let one_host = !matches!(first, 0 | 127 | 224..) && !link.is_broadcast(via);
         let reached = hop.on_link || self.routes.on_link(hop.interface, via);
         if one_host && reached { Ok(()) } else { Err(RouteError::GatewayNotOnLink) }
+    }
+
+    /// Where a packet would go, and what would be sent from. With `input` set: one that came in there.
+    pub fn route(&self, query: &Query) -> Result<Resolved, Error> {
+        match query.input {
+            Some(interface) => self.route_in(interface, query),
+            None => self.route_out(query),
+        }
+    }
+
+    fn route_out(&self, query: &Query) -> Result<Resolved, Error> {
+        let destination = query.destination;
+        let directed =
+            |link: &Interface| !destination.is_broadcast() && link.is_broadcast(destination);
+        let mut links = self.interfaces.iter();
+        if let Some((interface, _)) = links.find(|(_, link)| directed(link)) {
+            let source = self.interfaces.source_for(interface, destination);
+            return Ok(Resolved { broadcast: true, source, ..Resolved::local(interface) });
+        }
+        let path = path_for(self, query)?;
+        if path.interface == InterfaceId::LOOPBACK {
+            return Ok(Resolved { source: Some(path.source), ..Resolved::local(path.interface) });
+        }
+        let found = match self.routes.lookup(query) {
+            Answer::Found(found) => found.table,
+            Answer::Refused(_) | Answer::None => TableId::MAIN,
+        };
+        Ok(Resolved {
+            interface: path.interface,
+            via: Some(path.next_hop).filter(|next_hop| *next_hop != destination),
+            source: Some(path.source),
+            table: found,
+            broadcast: false,
+            mtu: self.path_mtus.get(destination),
+        })
+    }
+
+    fn route_in(&self, interface: InterfaceId, query: &Query) -> Result<Resolved, Error> {
+        let Query { source, destination, transport: (protocol, from, to), .. } = *query;
+        let source = source.ok_or(Error::InvalidArgument)?;
+        let header = ipv4::Header {
+            tos: 0,
+            identification: 0,
+            dont_fragment: false,
+            more_fragments: false,
+            fragment_offset: 0,
+            ttl: 64,
+            protocol,
+            source,
+            destination,
+        };
+        let [a, b] = from.to_be_bytes();
+        let [c, d] = to.to_be_bytes();
+        let packet = Inbound { interface, header: &header, payload: &[a, b, c, d], joined: false };
+        match decide(&self.interfaces, &self.routes, &packet) {
+            Decision::Deliver(cast) => {
+                let broadcast = cast == Cast::Broadcast;
+                Ok(Resolved { broadcast, ..Resolved::local(InterfaceId::LOOPBACK) })
+            }
+            Decision::Forward(way) => Ok(Resolved {
+                interface: way.interface,
+                via: Some(way.next_hop).filter(|next_hop| *next_hop != destination),
+                source: None,
+                table: match self.routes.lookup(query) {
+                    Answer::Found(found) => found.table,
+                    Answer::Refused(_) | Answer::None => TableId::MAIN,
+                },
+                broadcast: false,
+                mtu: None,
+            }),
+            Decision::Refuse(refusal) => Err(match refusal.reason {
+                DropReason::ReversePath => Error::SourceNotBelieved,
+                DropReason::NotLocal | DropReason::RouteUnreachable => Error::HostUnreachable,
+                DropReason::NoRoute => Error::NetworkUnreachable,
+                DropReason::RouteProhibited => Error::Prohibited,
+                _ => Error::InvalidArgument,
+            }),
+        }
+    }
+
+    /// Does a gateway answer, as far as is known?
+    pub fn gateway_is_alive(&self, interface: InterfaceId, gateway: Ipv4Addr) -> bool {
+        self.routes.is_alive(interface, gateway)
     }
 
     /// The interface by which a gateway can be reached: for routes that name none.

@@ -166,6 +166,7 @@ impl InterfaceTable {
             return Err(Error::InvalidArgument);
         }
         interface.settings.routing = routing;
+        self.revision = self.revision.wrapping_add(1);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! nfnetlink messages as bytes: lengths in the machine's order, values in the network's.
 
-use super::{Field, Header};
+use super::{Condition, Field, Header};
 use std::io;
 
 // linux/netlink.h
@@ -54,6 +54,7 @@ const NFTA_CMP_SREG: u16 = 1;
 const NFTA_CMP_OP: u16 = 2;
 const NFTA_CMP_DATA: u16 = 3;
 const NFT_CMP_EQ: u32 = 0;
+const NFT_CMP_NEQ: u32 = 1;
 const NFTA_IMMEDIATE_DREG: u16 = 1;
 const NFTA_IMMEDIATE_DATA: u16 = 2;
 const NFTA_DATA_VALUE: u16 = 1;
@@ -66,8 +67,8 @@ const CHAIN: &str = "ingress";
 
 /// One step of a rule.
 pub enum Expression {
-    /// Goes on only if the field has its value.
-    Equal(Field),
+    /// Goes on only if it holds.
+    Check(Condition),
     /// Ends with the frame dropped.
     Drop,
 }
@@ -118,7 +119,12 @@ impl Batch {
             nest(body, NFTA_RULE_EXPRESSIONS, |list| {
                 for expression in expressions {
                     match expression {
-                        Expression::Equal(field) => put_equal(list, &field),
+                        Expression::Check(Condition::Equal(field)) => {
+                            put_compare(list, &field, NFT_CMP_EQ);
+                        }
+                        Expression::Check(Condition::Different(field)) => {
+                            put_compare(list, &field, NFT_CMP_NEQ);
+                        }
                         Expression::Drop => put_drop(list),
                     }
                 }
@@ -167,7 +173,7 @@ impl Batch {
     }
 }
 
-fn put_equal(list: &mut Vec<u8>, field: &Field) {
+fn put_compare(list: &mut Vec<u8>, field: &Field, operation: u32) {
     let base = match field.header {
         Header::Link => NFT_PAYLOAD_LL_HEADER,
         Header::Network => NFT_PAYLOAD_NETWORK_HEADER,
@@ -180,7 +186,7 @@ fn put_equal(list: &mut Vec<u8>, field: &Field) {
     });
     put_expression(list, "cmp", |data| {
         put_u32(data, NFTA_CMP_SREG, NFT_REG_1);
-        put_u32(data, NFTA_CMP_OP, NFT_CMP_EQ);
+        put_u32(data, NFTA_CMP_OP, operation);
         nest(data, NFTA_CMP_DATA, |value| put(value, NFTA_DATA_VALUE, &field.value));
     });
 }

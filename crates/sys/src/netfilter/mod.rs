@@ -24,7 +24,7 @@ pub enum Header {
     Network,
 }
 
-/// Bytes of a frame that must have a value. At most 16, the size of a register.
+/// Bytes of a frame and a value. At most 16, the size of a register.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
     pub header: Header,
@@ -32,8 +32,17 @@ pub struct Field {
     pub value: Vec<u8>,
 }
 
-/// Frames of which all these fields match are dropped.
-pub type DropRule = Vec<Field>;
+/// What is asked of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// The bytes have that value.
+    Equal(Field),
+    /// They have another.
+    Different(Field),
+}
+
+/// Frames for which all this holds are dropped.
+pub type DropRule = Vec<Condition>;
 
 /// A table of family `netdev` with one chain at an interface's ingress. It drops frames after packet
 /// sockets have seen them and before the kernel's own protocols do.
@@ -65,8 +74,8 @@ impl IngressTable {
         batch.table(&name);
         batch.ingress_chain(&name, interface, PRIORITY);
         for rule in rules {
-            let fields = rule.iter().map(|field| Expression::Equal(field.clone()));
-            batch.rule(&name, fields.chain([Expression::Drop]));
+            let checks = rule.iter().cloned().map(Expression::Check);
+            batch.rule(&name, checks.chain([Expression::Drop]));
         }
         let (bytes, mut unanswered) = batch.finish();
         let kernel = SocketAddrNetlink::new(0, 0);
