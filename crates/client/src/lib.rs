@@ -35,7 +35,8 @@ pub use admin::Pong;
 pub use error::{Error, OpenError};
 pub use narrows_ipc as ipc;
 pub use narrows_ipc::message::{
-    OptionName, PathMtuDiscovery, QueuedError, SocketKind, SocketOption, TcpInfo, TcpState,
+    GroupInterface, MembershipChange, OptionName, PathMtuDiscovery, QueuedError, SocketKind,
+    SocketOption, TcpInfo, TcpState,
 };
 pub use session::Session;
 pub use stack::Stack;

@@ -4,11 +4,13 @@ use crate::{anchor, error::Error, session::Session};
 use narrows_ipc::{
     Reply, Request,
     datagram::{Attached, Header},
-    message::{OptionName, QueuedError, SocketKind, SocketOption},
+    message::{
+        GroupInterface, MembershipChange, OptionName, QueuedError, SocketKind, SocketOption,
+    },
 };
 use std::{
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     os::fd::{BorrowedFd, OwnedFd},
 };
 
@@ -39,6 +41,17 @@ impl Session {
     /// A UDP or ping socket has no peer any more.
     pub fn disconnect(&mut self, anchor: BorrowedFd<'_>) -> Result<(), Error> {
         self.done(&Request::Disconnect, anchor)
+    }
+
+    /// What a UDP socket wants to hear of a multicast group.
+    pub fn membership(
+        &mut self,
+        anchor: BorrowedFd<'_>,
+        group: Ipv4Addr,
+        interface: GroupInterface,
+        change: MembershipChange,
+    ) -> Result<(), Error> {
+        self.done(&Request::Membership { group, interface, change }, anchor)
     }
 
     /// Whether a datagram of `length` bytes could be sent as `header` says: the longest that could.

@@ -95,11 +95,15 @@ pub(crate) fn to_engine(option: SocketOption) -> Result<EngineOption, Error> {
         SocketOption::Broadcast(on) => EngineOption::Broadcast(on),
         SocketOption::PathMtuDiscovery(mode) => EngineOption::PathMtu(discovery_to_engine(mode)),
         SocketOption::ReceiveErrors(on) => EngineOption::ReceiveErrors(on),
+        SocketOption::MulticastTtl(ttl) => EngineOption::MulticastTtl(ttl),
+        SocketOption::MulticastLoop(on) => EngineOption::MulticastLoop(on),
+        SocketOption::MulticastAll(on) => EngineOption::MulticastAll(on),
         SocketOption::SegmentSize(size) => EngineOption::SegmentSize(size),
         SocketOption::Coalesce(on) => EngineOption::Coalesce(on),
         SocketOption::NoChecksum(on) => EngineOption::NoChecksum(on),
         // What is not the engine's: an interface by name, what an anchor attaches, what is read.
         SocketOption::Device(_)
+        | SocketOption::MulticastInterface(_)
         | SocketOption::Attach { .. }
         | SocketOption::Kind(_)
         | SocketOption::PathMtu(_)
@@ -137,6 +141,9 @@ pub(crate) fn read(info: &SocketInfo, name: OptionName) -> Result<SocketOption, 
             SocketOption::PathMtuDiscovery(discovery_to_program(ip.path_mtu))
         }
         OptionName::ReceiveErrors => SocketOption::ReceiveErrors(ip.receive_errors),
+        OptionName::MulticastTtl => SocketOption::MulticastTtl(ip.multicast_ttl),
+        OptionName::MulticastLoop => SocketOption::MulticastLoop(ip.multicast_loop),
+        OptionName::MulticastAll => SocketOption::MulticastAll(ip.multicast_all),
         OptionName::SegmentSize => SocketOption::SegmentSize(info.segment_size),
         OptionName::Coalesce => SocketOption::Coalesce(info.coalesce),
         OptionName::NoChecksum => SocketOption::NoChecksum(info.no_checksum),
@@ -145,7 +152,10 @@ pub(crate) fn read(info: &SocketInfo, name: OptionName) -> Result<SocketOption, 
             EngineKind::Udp => SocketKind::Udp,
             EngineKind::Ping => SocketKind::Ping,
         }),
-        OptionName::Device | OptionName::Attach | OptionName::PathMtu => {
+        OptionName::Device
+        | OptionName::MulticastInterface
+        | OptionName::Attach
+        | OptionName::PathMtu => {
             return Err(Error::NoSuchOption);
         }
         OptionName::Listening => SocketOption::Listening(info.state == State::Listen),

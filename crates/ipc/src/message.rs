@@ -62,6 +62,12 @@ pub enum Request {
         length: u32,
         segment_size: Option<u16>,
     },
+    /// What a UDP socket wants to hear of a multicast group. → `Done`.
+    Membership {
+        group: Ipv4Addr,
+        interface: GroupInterface,
+        change: MembershipChange,
+    },
     /// → `Done`; from now on the anchor carries [`crate::accept::AcceptRecord`]s.
     Listen {
         backlog: u32,
@@ -205,6 +211,14 @@ pub enum SocketOption {
     ReceiveErrors(bool),
     /// The name of the only interface that is used; empty: any.
     Device(String),
+    /// 0: what is sent to groups stays on this host.
+    MulticastTtl(u8),
+    /// Whether this host hears what it sends to groups that it joined.
+    MulticastLoop(bool),
+    /// By which interface what is sent to groups leaves.
+    MulticastInterface(GroupInterface),
+    /// Whether the socket hears what is for groups that others joined.
+    MulticastAll(bool),
     /// Payload bytes that longer datagrams are cut into; 0: they are not.
     SegmentSize(u16),
     /// Several datagrams may be received in one record.
@@ -245,6 +259,10 @@ pub enum OptionName {
     PathMtuDiscovery,
     ReceiveErrors,
     Device,
+    MulticastTtl,
+    MulticastLoop,
+    MulticastInterface,
+    MulticastAll,
     SegmentSize,
     Coalesce,
     NoChecksum,
@@ -253,6 +271,33 @@ pub enum OptionName {
     PathMtu,
     Listening,
     TcpInfo,
+}
+
+/// On which interface a group is joined, or sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupInterface {
+    /// The one that the route to the group leads by.
+    Any,
+    /// The one that has this address.
+    Address(Ipv4Addr),
+    /// By its number.
+    Number(u32),
+}
+
+/// What changes about a membership (RFC 3678 §4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MembershipChange {
+    Join,
+    Leave,
+    JoinSource(Ipv4Addr),
+    LeaveSource(Ipv4Addr),
+    Block(Ipv4Addr),
+    Unblock(Ipv4Addr),
+    /// The whole filter: from these alone, or from all but these.
+    Filter {
+        include: bool,
+        sources: Vec<Ipv4Addr>,
+    },
 }
 
 /// Whether packets may be fragmented, numbered as IP_MTU_DISCOVER is.

@@ -6,7 +6,7 @@ use crate::{
     signals, sockaddr, sockopt,
 };
 use narrows_client::{
-    OptionName, SocketKind, SocketOption,
+    GroupInterface, MembershipChange, OptionName, SocketKind, SocketOption,
     anchor::{self, Accepted, Attempt},
     ipc::datagram::Attached,
 };
@@ -238,6 +238,16 @@ pub fn set_option(anchor: BorrowedFd<'_>, option: &SocketOption) -> Result<(), E
 pub fn set_datagram_option(anchor: BorrowedFd<'_>, option: &SocketOption) -> Result<(), Errno> {
     reached::forget_all();
     with(|session| session.set_option(anchor, option.clone()))
+}
+
+/// What a UDP socket wants to hear of a multicast group.
+pub fn membership(
+    anchor: BorrowedFd<'_>,
+    group: Ipv4Addr,
+    interface: GroupInterface,
+    change: &MembershipChange,
+) -> Result<(), Errno> {
+    with(|session| session.membership(anchor, group, interface, change.clone()))
 }
 
 /// Whether a UDP or ping socket tells all of `fields` with each datagram.

@@ -9,9 +9,11 @@ pub mod datagram;
 
 use crate::tcp_info;
 use libc::c_int;
-use narrows_client::{OptionName, SocketKind, SocketOption, ipc::datagram::Attached};
+use narrows_client::{
+    GroupInterface, MembershipChange, OptionName, SocketKind, SocketOption, ipc::datagram::Attached,
+};
 use rustix::io::Errno;
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
 /// Linux's bounds for the keepalive times, in seconds, and for the count of probes.
 const KEEPALIVE_SECONDS: std::ops::RangeInclusive<i32> = 1..=32_767;
@@ -32,6 +34,12 @@ const TCP_NOTSENT_LOWAT: c_int = 25;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Set {
     Daemon(SocketOption),
+    /// What a socket wants to hear of a multicast group.
+    Membership {
+        group: Ipv4Addr,
+        interface: GroupInterface,
+        change: MembershipChange,
+    },
     /// The kernel does it, on the anchor.
     Kernel,
     /// Nothing needs to be done.
@@ -248,12 +256,23 @@ pub fn encode(option: &SocketOption) -> Vec<u8> {
         | SocketOption::NoDelay(on)
         | SocketOption::Cork(on)
         | SocketOption::Broadcast(on)
+        | SocketOption::MulticastLoop(on)
+        | SocketOption::MulticastAll(on)
         | SocketOption::ReceiveErrors(on)
         | SocketOption::Coalesce(on)
         | SocketOption::NoChecksum(on)
         | SocketOption::Attach { on, .. }
         | SocketOption::Listening(on) => c_int::from(*on),
-        SocketOption::TimeToLive(byte) | SocketOption::TypeOfService(byte) => c_int::from(*byte),
+        SocketOption::TimeToLive(byte)
+        | SocketOption::TypeOfService(byte)
+        | SocketOption::MulticastTtl(byte) => c_int::from(*byte),
+        SocketOption::MulticastInterface(interface) => {
+            let address = match interface {
+                GroupInterface::Address(address) => *address,
+                GroupInterface::Any | GroupInterface::Number(_) => Ipv4Addr::UNSPECIFIED,
+            };
+            return address.octets().to_vec();
+        }
         SocketOption::PathMtuDiscovery(mode) => *mode as c_int,
         SocketOption::SegmentSize(bytes) | SocketOption::PathMtu(bytes) => c_int::from(*bytes),
         SocketOption::Kind(kind) => match kind {

@@ -290,6 +290,11 @@ pub enum SocketOption {
     ReceiveErrors(bool),
     /// Only what goes by this interface; `None`: any.
     Device(Option<InterfaceId>),
+    /// 0: packets to groups stay on this host.
+    MulticastTtl(u8),
+    MulticastLoop(bool),
+    MulticastInterface(GroupInterface),
+    MulticastAll(bool),
     /// UDP: payload bytes of the datagrams that longer ones are cut into; 0: they are not.
     SegmentSize(u16),
     /// UDP: several datagrams of one sender may be received in one piece.

@@ -6,11 +6,13 @@ use anyhow::{Context, Result, ensure};
 use narrows_testbed::{Process, as_root};
 use std::path::Path;
 
-/// A Python program that sends back whatever it gets.
+/// A Python program that sends back whatever it gets, by itself or in its group.
 const ECHO: &str = "\
 import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.bind((sys.argv[1], int(sys.argv[2])))
+s.bind(('0.0.0.0', int(sys.argv[2])))
+membership = socket.inet_aton('239.77.7.7') + socket.inet_aton(sys.argv[1])
+s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
 print('ready', flush=True)
 while True:
     s.sendto(*s.recvfrom(65536))
@@ -62,6 +64,7 @@ scripts! {
     udp_names
     udp_options
     udp_errors
+    udp_groups
 }
 
 /// Both directions over the wire, and on one host.
@@ -165,9 +168,9 @@ sys.stdin.read()
         command.args(["-c", connected, &On::Kernel.address().to_string()]);
         let _client = stage.start(command, "ready")?;
         for (words, rows) in [
-            (["ss", "-uanH"], vec![("UNCONN", "10.77.0.2:7000"), ("ESTAB", "10.77.0.1:7001")]),
+            (["ss", "-uanH"], vec![("UNCONN", "0.0.0.0:7000"), ("ESTAB", "10.77.0.1:7001")]),
             (["ss", "-unH"], vec![("ESTAB", "10.77.0.1:7001")]),
-            (["ss", "-ulnH"], vec![("UNCONN", "10.77.0.2:7000")]),
+            (["ss", "-ulnH"], vec![("UNCONN", "0.0.0.0:7000")]),
             (["ss", "-tanH"], vec![]),
         ] {
             let output = stage.ask(&words)?;

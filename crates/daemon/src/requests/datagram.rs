@@ -12,16 +12,20 @@ use crate::{
 use narrows_ipc::{
     Answer, Error, Reply, Request,
     datagram::Attached,
-    message::{OptionName, QueuedError, SocketOption},
+    message::{GroupInterface, MembershipChange, OptionName, QueuedError, SocketOption},
 };
 use narrows_stack::{
     InterfaceId, SocketId,
     request::{
-        Envelope, Reply as EngineReply, Request as EngineRequest, SocketKind,
-        SocketOption as EngineOption,
+        Envelope, GroupInterface as EngineGroupInterface, Reply as EngineReply,
+        Request as EngineRequest, SocketKind, SocketOption as EngineOption,
     },
-    table::error_queue::{self, Origin},
+    table::{
+        error_queue::{self, Origin},
+        membership::{Filter, FilterMode, MembershipChange as EngineChange},
+    },
 };
+use std::net::IpAddr;
 
 pub(super) fn about_datagrams(
     worker: &mut Worker,
@@ -54,6 +58,12 @@ pub(super) fn about_datagrams(
             let envelope =
                 Envelope { remote, source, interface, segment_size, ..Envelope::default() };
             reach(worker, caller, socket, envelope, length)
+        }
+        Request::Membership { group, interface, change } => {
+            let interface = group_interface(interface)?;
+            let change = membership_change(change);
+            engine(worker, caller, EngineRequest::Membership { socket, group, interface, change })?;
+            Ok(Reply::Done)
         }
         Request::LocalAddress => Ok(Reply::Address(info(worker, caller, socket)?.local)),
         Request::PeerAddress => {
@@ -102,6 +112,13 @@ fn set_option(
         }
         SocketOption::Device(name) if name.is_empty() => EngineOption::Device(None),
         SocketOption::Device(name) => EngineOption::Device(Some(interface(worker, &name)?)),
+        SocketOption::MulticastInterface(interface) => {
+            let option = EngineOption::MulticastInterface(group_interface(interface)?);
+            // As Linux has it, unlike for a membership.
+            let set = engine(worker, caller, EngineRequest::SetOption { socket, option });
+            let unknown = |_| Error::AddressNotAvailable;
+            return set.map(|_| Reply::Done).map_err(unknown);
+        }
         option => options::to_engine(option)?,
     };
     engine(worker, caller, EngineRequest::SetOption { socket, option })?;
@@ -131,7 +148,44 @@ fn option(
             let name = found.map(|(_, interface)| interface.settings.name.clone());
             Ok(SocketOption::Device(name.unwrap_or_default()))
         }
+        OptionName::MulticastInterface => {
+            let ip = info(worker, caller, socket)?.ip;
+            let interface = ip.and_then(|ip| ip.multicast_interface);
+            let mut interfaces = worker.shard.interfaces();
+            let found = interfaces.find(|(id, _)| Some(*id) == interface);
+            let prefix = found.and_then(|(_, interface)| interface.addresses.first().copied());
+            Ok(SocketOption::MulticastInterface(match prefix.map(|prefix| prefix.address()) {
+                Some(IpAddr::V4(address)) => GroupInterface::Address(address),
+                _ => GroupInterface::Any,
+            }))
+        }
         name => options::read(&*info(worker, caller, socket)?, name),
+    }
+}
+
+fn group_interface(interface: GroupInterface) -> Result<EngineGroupInterface, Error> {
+    Ok(match interface {
+        GroupInterface::Any => EngineGroupInterface::Any,
+        GroupInterface::Address(address) => EngineGroupInterface::Address(address),
+        GroupInterface::Number(number) => match interface_of(number)? {
+            Some(interface) => EngineGroupInterface::Interface(interface),
+            None => EngineGroupInterface::Any,
+        },
+    })
+}
+
+fn membership_change(change: MembershipChange) -> EngineChange {
+    match change {
+        MembershipChange::Join => EngineChange::Join,
+        MembershipChange::Leave => EngineChange::Leave,
+        MembershipChange::JoinSource(source) => EngineChange::JoinSource(source),
+        MembershipChange::LeaveSource(source) => EngineChange::LeaveSource(source),
+        MembershipChange::Block(source) => EngineChange::Block(source),
+        MembershipChange::Unblock(source) => EngineChange::Unblock(source),
+        MembershipChange::Filter { include, sources } => EngineChange::Set(Filter {
+            mode: if include { FilterMode::Include } else { FilterMode::Exclude },
+            sources: sources.into_iter().collect(),
+        }),
     }
 }
 

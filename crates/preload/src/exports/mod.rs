@@ -296,6 +296,9 @@ pub unsafe extern "C-unwind" fn setsockopt(
             status(control::set_datagram_option(anchor, &option))
         }
         Ok(Set::Daemon(option)) => status(control::set_option(anchor, &option)),
+        Ok(Set::Membership { group, interface, change }) => {
+            status(control::membership(anchor, group, interface, &change))
+        }
         Ok(Set::Kernel) => real(),
         Ok(Set::Hint) => 0,
         Err(errno) => kernel::fail(errno),

@@ -1,5 +1,7 @@
 //! Options of UDP and ping sockets.
 
+pub mod multicast;
+
 use super::{
     Get, SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW, Set, byte_or_number, number, size, tos, ttl, within,
 };
@@ -13,6 +15,7 @@ const SO_TIMESTAMPNS_NEW: c_int = 64;
 /// From linux/udp.h and linux/in.h, where the C library's headers lag.
 const UDP_SEGMENT: c_int = 103;
 const UDP_GRO: c_int = 104;
+const IP_MULTICAST_ALL: c_int = 49;
 /// `IFNAMSIZ`, the NUL included.
 const INTERFACE_NAME: usize = 16;
 
@@ -70,12 +73,16 @@ fn set_ip(name: c_int, value: &[u8]) -> Result<Set, Errno> {
         libc::IP_PKTINFO => attach(Attached::PACKET_INFO, on()?),
         libc::IP_RECVTTL => attach(Attached::TTL, on()?),
         libc::IP_RECVTOS => attach(Attached::TOS, on()?),
+        libc::IP_MULTICAST_TTL => SocketOption::MulticastTtl(multicast_ttl(value)?),
+        libc::IP_MULTICAST_LOOP => SocketOption::MulticastLoop(on()?),
+        IP_MULTICAST_ALL => SocketOption::MulticastAll(within(number(value)?, 0..=1)? != 0),
+        libc::IP_MULTICAST_IF => SocketOption::MulticastInterface(multicast::interface(value)?),
         // Options of received headers are told nobody.
         libc::IP_RECVOPTS | libc::IP_RETOPTS | libc::IP_BIND_ADDRESS_NO_PORT => {
             number(value)?;
             return Ok(Set::Hint);
         }
-        _ => return Err(Errno::NOPROTOOPT),
+        name => return multicast::membership(name, value),
     };
     Ok(Set::Daemon(option))
 }
@@ -90,6 +97,14 @@ fn set_udp(name: c_int, value: &[u8]) -> Result<Set, Errno> {
         _ => return Err(Errno::NOPROTOOPT),
     };
     Ok(Set::Daemon(option))
+}
+
+/// IP_MULTICAST_TTL; -1 is the default.
+fn multicast_ttl(value: &[u8]) -> Result<u8, Errno> {
+    match byte_or_number(value)? {
+        -1 => Ok(1),
+        ttl => u8::try_from(ttl).map_err(|_| Errno::INVAL),
+    }
 }
 
 fn attach(fields: Attached, on: bool) -> SocketOption {
@@ -131,6 +146,10 @@ pub fn get(level: c_int, name: c_int) -> Result<Get, Errno> {
             libc::IPPROTO_IP,
             libc::IP_RECVOPTS | libc::IP_RETOPTS | libc::IP_BIND_ADDRESS_NO_PORT,
         ) => Get::Number(0),
+        (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL) => Get::Daemon(OptionName::MulticastTtl),
+        (libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP) => Get::Daemon(OptionName::MulticastLoop),
+        (libc::IPPROTO_IP, IP_MULTICAST_ALL) => Get::Daemon(OptionName::MulticastAll),
+        (libc::IPPROTO_IP, libc::IP_MULTICAST_IF) => Get::Daemon(OptionName::MulticastInterface),
         (libc::IPPROTO_IP, libc::IP_OPTIONS) => Get::Empty,
         (libc::SOL_UDP, UDP_SEGMENT) => Get::Daemon(OptionName::SegmentSize),
         (libc::SOL_UDP, UDP_GRO) => Get::Daemon(OptionName::Coalesce),
@@ -203,6 +222,10 @@ mod tests {
             (SOL_SOCKET, SO_KEEPALIVE, &int(1), Ok(Set::Hint)),
             (SOL_UDP, UDP_SEGMENT, &int(1400), daemon(SocketOption::SegmentSize(1400))),
             (SOL_UDP, UDP_SEGMENT, &int(70_000), Err(Errno::INVAL)),
+            (IPPROTO_IP, IP_MULTICAST_TTL, &[0], daemon(SocketOption::MulticastTtl(0))),
+            (IPPROTO_IP, IP_MULTICAST_TTL, &int(-1), daemon(SocketOption::MulticastTtl(1))),
+            (IPPROTO_IP, IP_MULTICAST_TTL, &int(256), Err(Errno::INVAL)),
+            (IPPROTO_IP, IP_MULTICAST_ALL, &int(2), Err(Errno::INVAL)),
             (IPPROTO_TCP, TCP_NODELAY, &int(1), Err(Errno::NOPROTOOPT)),
         ] {
             assert_eq!(set(level, name, value), meaning, "{level} {name} {value:?}");

@@ -103,7 +103,10 @@ pub(crate) fn forget(shard: &mut Shard, now: Instant, socket: SocketId) {
 }
 
 /// The interface that a program names, if it names one.
-fn named(shard: &Shard, interface: GroupInterface) -> Result<Option<InterfaceId>, Error> {
+pub(crate) fn named(
+    shard: &Shard,
+    interface: GroupInterface,
+) -> Result<Option<InterfaceId>, Error> {
     match interface {
         GroupInterface::Any => Ok(None),
         GroupInterface::Address(address) => {

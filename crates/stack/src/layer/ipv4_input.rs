@@ -69,8 +69,13 @@ pub(crate) fn input_from_link(
     }
     let header = packet.header;
     let (source, destination) = (header.source, header.destination);
+    // Our copy of what we sent counts as coming in where it went out.
+    let heard_on = match interface {
+        InterfaceId::LOOPBACK => shard.interfaces.owner(source.into()).unwrap_or(interface),
+        interface => interface,
+    };
     let joined =
-        destination.is_multicast() && shard.memberships.wants(interface, destination, source);
+        destination.is_multicast() && shard.memberships.wants(heard_on, destination, source);
     let inbound = Inbound { interface, header: &header, payload: packet.payload, joined };
     let cast = match route::decide(&shard.interfaces, &shard.routes, &inbound) {
         Decision::Deliver(cast) => cast,

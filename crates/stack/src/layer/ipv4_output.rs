@@ -34,6 +34,8 @@ pub(crate) struct Datagram<'a> {
     pub user: u32,
     /// The interface that the socket is bound to: it leaves by no other.
     pub output: Option<InterfaceId>,
+    /// What is for a group is heard on this host too, if somebody here joined it.
+    pub heard_here: bool,
     /// Of the first fragment; those that are for all go into the others too.
     pub options: &'a [u8],
     /// Transport header (its checksum complete) and data.
@@ -53,6 +55,7 @@ impl Datagram<'_> {
             mark: 0,
             user: 0,
             output: None,
+            heard_here: false,
             options: &[],
             payload: &[],
         }
@@ -115,6 +118,16 @@ pub(crate) fn output(
         Frame::plain([&link_bytes[..], &header, piece].concat())
     };
     let frames = pieces(path.mtu)?.into_iter().map(frame).collect();
+    if datagram.heard_here && datagram.destination.is_multicast() {
+        let (group, source) = (datagram.destination, datagram.source);
+        if shard.memberships.wants(path.interface, group, source) {
+            hear_oneself(shard, &header, payload);
+        }
+        // RFC 1112 §6.1: such a packet goes no further.
+        if datagram.ttl == 0 {
+            return Ok(());
+        }
+    }
     if path.broadcast {
         hear_oneself(shard, &header, payload);
         return arp::transmit(shard, path.interface, MacAddr::BROADCAST, frames);
@@ -122,7 +135,7 @@ pub(crate) fn output(
     arp::output(shard, now, path.interface, path.next_hop, frames)
 }
 
-/// A host is among those that its broadcasts are for.
+/// A host is among those that its broadcasts are for, and can be a member of groups.
 fn hear_oneself(shard: &mut Shard, header: &ipv4::Header, payload: &[u8]) {
     let Some(header) = header.with_options(&[], payload.len()) else { return };
     let copy = Frame::plain([&header, payload].concat());

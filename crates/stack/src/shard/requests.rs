@@ -195,13 +195,13 @@ impl Shard {
         Ok(Reply::Done)
     }
 
-    /// Any address, one of ours; and for datagrams also a broadcast address.
+    /// Any address, one of ours; and for datagrams also a broadcast address or a group.
     fn may_bind(&self, kind: SocketKind, address: IpAddr) -> bool {
         let broadcast = |address| self.interfaces.iter().any(|(_, i)| i.is_broadcast(address));
         address.is_unspecified()
             || self.interfaces.owner(address).is_some()
             || kind == SocketKind::Udp
-                && matches!(address, IpAddr::V4(address) if broadcast(address))
+                && matches!(address, IpAddr::V4(to) if to.is_multicast() || broadcast(to))
     }
 
     /// Gives the socket its port; the caller has asked if it may have it.
@@ -367,6 +367,15 @@ impl Shard {
                 }
             }
             SocketOption::Device(device) => return self.bind_to_device(id, device),
+            SocketOption::MulticastTtl(ttl) => socket.ip.multicast_ttl = ttl,
+            SocketOption::MulticastLoop(on) => socket.ip.multicast_loop = on,
+            SocketOption::MulticastAll(on) => socket.ip.multicast_all = on,
+            SocketOption::MulticastInterface(interface) => {
+                let named = layer::igmp::named(self, interface)?;
+                let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
+                socket.ip.multicast_interface = named;
+                return Ok(Reply::Done);
+            }
             SocketOption::SegmentSize(size) => {
                 socket.datagram().ok_or(Error::InvalidState)?.segment_size = size;
             }

@@ -17,6 +17,14 @@ pub struct IpSettings {
     pub receive_errors: bool,
     /// SO_BINDTODEVICE: sends and receives by this interface alone.
     pub device: Option<InterfaceId>,
+    /// IP_MULTICAST_TTL, for packets to a group; 0: they stay on this host.
+    pub multicast_ttl: u8,
+    /// IP_MULTICAST_LOOP: what is sent to a group is also heard on this host.
+    pub multicast_loop: bool,
+    /// IP_MULTICAST_IF: packets to a group leave by it, unless `device` says otherwise.
+    pub multicast_interface: Option<InterfaceId>,
+    /// IP_MULTICAST_ALL: hears what is for groups that another socket of the host joined.
+    pub multicast_all: bool,
 }
 
 impl IpSettings {
@@ -33,6 +41,10 @@ impl Default for IpSettings {
             path_mtu: PathMtuDiscovery::Want,
             receive_errors: false,
             device: None,
+            multicast_ttl: 1,
+            multicast_loop: true,
+            multicast_interface: None,
+            multicast_all: true,
         }
     }
 }

@@ -16,6 +16,7 @@ const DATAGRAM: Datagram<'_> = Datagram {
     mark: 0,
     user: 0,
     output: None,
+    heard_here: false,
     options: &[],
     payload: &[],
 };

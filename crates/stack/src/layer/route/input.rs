@@ -76,7 +76,7 @@ pub(crate) fn decide(
 ) -> Decision {
     let Inbound { interface, header, .. } = *packet;
     if interface == InterfaceId::LOOPBACK {
-        return own(interfaces, routes, header);
+        return own(interfaces, routes, packet);
     }
     let Some(station) = interfaces.get(interface) else {
         return Refusal::silent(DropReason::NotLocal);
@@ -151,12 +151,14 @@ fn may_be_on_wire(destination: Ipv4Addr, broadcast: bool) -> bool {
     !matches!(first, 0 | 127) && (first < 240 || broadcast)
 }
 
-/// A packet of our own: both ends are ours, or it is our copy of a broadcast.
-fn own(interfaces: &InterfaceTable, routes: &RouteTables, header: &ipv4::Header) -> Decision {
+/// A packet of our own: both ends are ours, or it is our copy of what we sent to several.
+fn own(interfaces: &InterfaceTable, routes: &RouteTables, packet: &Inbound<'_>) -> Decision {
+    let header = packet.header;
     let ours =
         |address: Ipv4Addr| interfaces.owner(address.into()).is_some() || routes.is_local(address);
     match (ours(header.source), ours(header.destination)) {
         (true, true) => Decision::Deliver(Cast::Unicast),
+        (true, false) if packet.joined => Decision::Deliver(Cast::Multicast),
         (true, false) => {
             let station = interfaces.owner(header.source.into()).and_then(|id| interfaces.get(id));
             if station.is_some_and(|station| station.is_broadcast(header.destination)) {

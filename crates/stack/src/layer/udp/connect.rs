@@ -1,7 +1,7 @@
 //! The one peer that a UDP or ping socket may have: it receives from nobody else, and sends there
 //! when it names nobody.
 
-use super::bound_address;
+use super::{bound_address, output_interface};
 use crate::{
     Shard,
     layer::{ipv4_output, route::path_for},
@@ -27,7 +27,7 @@ pub(crate) fn connect(shard: &mut Shard, id: SocketId, remote: SocketAddr) -> Re
     let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
     let query = Query {
         source: bound,
-        output: socket.ip.device,
+        output: output_interface(&socket.ip, &Envelope::default(), destination),
         user: socket.principal.0,
         ..Query::to(destination)
     };

@@ -53,7 +53,14 @@ fn deliver_to_all(
         interface => interface,
     };
     let arrival = Arrival { interface, ..*arrival };
-    let sockets: Vec<SocketId> = shard.datagrams.all(SocketKind::Udp, flow, interface).collect();
+    let (group, source) = (arrival.header.destination, arrival.header.source);
+    let wants = |id: &SocketId| {
+        let all = || shard.sockets.get(*id).is_some_and(|socket| socket.ip.multicast_all);
+        !group.is_multicast()
+            || shard.memberships.admits(*id, interface, group, source).unwrap_or_else(all)
+    };
+    let sockets: Vec<SocketId> =
+        shard.datagrams.all(SocketKind::Udp, flow, interface).filter(wants).collect();
     if sockets.is_empty() {
         return Err(DropReason::UdpNoSocket);
     }

@@ -12,7 +12,9 @@ mod output;
 
 pub(crate) use connect::{connect, disconnect, place, relocate};
 pub(crate) use input::input;
-pub(crate) use output::{bound_address, conclude, is_own, output, reach, take_port};
+pub(crate) use output::{
+    bound_address, conclude, is_own, output, output_interface, reach, take_port,
+};
 
 use crate::counters::DropReason;
 use core::net::Ipv4Addr;

@@ -113,7 +113,7 @@ fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope) -> Result<Way, Erro
     };
     let settings = socket.ip.clone();
     let bound = bound_address(shard, id, envelope)?;
-    let output = envelope.interface.or(settings.device);
+    let output = output_interface(&settings, envelope, destination);
     let user = socket.principal.0;
     let query = Query {
         source: bound,
@@ -159,6 +159,16 @@ pub(crate) fn bound_address(
     Ok(ipv4_output::bound(socket.local).filter(is_own))
 }
 
+/// The interface that a datagram has to leave by, if anybody has said.
+pub(crate) fn output_interface(
+    settings: &IpSettings,
+    envelope: &Envelope,
+    destination: Ipv4Addr,
+) -> Option<InterfaceId> {
+    let of_groups = settings.multicast_interface.filter(|_| destination.is_multicast());
+    envelope.interface.or(settings.device).or(of_groups)
+}
+
 /// Is it an address of this host?
 pub(crate) fn is_own(shard: &Shard, address: Ipv4Addr) -> bool {
     shard.interfaces.owner(address.into()).is_some() || shard.routes.is_local(address)
@@ -188,11 +198,15 @@ fn send(
     let datagram = datagram(way, payload)?;
     let fits = ipv4::HEADER_LEN + datagram.len() <= usize::from(way.path.mtu);
     let datagram = Datagram {
-        ttl: envelope.ttl.unwrap_or(way.settings.ttl),
+        ttl: envelope.ttl.unwrap_or(match way.destination.is_multicast() {
+            true => way.settings.multicast_ttl,
+            false => way.settings.ttl,
+        }),
         tos: envelope.tos.unwrap_or(way.settings.tos),
         dont_fragment: fits && way.settings.path_mtu.forbids_fragments(),
         user: way.user,
         output: way.output,
+        heard_here: way.settings.multicast_loop,
         payload: &datagram,
         ..Datagram::plain(way.source, way.destination, Protocol::UDP)
     };

@@ -23,6 +23,7 @@ use narrows_wire::{
 mod broadcast;
 mod connected;
 mod errors;
+mod multicast;
 mod segments;
 
 const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
