@@ -116,7 +116,7 @@ mod tests {
             smoothed_rtt: Duration::from_micros(250),
             rtt_variance: Duration::from_micros(75),
             retransmission_timeout: Duration::from_millis(204),
-            bytes_in_flight: 1449,
+            bytes_outstanding: 1449,
             bytes_sent: 1 << 40,
             send_window: 65_536,
             retransmissions: 3,
