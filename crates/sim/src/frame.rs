@@ -160,7 +160,8 @@ mod tests {
     fn segments_are_cut_and_numbered() {
         let payload: Vec<u8> = (0..250).collect();
         let (bytes, checksum, header_len) = large(&payload);
-        let segmentation = Some(Segmentation { segment_size: 100, header_len });
+        let segmentation =
+            Some(Segmentation { kind: Default::default(), segment_size: 100, header_len });
         let frames = cut(bytes, TxOffload { checksum: Some(checksum), segmentation }).unwrap();
         let opened: Vec<_> = frames.iter().map(open).collect();
         let expected = [
@@ -189,7 +190,8 @@ mod tests {
         let checksum = Some(PartialChecksum { start: 60_000, offset: 16 });
         assert!(cut(vec![0; 60], TxOffload { checksum, segmentation: None }).is_err());
         let (bytes, checksum, header_len) = large(b"payload");
-        let segmentation = Some(Segmentation { segment_size: 0, header_len });
+        let segmentation =
+            Some(Segmentation { kind: Default::default(), segment_size: 0, header_len });
         assert!(cut(bytes, TxOffload { checksum: Some(checksum), segmentation }).is_err());
     }
 }

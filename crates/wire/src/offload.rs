@@ -28,7 +28,7 @@ pub enum RxChecksum {
 pub struct TxOffload {
     /// Complete the transport checksum: the field holds the pseudo-header's folded sum.
     pub checksum: Option<PartialChecksum>,
-    /// Cut the frame into TCP segments.
+    /// Cut the frame into segments.
     pub segmentation: Option<Segmentation>,
 }
 
@@ -41,9 +41,20 @@ pub struct PartialChecksum {
     pub offset: u16,
 }
 
-/// TCP over IPv4 segmentation.
+/// What the segments are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SegmentKind {
+    #[default]
+    TcpIpv4,
+    TcpIpv6,
+    /// Datagrams, over either.
+    Udp,
+}
+
+/// One frame that stands for several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segmentation {
+    pub kind: SegmentKind,
     /// Payload bytes of each segment but the last.
     pub segment_size: u16,
     /// Bytes of all headers together.
@@ -120,8 +131,13 @@ impl TxOffload {
             None => (0, 0, 0),
         };
         let (segmentation, segment_size, header_len) = match self.segmentation {
-            Some(Segmentation { segment_size, header_len }) => {
-                (vnet::TCP_IPV4, segment_size, header_len)
+            Some(Segmentation { kind, segment_size, header_len }) => {
+                let kind = match kind {
+                    SegmentKind::TcpIpv4 => vnet::TCP_IPV4,
+                    SegmentKind::TcpIpv6 => vnet::TCP_IPV6,
+                    SegmentKind::Udp => vnet::UDP_DATAGRAMS,
+                };
+                (kind, segment_size, header_len)
             }
             None => (vnet::NO_SEGMENTATION, 0, 0),
         };
@@ -170,7 +186,8 @@ mod tests {
     #[test]
     fn sent_headers() {
         let checksum = Some(PartialChecksum { start: 34, offset: 16 });
-        let segmentation = Some(Segmentation { segment_size: 1448, header_len: 66 });
+        let of = |kind| Some(Segmentation { kind, segment_size: 1448, header_len: 66 });
+        let segmentation = of(SegmentKind::TcpIpv4);
         let fields = |header: [u8; VNET_HEADER_LEN]| {
             let word = |at: usize| u16::from_ne_bytes([header[at], header[at + 1]]);
             (header[0], header[1], [word(2), word(4), word(6), word(8)])
@@ -179,6 +196,14 @@ mod tests {
             (TxOffload::default(), (0, 0, [0; 4])),
             (TxOffload { checksum, segmentation: None }, (1, 0, [0, 0, 34, 16])),
             (TxOffload { checksum, segmentation }, (1, 1, [66, 1448, 34, 16])),
+            (
+                TxOffload { checksum, segmentation: of(SegmentKind::TcpIpv6) },
+                (1, 4, [66, 1448, 34, 16]),
+            ),
+            (
+                TxOffload { checksum, segmentation: of(SegmentKind::Udp) },
+                (1, 5, [66, 1448, 34, 16]),
+            ),
         ];
         for (offload, expected) in cases {
             assert_eq!(fields(offload.to_vnet()), expected);

@@ -92,8 +92,11 @@ impl Station {
                 start: (ethernet::HEADER_LEN + ipv4::HEADER_LEN) as u16,
                 offset: tcp::CHECKSUM_OFFSET as u16,
             }),
-            segmentation: segment_size
-                .map(|segment_size| Segmentation { segment_size, header_len: HEADERS as u16 }),
+            segmentation: segment_size.map(|segment_size| Segmentation {
+                kind: Default::default(),
+                segment_size,
+                header_len: HEADERS as u16,
+            }),
         };
         let mut headers = self.headers(tcp_len.into())?;
         headers.extend(&transport[..length]);

@@ -7,7 +7,7 @@ use narrows_wire::{
     checksum::Sum,
     ethernet::{self, EtherType},
     ipv4::{Packet, Protocol},
-    offload::{Capabilities, PartialChecksum, RxChecksum, Segmentation, TxOffload},
+    offload::{Capabilities, PartialChecksum, RxChecksum, SegmentKind, Segmentation, TxOffload},
     tcp, udp,
 };
 
@@ -98,7 +98,10 @@ fn whole(transit: &Transit<'_>, header: &[u8], egress: &Egress) -> Option<TxOffl
         return None;
     }
     let header_len = u16::try_from(start + segment::header_len(parsed, payload)?).ok()?;
-    Some(TxOffload { checksum, segmentation: Some(Segmentation { segment_size, header_len }) })
+    Some(TxOffload {
+        checksum,
+        segmentation: Some(Segmentation { kind: SegmentKind::TcpIpv4, segment_size, header_len }),
+    })
 }
 
 /// Where a transport header has its checksum.

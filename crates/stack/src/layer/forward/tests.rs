@@ -267,7 +267,8 @@ fn large_frames_pass_whole_to_a_device_that_cuts_them() {
     let payload = large_segment(20_000);
     let sent = pass_large(&mut host, &LARGE_TCP, &payload);
     let [(offload, frame)] = sent.as_slice() else { panic!("{} frames", sent.len()) };
-    let segmentation = Segmentation { segment_size: 1000, header_len: 54 };
+    let segmentation =
+        Segmentation { kind: Default::default(), segment_size: 1000, header_len: 54 };
     assert_eq!(offload.segmentation, Some(segmentation));
     assert_eq!(offload.checksum.map(|partial| (partial.start, partial.offset)), Some((34, 16)));
     let passed = read_packet(frame).1;

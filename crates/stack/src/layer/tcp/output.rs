@@ -21,7 +21,7 @@ use narrows_wire::{
     checksum::Sum,
     ethernet::{self, EtherType},
     ipv4::{self, Protocol},
-    offload::{PartialChecksum, Segmentation, TxOffload},
+    offload::{PartialChecksum, SegmentKind, Segmentation, TxOffload},
     tcp,
 };
 
@@ -121,8 +121,11 @@ fn headers(
     bytes[start..end].copy_from_slice(&segment[..tcp_len]);
     let checksum = PartialChecksum { start: start as u16, offset: tcp::CHECKSUM_OFFSET as u16 };
     let several = outgoing.payload_len > usize::from(outgoing.segment_size);
-    let segmentation = several
-        .then_some(Segmentation { segment_size: outgoing.segment_size, header_len: end as u16 });
+    let segmentation = several.then_some(Segmentation {
+        kind: SegmentKind::TcpIpv4,
+        segment_size: outgoing.segment_size,
+        header_len: end as u16,
+    });
     let offload = TxOffload { checksum: Some(checksum), segmentation };
     Some(Headers { bytes, len: end, offload })
 }

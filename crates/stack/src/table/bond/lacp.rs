@@ -295,3 +295,6 @@ pub fn select(now: Instant, ports: &mut [&mut Port]) {
         port.step_mux(now);
     }
 }
+
+#[cfg(test)]
+mod tests;

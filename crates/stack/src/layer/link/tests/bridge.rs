@@ -1,6 +1,6 @@
 use super::*;
 use crate::layer::fixture::{Collector, frame, ping, read_packet};
-use narrows_wire::offload::Capabilities;
+use narrows_wire::offload::{Capabilities, SegmentKind};
 use std::collections::BTreeSet;
 
 const OURS: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 2);
@@ -188,6 +188,34 @@ fn what_a_sender_left_to_devices_is_left_to_ours() {
     let sum =
         narrows_wire::checksum::Sum::pseudo_header(PACKET.source, PACKET.destination, 6, 3020);
     assert_eq!(frame.bytes[50..52], sum.fold().to_be_bytes());
+    // The kinds of segments that kernels leave to devices.
+    let v6 = |next: u8, transport: &[u8]| {
+        let mut header = [0; 40];
+        header[0] = 6 << 4;
+        header[6] = next;
+        let mut frame = between(station(8), station(9));
+        frame.truncate(12);
+        [&frame[..], &[0x86, 0xdd], &header, transport].concat()
+    };
+    let udp = ipv4::Header { protocol: ipv4::Protocol::UDP, ..PACKET };
+    let mut datagrams = crate::layer::fixture::packet_frame(&udp, &[0; 2000]);
+    datagrams[..6].copy_from_slice(&station(9).0);
+    for (bytes, kind, header_len) in [
+        (v6(6, &segment), SegmentKind::TcpIpv6, 74),
+        (v6(17, &[0; 2000]), SegmentKind::Udp, 62),
+        (datagrams, SegmentKind::Udp, 42),
+    ] {
+        bridged.host.shard.receive(now, bridged.ports[0], &bytes, offload);
+        let frame = bridged.host.shard.egress.pop(bridged.ports[1]).expect("a frame");
+        let cut = frame.offload.segmentation.expect("to be cut");
+        assert_eq!((cut.kind, cut.header_len), (kind, header_len));
+    }
+    // What can't be told apart is not sent as something it is not.
+    for bytes in [v6(44, &segment), v6(6, &[]), v6(6, &segment)[..40].to_vec()] {
+        let before = bridged.host.dropped(DropReason::OffloadUnsupported);
+        bridged.host.shard.receive(now, bridged.ports[0], &bytes, offload);
+        assert_eq!(bridged.host.dropped(DropReason::OffloadUnsupported), before + 1);
+    }
     // A tag moves everything along.
     let vlan = NewLink::Vlan { lower: ETH, tag: customer(4) };
     let vlan = bridged.host.add_link("v", vlan);
