@@ -147,6 +147,9 @@ fn or_nothing(done: &[String]) -> String {
 fn prepare(worker: &Worker, difference: &Difference<'_>) -> Result<BTreeMap<String, Device>> {
     interface::check(&worker.shard, difference)?;
     address::check(&worker.shard, difference)?;
+    if difference.old.icmp_timestamps != difference.new.icmp_timestamps {
+        bail!("icmp_timestamps is for the start alone: put it back, or start the daemon anew");
+    }
     let mut devices = BTreeMap::new();
     for config in &difference.new.interfaces {
         if difference.coming.contains(&*config.name) {

@@ -21,6 +21,7 @@ use narrows_wire::{
 
 mod bond;
 mod bridge;
+mod hostile;
 mod two_hosts;
 mod vlan;
 
