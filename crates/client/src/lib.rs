@@ -16,9 +16,9 @@
 //!
 //! A socket is an *anchor*: one end of a Unix socket pair whose other end the daemon holds. Data
 //! goes through it as through any stream socket, `poll` and `epoll` work on it, and the socket
-//! lives until the last copy of the descriptor is closed. What a stream socket can't carry
-//! (addresses, options, errors) goes over the [`Session`], with the anchor attached to say
-//! which socket is meant.
+//! lives until the last copy of the descriptor is closed. A [`UdpSocket`]'s carries records, each a
+//! datagram behind a header. What an anchor can't carry (addresses of streams, options, errors)
+//! goes over the [`Session`], with the anchor attached to say which socket is meant.
 
 #![forbid(unsafe_code)]
 
@@ -30,6 +30,7 @@ mod socket;
 mod stack;
 mod tcp_listener;
 mod tcp_stream;
+mod udp_socket;
 
 pub use admin::Pong;
 pub use error::{Error, OpenError};
@@ -42,3 +43,4 @@ pub use session::Session;
 pub use stack::Stack;
 pub use tcp_listener::{Incoming, TcpListener};
 pub use tcp_stream::TcpStream;
+pub use udp_socket::UdpSocket;

@@ -3,8 +3,9 @@
 
 use crate::stage::{On, PATIENCE, Stage, eventually, installed, succeed};
 use anyhow::{Context, Result, ensure};
+use narrows_client::UdpSocket;
 use narrows_testbed::{Process, as_root};
-use std::path::Path;
+use std::{io::ErrorKind, net::SocketAddr, path::Path};
 
 /// A Python program that sends back whatever it gets, by itself or in its group.
 const ECHO: &str = "\
@@ -147,6 +148,44 @@ fn ping_uses_a_ping_socket() -> Result<()> {
         command.args(["-n", "-c", "2", "-i", "0.2", "-W", "10", "10.77.0.99"]);
         let output = Process::output(&mut command, PATIENCE)?;
         ensure!(output.stdout.contains("Destination Host Unreachable"), "{}", output.stdout);
+        Ok(())
+    })
+}
+
+#[test]
+fn rust_programs_have_udp_sockets() -> Result<()> {
+    as_root(|| {
+        let Some(python) = installed("python3")? else { return Ok(()) };
+        let stage = Stage::new()?;
+        let _server = serve_echo(&stage, On::Kernel, 7000, &python)?;
+        let echo = SocketAddr::from(On::Kernel.port(7000));
+        let socket = UdpSocket::bind(&stage.stack()?, On::Narrows.port(0).into())?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let mut buffer = [0; 9000];
+        for length in [0, 1, 1472, 8000] {
+            let data: Vec<u8> = (0..length).map(|index| index as u8).collect();
+            ensure!(socket.send_to(&data, echo)? == length);
+            ensure!(socket.peek_from(&mut buffer[..10])? == (length.min(10), echo));
+            ensure!(socket.recv_from(&mut buffer)? == (length, echo));
+            ensure!(buffer[..length] == data, "{length} bytes differ");
+        }
+        socket.connect(echo)?;
+        ensure!(socket.peer_addr()? == echo && socket.local_addr()?.ip() == On::Narrows.address());
+        ensure!(socket.send(b"hello")? == 5 && socket.recv(&mut buffer)? == 5);
+        // Errors at once, and from the network.
+        let refusal = |to: &str| socket.send_to(b"x", to.parse().expect("an address")).err();
+        let kind = |error: Option<std::io::Error>| error.map(|error| error.kind());
+        ensure!(kind(refusal("192.0.2.1:9")) == Some(ErrorKind::NetworkUnreachable));
+        ensure!(kind(refusal("10.77.0.255:9")) == Some(ErrorKind::PermissionDenied));
+        socket.set_broadcast(true)?;
+        ensure!(refusal("10.77.0.255:9").is_none());
+        socket.connect(On::Kernel.port(9).into())?;
+        socket.send(b"refused")?;
+        let told = socket.recv(&mut buffer).err();
+        ensure!(kind(told) == Some(ErrorKind::ConnectionRefused));
+        socket.disconnect()?;
+        socket.set_nonblocking(true)?;
+        ensure!(kind(socket.recv(&mut buffer).err()) == Some(ErrorKind::WouldBlock));
         Ok(())
     })
 }
