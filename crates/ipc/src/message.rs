@@ -341,6 +341,7 @@ pub struct TcpInfo {
     pub receive_window_scale: u8,
     pub timestamps: bool,
     pub sack: bool,
+    pub ecn: bool,
     pub smoothed_rtt: Duration,
     pub rtt_variance: Duration,
     pub min_rtt: Duration,

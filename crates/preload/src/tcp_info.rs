@@ -8,6 +8,7 @@ pub const LEN: usize = size_of::<libc::tcp_info>();
 
 const OPTION_TIMESTAMPS: u8 = 1;
 const OPTION_SACK: u8 = 2;
+const OPTION_ECN: u8 = 8;
 const OPTION_WINDOW_SCALE: u8 = 4;
 
 /// What Linux says for a slow-start threshold that was never set.
@@ -21,6 +22,7 @@ pub fn encode(info: &TcpInfo) -> [u8; LEN] {
     for (has, bit) in [
         (info.timestamps, OPTION_TIMESTAMPS),
         (info.sack, OPTION_SACK),
+        (info.ecn, OPTION_ECN),
         (scaled, OPTION_WINDOW_SCALE),
     ] {
         options |= if has { bit } else { 0 };

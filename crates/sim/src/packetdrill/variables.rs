@@ -94,6 +94,7 @@ fn field(name: &str, info: &SocketInfo) -> Option<i64> {
             i64::from(tcp.timestamps)
                 | i64::from(tcp.sack) << 1
                 | i64::from(tcp.send_window_scale > 0 || tcp.receive_window_scale > 0) << 2
+                | i64::from(tcp.ecn) << 3
         }
         _ => return None,
     })

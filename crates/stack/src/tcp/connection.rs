@@ -6,6 +6,7 @@
 use super::{
     Settings,
     congestion::Congestion,
+    ecn::Ecn,
     listen::{HalfOpen, Opening},
     options::Negotiated,
     phase::{Phase, Step},
@@ -63,6 +64,8 @@ pub struct Outgoing {
     pub payload_len: usize,
     /// Payload bytes of each segment on the wire, when `payload_len` is more than that.
     pub segment_size: u16,
+    /// Routers may mark it instead of dropping it: ECT(0) of RFC 3168.
+    pub markable: bool,
 }
 
 /// What became of the connection.
@@ -108,6 +111,7 @@ pub struct Info {
     pub receive_window_scale: u8,
     pub timestamps: bool,
     pub sack: bool,
+    pub ecn: bool,
     pub smoothed_rtt: Duration,
     pub rtt_variance: Duration,
     pub min_rtt: Duration,
@@ -200,6 +204,7 @@ pub struct Connection {
     pub(super) soft_error: Option<Error>,
     pub(super) unanswered: Unanswered,
     pub(super) negotiated: Negotiated,
+    pub(super) ecn: Ecn,
     pub(super) snd: Sender,
     pub(super) rcv: Receiver,
     pub(super) recovery: Recovery,
@@ -210,8 +215,8 @@ pub struct Connection {
     pub(super) edges: Edges,
     /// The last acceptable segment of the peer.
     pub(super) heard_at: Instant,
-    /// The last challenge (RFC 5961 §7), or answer to something outside the window.
-    pub(super) challenged_at: Option<Instant>,
+    /// No challenge before that (RFC 5961 §7), nor answer to something outside the window.
+    pub(super) silent_until: Instant,
     pub(super) totals: Totals,
     pub(super) settings: Settings,
 }
@@ -271,6 +276,7 @@ impl Connection {
             unanswered: Unanswered { count: 0, progress: false, since: now },
             congestion: Congestion::new(settings.congestion, u32::from(negotiated.max_payload())),
             negotiated,
+            ecn: Ecn::default(),
             snd: Sender::new(now, iss, settings),
             rcv: Receiver::new(now, settings),
             recovery: Recovery::new(iss),
@@ -279,7 +285,7 @@ impl Connection {
             timers: Timers::new(now),
             edges: Edges::default(),
             heard_at: now,
-            challenged_at: None,
+            silent_until: Instant::ZERO,
             totals: Totals::default(),
             settings: settings.clone(),
         }
@@ -462,6 +468,7 @@ impl Connection {
             receive_window_scale: self.negotiated.receive_scale,
             timestamps: self.negotiated.stamps.is_some(),
             sack: self.negotiated.sack,
+            ecn: self.negotiated.ecn,
             smoothed_rtt: self.rtt.smoothed(),
             rtt_variance: self.rtt.variance(),
             min_rtt: self.rtt.minimum(),
@@ -549,6 +556,7 @@ impl Outgoing {
             payload_offset: 0,
             payload_len: 0,
             segment_size: 0,
+            markable: false,
         }
     }
 }

@@ -4,6 +4,7 @@
 use super::{
     Settings,
     connection::{Outgoing, reset_for, segment_len},
+    ecn,
     options::Negotiated,
     receive::Receiver,
     rtt::INITIAL_TIMEOUT,
@@ -67,6 +68,7 @@ impl HalfOpen {
     ) -> (Self, Outgoing) {
         let mut negotiated = Negotiated::offered(&opening, settings);
         negotiated.agree(&syn.options, now);
+        negotiated.ecn &= ecn::is_asked(syn.header.flags);
         let half_open = Self {
             iss: opening.iss,
             irs: syn.header.sequence,
@@ -83,10 +85,12 @@ impl HalfOpen {
     }
 
     fn syn_ack(&self, now: Instant) -> Outgoing {
+        let flags = Flags::SYN.with(Flags::ACK);
+        let flags = if self.negotiated.ecn { flags.with(Flags::ECE) } else { flags };
         Outgoing {
             window: self.window,
             options: self.negotiated.syn_options(now),
-            ..Outgoing::bare(Seq(self.iss), Seq(self.irs) + 1, Flags::SYN.with(Flags::ACK))
+            ..Outgoing::bare(Seq(self.iss), Seq(self.irs) + 1, flags)
         }
     }
 

@@ -20,6 +20,7 @@ mod assembler;
 pub mod congestion;
 pub mod connection;
 mod delayed_ack;
+pub mod ecn;
 mod input;
 pub mod listen;
 mod options;
@@ -45,6 +46,7 @@ pub use connection::{Connection, Info, State};
 
 use crate::time::Duration;
 use congestion::Algorithm;
+use ecn::EcnMode;
 
 /// What a program can set on a socket; connections inherit their listener's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +66,7 @@ pub struct Settings {
     pub timestamps: bool,
     pub window_scaling: bool,
     pub sack: bool,
+    pub ecn: EcnMode,
     /// Believe resets anywhere in the window, as RFC 793 did: anybody can then end connections.
     pub reset_in_window: bool,
     /// Let a SYN in the window reset the connection, as RFC 793 did: anybody can then end
@@ -96,6 +99,7 @@ impl Default for Settings {
             timestamps: true,
             window_scaling: true,
             sack: true,
+            ecn: EcnMode::Passive,
             reset_in_window: false,
             reset_on_syn: false,
             refuse_syn_fin: true,

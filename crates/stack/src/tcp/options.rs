@@ -1,6 +1,6 @@
 //! What the two ends agreed on in their SYNs, and the options of every segment after them.
 
-use super::{Settings, listen::Opening, seq::Seq};
+use super::{Settings, ecn::EcnMode, listen::Opening, seq::Seq};
 use crate::time::{Duration, Instant};
 use narrows_wire::tcp_options::{Options, Timestamps};
 
@@ -68,6 +68,8 @@ pub(super) struct Negotiated {
     pub receive_scale: u8,
     pub sack: bool,
     pub stamps: Option<Stamps>,
+    /// Marks instead of losses (RFC 3168).
+    pub ecn: bool,
 }
 
 impl Negotiated {
@@ -90,6 +92,7 @@ impl Negotiated {
                 recent: 0,
                 recent_at: Instant::ZERO,
             }),
+            ecn: settings.ecn != EcnMode::Off,
         }
     }
 
@@ -205,6 +208,7 @@ mod tests {
                 receive_scale: 0,
                 sack: false,
                 stamps: None,
+                ecn: true,
             }
         );
         let mut negotiated = Negotiated::offered(&OPENING, &Settings::default());

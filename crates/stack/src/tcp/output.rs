@@ -4,6 +4,7 @@
 use super::{
     connection::{Connection, Outgoing},
     delayed_ack::Need,
+    ecn::{self, EcnMode},
     phase::Phase,
     receive::Receiver,
     seq::Seq,
@@ -142,7 +143,10 @@ impl Connection {
         self.timers.wait(Waiting::Timeout, now + self.rtt.timeout(self.unanswered.count));
         self.totals.segments_sent += 1;
         let mut options = self.negotiated.syn_options(now);
-        let mut outgoing = Outgoing::bare(self.snd.iss, Seq(0), Flags::SYN);
+        // A network that drops what asks for ECN is asked without at the second try.
+        let asks = self.settings.ecn == EcnMode::Active && self.unanswered.count == 0;
+        let flags = if asks { ecn::ask(Flags::SYN) } else { Flags::SYN };
+        let mut outgoing = Outgoing::bare(self.snd.iss, Seq(0), flags);
         if self.phase == Phase::SynReceived {
             outgoing.flags = Flags::SYN.with(Flags::ACK);
             outgoing.acknowledgment = self.rcv.nxt.0;
@@ -158,11 +162,14 @@ impl Connection {
         let segment = self.gate().segment;
         let start = self.snd.nxt;
         let fin = start + octets == self.snd.end() + 1;
-        let burst = Self::burst(max_payload, segment);
+        // The word that we have reduced is for one segment.
+        let reduced = core::mem::take(&mut self.ecn.reduced);
+        let burst = Self::burst(if reduced { 0 } else { max_payload }, segment);
         // A FIN rides along with the last text.
         let octets = if octets - u32::from(fin) > burst { burst } else { octets };
         let end = start + octets;
         let flags = self.text_flags(start, end);
+        let flags = if reduced { flags.with(Flags::CWR) } else { flags };
         let idle = self.snd.outstanding() == 0;
         if idle {
             self.unanswered.since = now;
@@ -179,7 +186,9 @@ impl Connection {
         }
         self.note_usage();
         self.rcv.acks.answered(now);
-        self.emit(now, start, end, flags)
+        let outgoing = self.emit(now, start, end, flags);
+        let markable = self.negotiated.ecn && outgoing.payload_len > 0;
+        Outgoing { markable, ..outgoing }
     }
 
     /// PSH where the queue ends; and on several segments in one, as Linux has it, so that a receiver
@@ -214,6 +223,7 @@ impl Connection {
             if start == end { (0, 0) } else { self.snd.text(start, end) };
         let fin = self.snd.shut && start != end && end == self.snd.end() + 1;
         let flags = if fin { flags.with(Flags::FIN) } else { flags };
+        let flags = if self.negotiated.ecn { self.ecn.echoed(flags) } else { flags };
         let timestamps = self.negotiated.stamps.map(|stamps| stamps.option(now));
         let options =
             Options { timestamps, sack: self.rcv.sack(&self.negotiated), ..Options::default() };
@@ -231,6 +241,7 @@ impl Connection {
             payload_offset,
             payload_len,
             segment_size: u16::try_from(segment).unwrap_or(u16::MAX),
+            markable: false,
         }
     }
 

@@ -87,7 +87,8 @@ pub(super) struct Recovery {
     /// Of a peer without SACK.
     duplicates: u32,
     probe: Option<TailProbe>,
-    undo: Option<Undo>,
+    /// Only while there is something to give back.
+    undo: Option<Box<Undo>>,
 }
 
 /// One acknowledgment, as the steps before found it.
@@ -355,7 +356,7 @@ impl Recovery {
 
     fn begin(&mut self, nxt: Seq, segment: u32, congestion: &mut Congestion) {
         let before = congestion.reduce(segment);
-        self.undo = Some(Undo { before, unexplained: 0, stamp: None, until: None });
+        self.undo = Some(Box::new(Undo { before, unexplained: 0, stamp: None, until: None }));
         self.high = nxt;
     }
 

@@ -23,6 +23,11 @@ use crate::{
 use core::net::{IpAddr, SocketAddr};
 use narrows_wire::{checksum::Sum, ipv4::Protocol, offload::RxChecksum, tcp::Segment};
 
+/// The two bits of the service field that are for congestion (RFC 3168 §5), and what says that there
+/// was some.
+const ECN: u8 = 3;
+const CONGESTED: u8 = 3;
+
 pub(crate) fn input(
     shard: &mut Shard,
     now: Instant,
@@ -36,7 +41,10 @@ pub(crate) fn input(
         remote: SocketAddr::new(arrival.header.source.into(), segment.header.source_port),
     };
     match shard.demux.flow(&flow) {
-        Some(FlowOwner::Connection(id)) => connection_input(shard, now, id, flow, &segment),
+        Some(FlowOwner::Connection(id)) => {
+            let marked = arrival.header.tos & ECN == CONGESTED;
+            connection_input(shard, now, id, flow, &segment, marked)
+        }
         Some(FlowOwner::HalfOpen(index)) => half_open_input(shard, now, index, flow, &segment),
         Some(FlowOwner::TimeWait(index)) => time_wait_input(shard, now, index, flow, &segment),
         None => listen_input(shard, now, flow, &segment, None),
@@ -62,10 +70,11 @@ fn connection_input(
     id: SocketId,
     flow: Flow,
     segment: &Segment<'_>,
+    marked: bool,
 ) -> Result<(), DropReason> {
     let socket = shard.sockets.get_mut(id).ok_or(DropReason::TcpNoSocket)?;
     let connection = socket.connection().ok_or(DropReason::TcpNoSocket)?;
-    let outcome = connection.segment_arrives(now, &mut shard.buffers, segment);
+    let outcome = connection.segment_arrives(now, &mut shard.buffers, segment, marked);
     let dropped = outcome.dropped;
     conclude(shard, now, id, flow, outcome);
     dropped.map_or(Ok(()), Err)
@@ -193,7 +202,7 @@ fn establish(
         state.accept_queue.push_back(id);
     }
     shard.notify(listener, Readiness::ACCEPTABLE);
-    connection_input(shard, now, id, flow, segment)
+    connection_input(shard, now, id, flow, segment, false)
 }
 
 fn time_wait_input(

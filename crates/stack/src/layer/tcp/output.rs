@@ -83,6 +83,9 @@ struct Headers {
     offload: TxOffload,
 }
 
+/// ECT(0) of RFC 3168 §5.
+const MARKABLE: u8 = 2;
+
 /// `link`: the Ethernet header and tags, none on the loopback. `ttl` and `tos` are the socket's. The
 /// checksum field is left partial.
 fn headers(
@@ -100,7 +103,7 @@ fn headers(
     tcp_header.emit(&outgoing.options, sum.fold(), &mut segment);
     let mut packet = [0; ipv4::HEADER_LEN];
     let ip_header = ipv4::Header {
-        tos,
+        tos: if outgoing.markable { tos & !3 | MARKABLE } else { tos & !3 },
         identification: 0,
         dont_fragment: true,
         more_fragments: false,

@@ -71,6 +71,12 @@ impl Cubic {
         tenths(window, BETA_TENTHS)
     }
 
+    /// RFC 8511 §3.1: 0.85 instead of 0.7.
+    pub fn marked(&mut self, window: u32) -> u32 {
+        let _ = self.reduced(window);
+        window / 20 * 17
+    }
+
     /// §5.8: time without sending is not time on the curve.
     pub fn restart(&mut self) {
         self.epoch = None;

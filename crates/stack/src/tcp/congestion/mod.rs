@@ -149,6 +149,16 @@ impl Congestion {
         before
     }
 
+    /// A router marked something: less than after a loss (RFC 8511), and at once.
+    pub fn mark(&mut self, segment: u32) {
+        let target = match &mut self.control {
+            Control::Reno(reno) => reno.marked(self.window),
+            Control::Cubic(cubic) => cubic.marked(self.window),
+        };
+        self.threshold = target.max(2 * segment);
+        self.window = self.window.min(self.threshold);
+    }
+
     /// The loss was none. Windows that grew since stay.
     pub fn undo(&mut self, before: Before) {
         let window = self.window;

@@ -24,6 +24,12 @@ impl Reno {
         self.counted = 0;
         window / 2
     }
+
+    /// RFC 8511 §3.1: four fifths.
+    pub fn marked(&mut self, window: u32) -> u32 {
+        self.counted = 0;
+        window / 5 * 4
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::{
     time::{Duration, Instant},
 };
 use narrows_ring::Pool;
-use narrows_wire::tcp::Segment;
+use narrows_wire::tcp::{Flags, Segment};
 
 impl Connection {
     pub(super) fn check_acknowledgment(
@@ -119,12 +119,22 @@ impl Connection {
         };
         let announced = self.recovery.announced(segment_size);
         let may_grow = advanced && self.recovery.lets_grow();
+        if self.negotiated.ecn && header.flags.contains(Flags::ECE) {
+            self.slow_down(&arrival);
+        }
         let reordering = self.recovery.acknowledged(&arrival, &mut self.congestion, &self.rtt);
         if may_grow && self.recovery.lets_grow() {
             self.grow(&arrival, announced);
         }
         let news = advanced || arrival.delivered.octets > 0;
         self.wait_further(now, news, advanced, reordering);
+    }
+
+    /// RFC 3168 §6.1.2: the path is congested. Where a loss is being repaired it is known.
+    fn slow_down(&mut self, arrival: &Arrival) {
+        if self.ecn.told(arrival.una, arrival.nxt) && self.recovery.is_open() {
+            self.congestion.mark(arrival.segment);
+        }
     }
 
     /// SACK blocks: returns how many octets the peer says came twice.

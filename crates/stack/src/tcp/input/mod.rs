@@ -32,17 +32,19 @@ type Checked = Result<(), Stop>;
 impl Connection {
     /// RFC 9293 §3.10.7.3 and .4, in their order. Payload goes to its place in the receive ring.
     /// Makes stale what `wants_to_send`, `next_timeout` and `take_readiness` said.
+    /// `marked`: it met congestion (RFC 3168).
     pub fn segment_arrives(
         &mut self,
         now: Instant,
         buffers: &mut Pool,
         segment: &Segment<'_>,
+        marked: bool,
     ) -> Outcome {
         self.totals.segments_received += 1;
         let steps = match self.phase {
             Phase::Closed => Err(Stop::Reset(DropReason::TcpNoSocket, reset_for(segment))),
             Phase::SynSent => self.syn_sent(now, buffers, segment),
-            _ => self.synchronized(now, buffers, segment),
+            _ => self.synchronized(now, buffers, segment, marked),
         };
         let (mut reply, dropped) = match steps {
             Ok(()) | Err(Stop::Done) => (None, None),
@@ -61,17 +63,32 @@ impl Connection {
         Outcome { reply, dropped, fate }
     }
 
-    fn synchronized(&mut self, now: Instant, buffers: &mut Pool, segment: &Segment<'_>) -> Checked {
+    fn synchronized(
+        &mut self,
+        now: Instant,
+        buffers: &mut Pool,
+        segment: &Segment<'_>,
+        marked: bool,
+    ) -> Checked {
         self.check_timestamp(now, segment)?;
         self.check_sequence(now, segment)?;
         self.check_reset(now, segment)?;
         self.check_syn(now, segment)?;
         self.check_acknowledgment(now, buffers, segment)?;
+        self.notice_mark(segment, marked);
         // Sixth, URG: the pointer is ignored and urgent text stays where it is in the stream, as
         // RFC 6093 recommends. There is nothing it could point wrongly into.
         self.receive_text(now, buffers, segment)?;
         self.receive_fin(now, segment);
         Ok(())
+    }
+
+    /// RFC 3168 §6.1.3: marks count on text alone.
+    fn notice_mark(&mut self, segment: &Segment<'_>, marked: bool) {
+        let counts = self.negotiated.ecn && !segment.payload.is_empty();
+        if counts && self.ecn.received(segment.header.flags, marked) {
+            self.rcv.acks.now();
+        }
     }
 
     /// RFC 7323 §5.3 R1: is this from an earlier lap of the sequence space?
@@ -174,9 +191,9 @@ impl Connection {
     }
 
     fn may_challenge(&mut self, now: Instant) -> bool {
-        let due = self.challenged_at.is_none_or(|at| now.since(at) >= CHALLENGE_INTERVAL);
+        let due = now >= self.silent_until;
         if due {
-            self.challenged_at = Some(now);
+            self.silent_until = now + CHALLENGE_INTERVAL;
         }
         due
     }

@@ -7,6 +7,7 @@ use crate::{
     request::Error,
     tcp::{
         connection::{Connection, reset_for},
+        ecn::{self, EcnMode},
         phase::Step,
         receive::Receiver,
         seq::Seq,
@@ -42,6 +43,8 @@ impl Connection {
             return Err(Stop::Drop(DropReason::TcpOutOfWindow));
         }
         self.negotiated.agree(&segment.options, now);
+        let asked = self.settings.ecn == EcnMode::Active && self.unanswered.count == 0;
+        self.negotiated.ecn = asked && header.flags.ack() && ecn::is_granted(header.flags);
         let scale = self.negotiated.receive_scale;
         self.rcv.begin(Seq(header.sequence), Receiver::syn_window(&self.settings), scale);
         self.snd.open_window(Seq(header.sequence), u32::from(header.window));

@@ -200,7 +200,7 @@ impl Fixture {
     }
 
     pub fn arrive(&mut self, segment: &OwnedSegment) -> Outcome {
-        self.connection.segment_arrives(self.now, &mut self.pool, &segment.borrow())
+        self.connection.segment_arrives(self.now, &mut self.pool, &segment.borrow(), false)
     }
 
     /// The segment is acceptable, and answered by nothing that can't wait.

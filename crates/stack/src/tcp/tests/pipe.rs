@@ -310,7 +310,8 @@ impl Pipe {
                 replies.push(reply);
             }
         } else if let Some(connection) = &mut end.connection {
-            let outcome = connection.segment_arrives(self.now, &mut end.pool, &segment.borrow());
+            let outcome =
+                connection.segment_arrives(self.now, &mut end.pool, &segment.borrow(), false);
             // What comes after the end is answered by a RST, as it should.
             if end.fate == Fate::Alive {
                 replies.extend(outcome.reply);
