@@ -66,8 +66,13 @@ fn family(address: IpAddr) -> &'static str {
 
 /// In the order in which ip(8) has them.
 fn address_flags(row: &AddressRow) -> impl Iterator<Item = &'static str> {
-    let AddressRow { secondary, tentative, conflict, .. } = *row;
-    let flags = [("secondary", secondary), ("dadfailed", conflict), ("tentative", tentative)];
+    let AddressRow { secondary, tentative, conflict, lease, .. } = *row;
+    let flags = [
+        ("secondary", secondary),
+        ("dadfailed", conflict),
+        ("tentative", tentative),
+        ("dynamic", lease.is_some()),
+    ];
     flags.into_iter().filter(|(_, set)| *set).map(|(flag, _)| flag)
 }
 
@@ -93,7 +98,8 @@ fn write_link(out: &mut dyn Write, link: &LinkRow, all: &[LinkRow]) -> Result<()
         let brd = broadcast(address, length).map(|all| format!("brd {all} ")).unwrap_or_default();
         let flags: String = address_flags(row).map(|flag| format!("{flag} ")).collect();
         writeln!(out, "    {family} {address}/{length} {brd}scope {scope} {flags}{name}")?;
-        writeln!(out, "       valid_lft forever preferred_lft forever")?;
+        let left = row.lease.map_or("forever".to_owned(), |seconds| format!("{seconds}sec"));
+        writeln!(out, "       valid_lft {left} preferred_lft {left}")?;
     }
     Ok(())
 }
@@ -109,8 +115,8 @@ fn to_json(link: &LinkRow, all: &[LinkRow]) -> Value {
                 "prefixlen": address.length,
                 "scope": scope(address.address),
                 "label": link.name,
-                "valid_life_time": u32::MAX,
-                "preferred_life_time": u32::MAX,
+                "valid_life_time": address.lease.unwrap_or(u32::MAX),
+                "preferred_life_time": address.lease.unwrap_or(u32::MAX),
             });
             if let Some(all) = broadcast(address.address, address.length) {
                 row["broadcast"] = json!(all);
@@ -142,6 +148,7 @@ mod tests {
             secondary: false,
             tentative: false,
             conflict: false,
+            lease: None,
         }
     }
 
@@ -172,6 +179,7 @@ mod tests {
                     row("10.0.0.2/24"),
                     AddressRow { secondary: true, tentative: true, ..row("10.0.0.3/24") },
                     AddressRow { conflict: true, ..row("10.9.0.1/32") },
+                    AddressRow { lease: Some(3599), ..row("10.8.0.9/16") },
                 ],
                 up: false,
                 state: state(LinkKind::Device("packet:eth1".into()), false),
@@ -199,6 +207,8 @@ mod tests {
        valid_lft forever preferred_lft forever
     inet 10.9.0.1/32 scope global dadfailed lan
        valid_lft forever preferred_lft forever
+    inet 10.8.0.9/16 brd 10.8.255.255 scope global dynamic lan
+       valid_lft 3599sec preferred_lft 3599sec
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
@@ -225,6 +235,9 @@ mod tests {
                     {"family": "inet", "local": "10.9.0.1", "prefixlen": 32,
                      "scope": "global", "label": "lan", "dadfailed": true,
                      "valid_life_time": 4294967295u32, "preferred_life_time": 4294967295u32},
+                    {"family": "inet", "local": "10.8.0.9", "prefixlen": 16,
+                     "broadcast": "10.8.255.255", "scope": "global", "label": "lan",
+                     "dynamic": true, "valid_life_time": 3599, "preferred_life_time": 3599},
                 ],
             })
         );

@@ -6,7 +6,9 @@
 //! one device under two interfaces, devices that aren't there, addresses the kernel has itself.
 
 use narrows_device::{DeviceSpec, link::Link};
-use narrows_stack::table::{arp_policy::ArpPolicy, route::RoutingSettings};
+use narrows_stack::table::{
+    arp_policy::ArpPolicy, autoconf::AddressSource, route::RoutingSettings,
+};
 use narrows_wire::address::Prefix;
 use serde::Deserialize;
 use std::{
@@ -17,6 +19,7 @@ use std::{
 };
 use toml::Spanned;
 
+mod address;
 mod arp;
 mod link;
 mod neighbor;
@@ -50,6 +53,7 @@ pub(crate) struct InterfaceConfig {
     pub options: LinkOptions,
     /// IPv4, each with the prefix length of its network.
     pub addresses: Vec<Prefix>,
+    pub source: AddressSource,
     /// What the kernel gets on its side of a TAP.
     pub kernel: Option<(Ipv4Addr, u8)>,
     pub arp: ArpPolicy,
@@ -95,7 +99,7 @@ struct File {
 struct InterfaceTable {
     name: Spanned<String>,
     device: Spanned<String>,
-    address: Option<Spanned<Vec<Spanned<String>>>>,
+    address: Option<Spanned<address::Addresses>>,
     kernel: Option<Spanned<String>>,
     zone: Option<Spanned<String>>,
     conflict_detection: Option<Spanned<String>>,
@@ -146,6 +150,7 @@ impl InterfaceConfig {
             link,
             options,
             addresses,
+            source: AddressSource::Static,
             kernel,
             arp: arp::DEFAULT,
             routing: RoutingSettings::default(),
@@ -163,6 +168,7 @@ impl Configuration {
                 link: LinkConfig::Device(DeviceSpec::Tap("narrows0".into())),
                 options: LinkOptions::default(),
                 addresses: Prefix::new(address, 24).into_iter().collect(),
+                source: AddressSource::Static,
                 kernel: Some((Ipv4Addr::new(10, 111, 0, 1), 24)),
                 arp: arp::DEFAULT,
                 routing: RoutingSettings::default(),
@@ -231,16 +237,18 @@ impl Checker<'_> {
         let options = self.options(table)?;
         let arp = self.arp_policy(table)?;
         let routing = self.routing(table)?;
+        let source = self.address_source(table)?;
         let mut interface = InterfaceConfig {
             name,
             link,
             options,
             addresses: Vec::new(),
+            source,
             kernel: None,
             arp,
             routing,
         };
-        for text in table.address.iter().flat_map(|list| list.get_ref()) {
+        for text in table.address.iter().flat_map(|list| list.get_ref().list()) {
             let prefix = self.own_address(earlier, &interface, text)?;
             interface.addresses.push(prefix);
         }

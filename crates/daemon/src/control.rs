@@ -199,6 +199,10 @@ fn addresses(worker: &Worker, id: InterfaceId, interface: &Interface) -> Vec<Add
         secondary: false,
         tentative: false,
         conflict: false,
+        lease: worker.shard.lease(id).filter(|lease| lease.prefix == prefix).map(|lease| {
+            let left = lease.expires.since(worker.clock.now());
+            u32::try_from(left.as_secs()).unwrap_or(u32::MAX)
+        }),
     };
     let usable = interface
         .addresses

@@ -33,6 +33,7 @@ mod event_loop;
 mod handshakes;
 mod links;
 mod metrics;
+mod notice;
 mod options;
 mod pair;
 mod ping;

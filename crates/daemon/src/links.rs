@@ -11,7 +11,7 @@ use narrows_device::{Device, DeviceSpec, link};
 use narrows_stack::{
     Instant, InterfaceId, Shard,
     request::{LinkChange, LinkSettings, NewLink, PortChange, Principal, Reply, Request},
-    table::{bond::BondSettings, interface::InterfaceSettings},
+    table::{autoconf::AddressSource, bond::BondSettings, interface::InterfaceSettings},
 };
 use std::net::Ipv4Addr;
 
@@ -85,6 +85,9 @@ impl Site<'_> {
         self.request(Request::SetRouting { interface: id, routing: config.routing })?;
         for prefix in &config.addresses {
             self.request(Request::AddAddress { interface: id, prefix: *prefix })?;
+        }
+        if config.source != AddressSource::Static {
+            self.request(Request::SetAddressSource { interface: id, source: config.source })?;
         }
         let attachment = match (&config.link, device) {
             (LinkConfig::Device(spec), Some(device)) => {

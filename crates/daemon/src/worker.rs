@@ -16,7 +16,7 @@ use crate::{
     epitaph::{Epitaph, Epitaphs},
     handshakes::Handshakes,
     metrics::Metrics,
-    options,
+    notice, options,
     pair::{self, Pair, Pairs},
     ping::Pings,
     reload::Source,
@@ -26,7 +26,6 @@ use mio::{Registry, Token, event::Event as Ready};
 use narrows_ipc::{Error, Listener, message::Owner};
 use narrows_stack::{
     Event, Instant, Readiness, Shard, SocketId,
-    event::{ConflictOutcome, Notice},
     request::{Principal, Reply, Request},
 };
 use std::{collections::VecDeque, io, os::fd::OwnedFd, rc::Rc, time::Duration};
@@ -315,17 +314,7 @@ impl Worker {
     /// Logs what the engine has to tell the operator.
     fn note_notices(&mut self) {
         while let Some(notice) = self.shard.poll_notice() {
-            let Notice::AddressConflict { interface, address, by, outcome } = notice;
-            let name = self.shard.interface(interface).map(|found| &*found.settings.name);
-            let name = name.unwrap_or_default();
-            match outcome {
-                ConflictOutcome::Defended => {
-                    tracing::warn!("{by} claims {address} on {name}, which is ours: defended");
-                }
-                ConflictOutcome::GivenUp => {
-                    tracing::error!("{by} has {address} on {name}: the address is disabled");
-                }
-            }
+            notice::log(&self.shard, notice);
         }
     }
 

@@ -453,6 +453,8 @@ pub struct AddressRow {
     pub tentative: bool,
     /// Another station has it: not in use.
     pub conflict: bool,
+    /// Seconds that it is still leased for; `None`: it was given for ever.
+    pub lease: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

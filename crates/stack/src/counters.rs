@@ -40,6 +40,9 @@ pub enum DropReason {
     IgmpMalformed,
     IgmpChecksum,
     IgmpIgnored,
+    // DHCP
+    DhcpMalformed,
+    DhcpUnmatched,
     // ICMP
     IcmpMalformed,
     IcmpChecksum,
@@ -117,6 +120,8 @@ impl DropReason {
         Self::IgmpMalformed,
         Self::IgmpChecksum,
         Self::IgmpIgnored,
+        Self::DhcpMalformed,
+        Self::DhcpUnmatched,
         Self::IcmpMalformed,
         Self::IcmpChecksum,
         Self::IcmpIgnored,
@@ -190,6 +195,8 @@ impl DropReason {
             Self::IgmpMalformed => ("igmp-malformed", "not a whole IGMP message of this link"),
             Self::IgmpChecksum => ("igmp-checksum", "IGMP checksum wrong"),
             Self::IgmpIgnored => ("igmp-ignored", "for routers, or a kind nobody knows"),
+            Self::DhcpMalformed => ("dhcp-malformed", "not a whole answer of a DHCP server"),
+            Self::DhcpUnmatched => ("dhcp-unmatched", "not what the DHCP client waits for"),
             Self::IcmpMalformed => ("icmp-malformed", "not a whole ICMP message"),
             Self::IcmpChecksum => ("icmp-checksum", "ICMP checksum wrong"),
             Self::IcmpIgnored => ("icmp-ignored", "a type that is not acted on"),

@@ -1,9 +1,12 @@
 //! What the engine tells the outside: that a socket became something, and what the operator should
 //! know.
 
-use crate::{request::SocketId, table::interface::InterfaceId};
+use crate::{
+    request::{Error, SocketId},
+    table::interface::InterfaceId,
+};
 use core::net::Ipv4Addr;
-use narrows_wire::address::MacAddr;
+use narrows_wire::address::{MacAddr, Prefix};
 
 bitflags::bitflags! {
     /// What a socket became since it was last told; several may be set at once.
@@ -41,6 +44,12 @@ pub enum Notice {
         by: MacAddr,
         outcome: ConflictOutcome,
     },
+    /// A DHCP server granted an address.
+    Leased { interface: InterfaceId, prefix: Prefix, router: Option<Ipv4Addr>, server: Ipv4Addr },
+    /// It did, but the address can't be the interface's.
+    LeaseUnusable { interface: InterfaceId, prefix: Prefix, error: Error },
+    /// It expired, or the server took it back: the address is not used any more.
+    LeaseEnded { interface: InterfaceId, prefix: Prefix },
 }
 
 /// What was done about a conflict.

@@ -10,11 +10,13 @@
 //! | [`layer`] | code that runs per packet, from `ethernet` up to `tcp` |
 //! | [`table`] | state with one invariant each |
 //! | [`tcp`] | one TCP connection; knows no interface and no table |
+//! | [`dhcp`] | one interface's lease; knows no interface and no table |
 
 #![forbid(unsafe_code)]
 
 pub mod config;
 pub mod counters;
+pub mod dhcp;
 pub mod event;
 pub(crate) mod layer;
 pub mod random;

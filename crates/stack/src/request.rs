@@ -3,6 +3,7 @@
 use crate::{
     table::{
         arp_policy::ArpPolicy,
+        autoconf::AddressSource,
         bond::BondSettings,
         bridge::BridgeSettings,
         error_queue::QueuedError,
@@ -128,6 +129,11 @@ pub enum Request {
     RemoveAddress {
         interface: InterfaceId,
         prefix: Prefix,
+    },
+    /// Where the interface's address comes from, beside those that are added.
+    SetAddressSource {
+        interface: InterfaceId,
+        source: AddressSource,
     },
     /// Says on the link where the interface's addresses are, as after a failover.
     AnnounceAddresses {

@@ -10,6 +10,7 @@
 pub mod address;
 pub mod arp;
 pub mod checksum;
+pub mod dhcp;
 pub mod ethernet;
 pub mod icmpv4;
 pub mod igmp;

@@ -204,9 +204,10 @@ fn arp_policies_as_arping_sees_them() -> Result<()> {
             ("arp_ignore = 8\n", &[], "10.77.0.2", 0),
             ("arp_filter = true\n", &["-s", "10.77.0.1"], "10.77.0.2", 1),
             ("arp_filter = true\n", &["-s", "10.88.0.9"], "10.77.0.2", 0),
-            ("proxy_arp = true\n", &[], "10.88.0.9", 1),
+            ("proxy_arp = true\nforward = true\n", &[], "10.88.0.9", 1),
+            ("proxy_arp = true\n", &[], "10.88.0.9", 0),
             ("", &[], "10.88.0.9", 0),
-            ("proxy_arp = true\n", &["-D"], "10.88.0.9", 0),
+            ("proxy_arp = true\nforward = true\n", &["-D"], "10.88.0.9", 0),
         ] {
             let other = "[[interface]]\nname = \"other\"\ndevice = \"tap:other\"\n\
                          address = [\"10.88.0.2/24\"]\n";

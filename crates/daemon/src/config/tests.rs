@@ -90,6 +90,7 @@ fn a_whole_file() {
                 link: LinkConfig::Device(DeviceSpec::Packet("eth1".into())),
                 options: LinkOptions::default(),
                 addresses: vec![prefix("10.0.0.2/24"), prefix("10.0.0.3/24")],
+                source: AddressSource::Static,
                 kernel: None,
                 arp: ArpPolicy {
                     arp_ignore: ArpIgnore::AnyInterface,
@@ -106,6 +107,7 @@ fn a_whole_file() {
                 link: LinkConfig::Device(DeviceSpec::Tap("narrows7".into())),
                 options: LinkOptions::default(),
                 addresses: vec![prefix("10.112.0.2/31")],
+                source: AddressSource::Static,
                 kernel: Some((Ipv4Addr::new(10, 112, 0, 3), 31)),
                 arp: arp::DEFAULT,
                 routing: RoutingSettings::default(),
@@ -124,6 +126,16 @@ fn a_whole_file() {
         }],
     };
     assert_eq!(parse(text), Ok(expected));
+}
+
+#[test]
+fn an_interface_may_find_its_own_address() {
+    for (word, source) in [("dhcp", AddressSource::Dhcp), ("link-local", AddressSource::LinkLocal)]
+    {
+        let configuration = parse(&LAN.replace("[\"10.0.0.2/24\"]", &format!("\"{word}\"")));
+        let interface = configuration.expect("a good file").interfaces.remove(0);
+        assert_eq!((interface.source, interface.addresses.len()), (source, 0));
+    }
 }
 
 #[test]
@@ -177,6 +189,14 @@ fn each_error_names_the_line_and_what_to_write() {
         (&LAN.replace("eth1", "eth9"), "narrows.toml:3: no device eth9: write packet: and one of"),
         (&format!("{LAN}zone = \"vault\""), "narrows.toml:5: no zone \"vault\": write"),
         (&format!("{LAN}kernel = \"10.0.0.9/24\""), "narrows.toml:5: kernel is for tap devices"),
+        (
+            &LAN.replace("[\"10.0.0.2/24\"]", "\"10.0.0.2/24\""),
+            "narrows.toml:4: address = \"10.0.0.2/24\": write [\"10.0.0.2/24\"], \"dhcp\" or",
+        ),
+        (
+            &LAN.replace("[\"10.0.0.2/24\"]", "7"),
+            "narrows.toml:4: invalid type: integer `7`, expected",
+        ),
         (&address("10.0.0.2"), "narrows.toml:4: no prefix length: write \"10.0.0.2/24\""),
         (&address("10.0.0.256/24"), "narrows.toml:4: \"10.0.0.256/24\" is not an IPv4 address"),
         (&address("fe80::1/64"), "narrows.toml:4: \"fe80::1/64\" is not an IPv4 address"),

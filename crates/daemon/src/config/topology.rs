@@ -6,7 +6,7 @@ use super::{
 };
 use core::ops::Range;
 use narrows_device::DeviceSpec;
-use narrows_stack::table::{interface::MIN_MTU, link::MAX_DEPTH};
+use narrows_stack::table::{autoconf::AddressSource, interface::MIN_MTU, link::MAX_DEPTH};
 use narrows_wire::address::MacAddr;
 use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;
@@ -187,7 +187,8 @@ impl Checker<'_> {
         bridged: bool,
     ) -> Result<(), ConfigError> {
         let addresses = || table.address.as_ref().map_or(table.name.span(), Spanned::span);
-        if let (Some(master), false) = (master, config.addresses.is_empty()) {
+        let addressed = !config.addresses.is_empty() || config.source != AddressSource::Static;
+        if let (Some(master), true) = (master, addressed) {
             let message = format!(
                 "\"{}\" is part of \"{master}\", which has the addresses: leave address out",
                 config.name
@@ -195,7 +196,7 @@ impl Checker<'_> {
             return Err(self.error(addresses(), message));
         }
         let switch = matches!(config.link, LinkConfig::Bridge { .. });
-        if config.addresses.is_empty() && !carries && !switch {
+        if !addressed && !carries && !switch {
             let message = "an interface needs an address: write address = [\"10.0.0.2/24\"]";
             return Err(self.error(addresses(), message));
         }

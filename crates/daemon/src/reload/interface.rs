@@ -174,6 +174,12 @@ fn changed(
             Ok(vec![Request::SetRouting { interface: site.named(&name)?, routing }])
         }));
     }
+    if held.source != config.source {
+        let (name, source) = (name.clone(), config.source);
+        steps.push(Step::ask(format!("{name}: source of its address"), move |site| {
+            Ok(vec![Request::SetAddressSource { interface: site.named(&name)?, source }])
+        }));
+    }
     steps.extend(options_changed(name, &held.options, &config.options));
     steps.extend(port_changed(name, &held.options, &config.options));
     steps

@@ -54,7 +54,7 @@ fn each_kind_of_thing_comes_and_goes() {
     let forwarding = format!("{lan}forward = true\n");
     let rule = "[[route]]\nto = \"default\"\ntable = 7\nnexthops = [{ via = \"10.0.0.1\" }, \
                 { via = \"10.0.0.9\" }]\n[[rule]]\npriority = 5\niif = \"lan\"\ntable = 7\n";
-    let cases: [(String, String, &[&str]); 12] = [
+    let cases: [(String, String, &[&str]); 13] = [
         (lan.clone(), forwarding, &["lan: forwarding and host model"]),
         (
             lan.clone(),
@@ -104,6 +104,11 @@ fn each_kind_of_thing_comes_and_goes() {
             &["interface lan removed", "interface lan on packet:eth0 added"],
         ),
         (lan.clone(), format!("{lan}arp_ignore = 0"), &["lan: ARP policy"]),
+        (
+            lan.clone(),
+            format!("{LAN}address = \"dhcp\"\n"),
+            &["lan: address 10.0.0.2/24 removed", "lan: source of its address"],
+        ),
     ];
     for (old, new, expected) in cases {
         assert_eq!(steps(&old, &new), expected, "{old}\n→\n{new}");

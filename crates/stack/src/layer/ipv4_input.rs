@@ -9,7 +9,7 @@ use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
     layer::{
-        Arrival,
+        Arrival, autoconf,
         forward::{self, Transit},
         icmpv4, igmp, ipv4_options,
         route::{self, Cast, Decision, Inbound, Refusal},
@@ -66,6 +66,9 @@ pub(crate) fn input_from_link(
             icmpv4::parameter_problem(shard, now, &about, pointer);
         }
         return Err(refusal.reason());
+    }
+    if autoconf::is_for_client(shard, interface, &packet) {
+        return autoconf::input(shard, now, interface, &packet, offload);
     }
     let header = packet.header;
     let (source, destination) = (header.source, header.destination);

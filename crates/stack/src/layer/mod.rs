@@ -7,6 +7,7 @@ use narrows_wire::{ipv4, offload::RxOffload};
 pub(crate) mod arp;
 #[cfg(test)]
 mod attacks;
+pub(crate) mod autoconf;
 pub(crate) mod ethernet;
 #[cfg(test)]
 pub(crate) mod fixture;

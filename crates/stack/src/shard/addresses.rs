@@ -12,7 +12,7 @@ use narrows_wire::address::Prefix;
 
 impl Shard {
     /// Gives an interface an address: at once, or when nobody else turns out to have it.
-    pub(super) fn add_address(
+    pub(crate) fn add_address(
         &mut self,
         now: Instant,
         interface: InterfaceId,

@@ -3,6 +3,7 @@
 use super::Shard;
 use crate::{
     counters::Counters,
+    dhcp::Lease,
     request::{Error, Principal, SocketId, SocketInfo, SocketKind},
     table::{
         conflict::Unusable,
@@ -76,6 +77,11 @@ impl Shard {
         interface: InterfaceId,
     ) -> impl Iterator<Item = (Ipv4Addr, usize, &Filter)> {
         self.memberships.of(interface)
+    }
+
+    /// What a DHCP server granted an interface.
+    pub fn lease(&self, interface: InterfaceId) -> Option<&Lease> {
+        self.autoconf.clients.get(&interface)?.lease()
     }
 
     pub fn neighbors(&self) -> impl Iterator<Item = Neighbor> {

@@ -82,6 +82,10 @@ impl Shard {
             }
             Request::AddAddress { interface, prefix } => self.add_address(now, interface, prefix),
             Request::RemoveAddress { interface, prefix } => self.remove_address(interface, prefix),
+            Request::SetAddressSource { interface, source } => {
+                layer::autoconf::set(self, now, interface, source)?;
+                Ok(Reply::Done)
+            }
             Request::AnnounceAddresses { interface } => {
                 self.interfaces.get(interface).ok_or(Error::NoSuchInterface)?;
                 layer::arp::conflict::announce_all(self, interface);

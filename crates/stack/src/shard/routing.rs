@@ -91,7 +91,7 @@ impl Shard {
     }
 
     /// Adds a route that can work: its gateways are on links, its source is ours.
-    pub(super) fn add_route(&mut self, route: Route, placement: Placement) -> Result<Reply, Error> {
+    pub(crate) fn add_route(&mut self, route: Route, placement: Placement) -> Result<Reply, Error> {
         let facts = &route.facts;
         match (facts.kind.has_hops(), facts.hops.len()) {
             (true, 0) => return Err(RouteError::NoNextHop.into()),

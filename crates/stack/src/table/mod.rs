@@ -1,6 +1,7 @@
 //! State with one invariant each. A table calls nobody; layers consult and change it.
 
 pub mod arp_policy;
+pub mod autoconf;
 pub mod bond;
 pub mod bridge;
 pub mod conflict;

@@ -28,6 +28,8 @@ pub enum TimerKey {
     PathMtus,
     /// Reports about groups.
     Groups,
+    /// Leases, and searches for an address.
+    Autoconf,
 }
 
 const TICK_SHIFT: u32 = 20;
@@ -90,6 +92,7 @@ fn class(key: TimerKey) -> (usize, usize) {
         TimerKey::Claims => (3, 3),
         TimerKey::PathMtus => (3, 4),
         TimerKey::Groups => (3, 5),
+        TimerKey::Autoconf => (3, 6),
     }
 }
 

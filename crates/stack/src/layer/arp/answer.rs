@@ -47,10 +47,12 @@ fn leads_back(shard: &Shard, interface: InterfaceId, host: Ipv4Addr) -> bool {
     ipv4_output::path(shard, None, host).is_ok_and(|path| path.interface == interface)
 }
 
-/// Proxy ARP (RFC 1027): for a host that is reached by another interface.
+/// Proxy ARP (RFC 1027): for a host that is reached by another interface, where packets that come in
+/// by this one are forwarded.
 fn stands_in(shard: &Shard, interface: InterfaceId, station: &Interface, target: Ipv4Addr) -> bool {
     let asked = station.arp.proxy_arp || station.proxied.contains(&target);
     asked
+        && station.settings.routing.forward
         && ipv4_output::path(shard, None, target).is_ok_and(|path| {
             path.interface != interface && path.interface != InterfaceId::LOOPBACK
         })

@@ -5,6 +5,7 @@ use super::{Instant, InterfaceId, Packet, Shard, is_probe, send};
 use crate::{
     counters::DropReason,
     event::{ConflictOutcome, Notice},
+    layer::autoconf,
     table::{
         conflict::{Due, Verdict},
         timer::TimerKey,
@@ -39,6 +40,9 @@ pub(super) fn input(
     arm(shard);
     let by = packet.sender_mac;
     shard.tell(Notice::AddressConflict { interface, address, by, outcome });
+    if outcome == ConflictOutcome::GivenUp {
+        autoconf::lost(shard, now, interface, address);
+    }
     Err(DropReason::ArpConflict)
 }
 
@@ -55,6 +59,7 @@ pub(crate) fn handle_timeout(shard: &mut Shard, now: Instant) {
                     continue;
                 }
                 announce(shard, interface, address);
+                autoconf::won(shard, interface);
             }
         }
     }

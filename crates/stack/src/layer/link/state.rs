@@ -66,6 +66,7 @@ pub(crate) fn remove(shard: &mut Shard, id: InterfaceId) -> Result<Reply, Error>
     }
     shard.routes.remove_interface(id);
     shard.neighbors.remove_interface(id);
+    shard.autoconf.remove(id);
     shard.claims.remove_interface(id);
     shard.memberships.remove_interface(id);
     shard.group_reports.remove_interface(id);

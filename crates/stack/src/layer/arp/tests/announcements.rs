@@ -124,7 +124,10 @@ fn an_address_in_use_is_defended_and_given_up_at_the_second_conflict() {
     assert_eq!(said(&mut host, Duration::from_secs(60)), []);
     assert!(!has(&host) && !routed(&host));
     let outcomes: Vec<_> = core::iter::from_fn(|| host.shard.poll_notice())
-        .map(|Notice::AddressConflict { outcome, .. }| outcome)
+        .filter_map(|notice| match notice {
+            Notice::AddressConflict { outcome, .. } => Some(outcome),
+            _ => None,
+        })
         .collect();
     assert_eq!(outcomes, [ConflictOutcome::Defended, ConflictOutcome::GivenUp]);
 }

@@ -14,7 +14,12 @@ fn host(policy: ArpPolicy) -> Host {
     let via = Some([10, 1, 0, 1].into());
     host.request(add_route("10.2.0.0/16", other, via));
     host.request(Request::SetArpPolicy { interface: ETH, policy });
+    forwarding(&mut host, true);
     host
+}
+
+fn forwarding(host: &mut Host, forward: bool) {
+    host.shard.interfaces.get_mut(ETH).expect("there").settings.routing.forward = forward;
 }
 
 /// Who answers when `sender` asks for `target`?
@@ -93,6 +98,10 @@ fn proxies_answer_for_hosts_behind_another_interface() {
         let mut host = host(ArpPolicy { proxy_arp, ..ArpPolicy::default() });
         let by = answered.then_some(OWN_MAC);
         assert_eq!(answer(&mut host, PEER, target), by, "{proxy_arp} {target}");
+        // Without forwarding it would be a trap.
+        forwarding(&mut host, false);
+        assert_eq!(answer(&mut host, PEER, target), None, "{target}");
+        forwarding(&mut host, true);
         // Who probes would take it for a conflict.
         assert_eq!(answer(&mut host, Ipv4Addr::UNSPECIFIED, target), None, "{target}");
     }
