@@ -10,6 +10,7 @@ mod configuration;
 mod descriptors;
 mod lifetimes;
 mod links;
+mod multicast;
 mod neighbors;
 mod programs;
 mod refusals;

@@ -118,13 +118,13 @@ pub(crate) fn output(
         Frame::plain([&link_bytes[..], &header, piece].concat())
     };
     let frames = pieces(path.mtu)?.into_iter().map(frame).collect();
-    if datagram.heard_here && datagram.destination.is_multicast() {
+    if datagram.destination.is_multicast() {
         let (group, source) = (datagram.destination, datagram.source);
-        if shard.memberships.wants(path.interface, group, source) {
+        if datagram.heard_here && shard.memberships.wants(path.interface, group, source) {
             hear_oneself(shard, &header, payload);
         }
-        // RFC 1112 §6.1: such a packet goes no further.
-        if datagram.ttl == 0 {
+        // RFC 1112 §6.1: such a packet goes no further; nor does one for the groups of this host.
+        if datagram.ttl == 0 || path.interface == InterfaceId::LOOPBACK {
             return Ok(());
         }
     }

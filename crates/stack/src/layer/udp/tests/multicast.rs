@@ -75,6 +75,9 @@ fn what_is_sent_to_a_group_travels_as_the_socket_says() {
     set(&mut host, SocketOption::MulticastTtl(0));
     send(&mut host);
     assert!(host.sent().is_empty(), "it stays here");
+    set(&mut host, SocketOption::MulticastLoop(false));
+    send(&mut host);
+    assert!(host.sent().is_empty(), "or nowhere");
 }
 
 #[test]
@@ -108,4 +111,21 @@ fn a_socket_may_be_bound_to_a_group_and_hears_no_other() {
     host.sent();
     host.shard.send_to(host.now, bound, Some(addr(PEER, 9)), b"x").expect("sent");
     assert_eq!(read_packet(&host.sent_one()).1.header.source, OWN);
+}
+
+#[test]
+fn the_loopback_has_groups_of_its_own() {
+    let mut host = Host::with_peer();
+    let receiver = listener(&mut host, None);
+    let interface = GroupInterface::Address(Ipv4Addr::LOCALHOST);
+    let change = MembershipChange::Join;
+    host.request(Request::Membership { socket: receiver, group: GROUP, interface, change });
+    assert!(host.sent().is_empty(), "nobody to tell");
+    let sender = host.socket(Request::OpenUdp, (ANY, 7));
+    let option = SocketOption::MulticastInterface(interface);
+    host.request(Request::SetOption { socket: sender, option });
+    host.shard.send_to(host.now, sender, Some(addr(GROUP, 5353)), b"me").expect("sent");
+    assert!(host.sent().is_empty());
+    assert!(received(&mut host, receiver).is_ok());
+    assert_eq!(received(&mut host, receiver), Err(Error::WouldBlock), "once");
 }
