@@ -40,11 +40,11 @@ pub(super) fn input(
 
 /// Does what a change asks for, and says what LACP has to say.
 pub(super) fn act(shard: &mut Shard, now: Instant, bond: InterfaceId, change: Change) {
-    while let Some((member, pdu)) = shard.links.bond_mut(bond).and_then(|b| b.poll_lacp(now)) {
-        send_lacpdu(shard, member, &pdu);
-    }
     if change.usable {
         requeue(shard, bond);
+    }
+    while let Some((member, pdu)) = shard.links.bond_mut(bond).and_then(|b| b.poll_lacp(now)) {
+        send_lacpdu(shard, member, &pdu);
     }
     if change.announce {
         announce(shard, bond);
@@ -77,9 +77,10 @@ fn requeue(shard: &mut Shard, bond: InterfaceId) {
 pub(super) fn abandon(shard: &mut Shard, device: InterfaceId, via: Option<InterfaceId>) {
     let (frames, connections) = shard.egress.take(device);
     for frame in frames {
-        // LACPDUs speak of the member they were for.
+        // LACPDUs speak of the member they were for, and leave by it though nothing else does.
         let slow = frame.bytes.get(12..14) == Some(&EtherType::SLOW.0.to_be_bytes()[..]);
-        let result = match via.filter(|_| !slow) {
+        let result = match via {
+            Some(_) if slow => output(shard, device, frame),
             Some(via) => output(shard, via, frame),
             None => Err(DropReason::LinkDown),
         };

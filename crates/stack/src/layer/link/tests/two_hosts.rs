@@ -184,6 +184,9 @@ fn with_lacp_a_wire_that_only_looks_alive_is_left() {
             })
             .collect();
         assert!(usable.values().all(|count| *count == 2), "{usable:?}");
+        // What LACP had to say by the wire that nothing else left by was not lost.
+        let lost = wires.ends.iter().map(|end| end.host.dropped(DropReason::LinkDown));
+        assert_eq!(lost.sum::<u64>(), 0);
     }
 }
 
