@@ -159,12 +159,13 @@ fn device_drops(worker: &mut Worker) -> Vec<DropRow> {
     total
 }
 
-fn engine_rows(counters: &Counters) -> [(&'static str, u64); 10] {
+fn engine_rows(counters: &Counters) -> [(&'static str, u64); 11] {
     [
         ("frames-received", counters.frames_received),
         ("frames-sent", counters.frames_sent),
         ("bytes-received", counters.bytes_received),
         ("bytes-sent", counters.bytes_sent),
+        ("packets-forwarded", counters.packets_forwarded),
         ("tcp-segments-received", counters.tcp_segments_received),
         ("tcp-segments-sent", counters.tcp_segments_sent),
         ("tcp-retransmissions", counters.tcp_retransmissions),

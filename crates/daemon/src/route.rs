@@ -32,7 +32,7 @@ pub(crate) fn add(
     route: &RouteRow,
     placement: RoutePlacement,
 ) -> Result<Request, Error> {
-    let hops = route.hops.iter().map(|hop| next_hop(worker, hop));
+    let hops = route.hops.iter().map(|hop| next_hop(worker, TableId(route.table), hop));
     let facts = Facts {
         kind: kind(route.kind)?,
         protocol: RouteProtocol(route.protocol),
@@ -216,11 +216,13 @@ fn own(interface: &Interface) -> Vec<RouteRow> {
 }
 
 /// A next hop that names no interface is on the one that reaches its gateway.
-fn next_hop(worker: &Worker, hop: &HopRow) -> Result<NextHop, Error> {
+fn next_hop(worker: &Worker, table: TableId, hop: &HopRow) -> Result<NextHop, Error> {
     let via = hop.via.map(v4).transpose()?;
     let interface = match (&hop.interface, via) {
         (Some(name), _) => interface_named(worker, name)?,
-        (None, Some(via)) => worker.shard.interface_towards(via).ok_or(Error::GatewayNotOnLink)?,
+        (None, Some(via)) => {
+            worker.shard.interface_towards(table, via).ok_or(Error::GatewayNotOnLink)?
+        }
         (None, None) => return Err(Error::BadNextHop),
     };
     if interface == InterfaceId::LOOPBACK {

@@ -63,8 +63,11 @@ pub(crate) fn report(worker: &Worker) -> impl Iterator<Item = RuleRow> {
 }
 
 fn selector(worker: &Worker, asked: &RuleSelector) -> Result<Selector, Error> {
+    // All addresses are as good as none named.
     let network = |pair: Option<(IpAddr, u8)>| {
-        pair.map(|(address, length)| Ok(prefix(address, length)?.network())).transpose()
+        pair.filter(|(_, length)| *length > 0)
+            .map(|(address, length)| Ok(prefix(address, length)?.network()))
+            .transpose()
     };
     let named = |name: &Option<String>| {
         name.as_deref().map(|name| interface_named(worker, name)).transpose()

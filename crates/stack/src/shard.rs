@@ -204,6 +204,7 @@ impl Shard {
                 TimerKey::Groups => layer::igmp::handle_timeout(self, now),
                 TimerKey::Claims => layer::arp::conflict::handle_timeout(self, now),
                 TimerKey::Reassembly => layer::ipv4_input::handle_timeout(self, now),
+                TimerKey::Gateways => layer::gateway::handle_timeout(self, now),
                 TimerKey::PathMtus => layer::icmpv4::forget_path_mtus(self, now),
             }
         }

@@ -19,6 +19,6 @@ pub use as_root::as_root;
 pub use daemon::Daemon;
 pub use interrupt::Interrupt;
 pub use namespace::{Namespace, enter_user_namespace_if_needed};
-pub use network::Network;
+pub use network::{Network, join};
 pub use ping::ping;
 pub use process::{Output, Process, wait_for_listener};

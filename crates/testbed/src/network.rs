@@ -41,22 +41,7 @@ impl Network {
 
     /// Another wire between both namespaces: interfaces of these names, up and without addresses.
     pub fn add_wire(&self, narrows: &str, kernel: &str) -> Result<()> {
-        self.kernel
-            .run(|| {
-                netlink::run(async |links| {
-                    links.add_veth(kernel, narrows).await?;
-                    links.move_to(narrows, self.narrows.descriptor()).await?;
-                    links.set_up(kernel).await
-                })
-            })?
-            .context("making a veth pair")?;
-        let up = async |links: Links| links.set_up(narrows).await;
-        self.narrows.run(|| netlink::run(up))?.context("setting the veth pair up")?;
-        for (namespace, name) in [(&self.narrows, narrows), (&self.kernel, kernel)] {
-            namespace
-                .run(|| netlink::run(async |links| links.wait_until_operational(name).await))??;
-        }
-        Ok(())
+        join((&self.narrows, narrows), (&self.kernel, kernel))
     }
 
     /// Gives the kernel [`Network::KERNEL_ADDRESS_AT_NARROWS`] at Narrows' end too, so that kernel
@@ -71,4 +56,27 @@ impl Network {
             })?
             .with_context(|| format!("giving the kernel {address} at Narrows' end"))
     }
+}
+
+/// A wire between two namespaces: interfaces of these names, up and without addresses.
+pub fn join(
+    (one, one_name): (&Namespace, &str),
+    (other, other_name): (&Namespace, &str),
+) -> Result<()> {
+    other
+        .run(|| {
+            netlink::run(async |links| {
+                links.add_veth(other_name, one_name).await?;
+                links.move_to(one_name, one.descriptor()).await?;
+                links.set_up(other_name).await
+            })
+        })?
+        .context("making a veth pair")?;
+    let up = async |links: Links| links.set_up(one_name).await;
+    one.run(|| netlink::run(up))?.context("setting the veth pair up")?;
+    for (namespace, name) in [(one, one_name), (other, other_name)] {
+        namespace
+            .run(|| netlink::run(async |links| links.wait_until_operational(name).await))??;
+    }
+    Ok(())
 }

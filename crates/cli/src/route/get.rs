@@ -108,8 +108,10 @@ fn write(out: &mut dyn Write, question: &RouteQuestion, answer: &RouteAnswer) ->
     if let Some(source) = answer.source.filter(|_| question.source.is_none()) {
         write!(out, "src {source} ")?;
     }
-    if question.mark != 0 {
-        write!(out, "mark {:#x} ", question.mark)?;
+    match question.mark {
+        0 => {}
+        mark @ 1..16 => write!(out, "mark {mark} ")?,
+        mark => write!(out, "mark {mark:#x} ")?,
     }
     if question.input.is_none() {
         write!(out, "uid {} ", question.user)?;
@@ -151,7 +153,7 @@ fn to_json(question: &RouteQuestion, answer: &RouteAnswer) -> Value {
         json["prefsrc"] = json!(source);
     }
     if question.mark != 0 {
-        json["mark"] = json!(format!("{:#x}", question.mark));
+        json["mark"] = json!(question.mark);
     }
     if let Some(mtu) = answer.mtu {
         json["metrics"] = json!([{ "mtu": mtu }]);

@@ -15,6 +15,7 @@ mod neighbors;
 mod programs;
 mod refusals;
 mod reload;
+mod routing;
 mod stage;
 mod transfers;
 mod udp;

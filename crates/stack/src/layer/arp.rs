@@ -11,11 +11,11 @@ pub(crate) mod conflict;
 use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
-    layer::{icmpv4, ipv4_input::may_be_source, link, tcp},
+    layer::{gateway, icmpv4, ipv4_input::may_be_source, link, tcp},
     table::{
         arp_policy::ArpAnnounce,
         egress::Frame,
-        neighbor::{Claim, Due, Learned, Lookup, NeighborKey, PendingDatagram},
+        neighbor::{Claim, Due, Learned, Lookup, NeighborKey, PendingDatagram, Watched},
         timer::TimerKey,
     },
     time::Duration,
@@ -41,6 +41,9 @@ pub(crate) enum Resolution {
 /// neighbors that were met together are not asked together.
 const REACHABLE_MIN: Duration = Duration::from_secs(15);
 const REACHABLE_SPREAD_MILLIS: u32 = 30_000;
+
+/// A gateway heard of so lately is not asked if it is there.
+const WATCH_PATIENCE: Duration = Duration::from_millis(900);
 
 pub(crate) fn input(
     shard: &mut Shard,
@@ -117,6 +120,25 @@ pub(crate) fn resolve(
         Lookup::Ask | Lookup::Pending => Resolution::Pending,
         Lookup::Failed | Lookup::Full => Resolution::Failed,
     }
+}
+
+/// Looks after a gateway that may not be in use: asks it if it was not heard of for a while.
+pub(crate) fn watch(
+    shard: &mut Shard,
+    now: Instant,
+    interface: InterfaceId,
+    gateway: Ipv4Addr,
+) -> Watched {
+    let address = IpAddr::V4(gateway);
+    let limit = shard.config.limits.neighbors;
+    let watched = shard.neighbors.watch(now, limit, (interface, address), WATCH_PATIENCE);
+    match watched {
+        Watched::Probe(mac) => ask(shard, now, interface, address, Some(mac), None),
+        Watched::Ask => ask(shard, now, interface, address, None, None),
+        Watched::Alive | Watched::Dead => return watched,
+    }
+    arm(shard);
+    watched
 }
 
 /// The layer above knows that what is sent to this next hop arrives.
@@ -238,6 +260,9 @@ fn learn(
         Learned::Noted => Learned::Noted,
         Learned::Ignored => return Learned::Ignored,
     };
+    if claim == Claim::Reply {
+        gateway::answered(shard, interface, packet.sender_ip);
+    }
     arm(shard);
     outcome
 }

@@ -12,6 +12,7 @@ pub(crate) mod ethernet;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub(crate) mod forward;
+pub(crate) mod gateway;
 pub(crate) mod icmpv4;
 pub(crate) mod igmp;
 pub(crate) mod ipv4_fragment;

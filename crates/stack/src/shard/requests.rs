@@ -91,7 +91,11 @@ impl Shard {
                 layer::arp::conflict::announce_all(self, interface);
                 Ok(Reply::Done)
             }
-            Request::AddRoute { route, placement } => self.add_route(route, placement),
+            Request::AddRoute { route, placement } => {
+                let added = self.add_route(route, placement)?;
+                layer::gateway::arm(self, now);
+                Ok(added)
+            }
             Request::RemoveRoute { filter } => {
                 self.routes.remove(&filter)?;
                 Ok(Reply::Done)

@@ -99,7 +99,7 @@ impl Shard {
             (true, _) => return Err(RouteError::LimitReached.into()),
             (false, _) => return Err(RouteError::UnexpectedNextHop.into()),
         }
-        facts.hops.iter().try_for_each(|hop| self.check_hop(hop))?;
+        facts.hops.iter().try_for_each(|hop| self.check_hop(route.table, hop))?;
         if let Some(source) = facts.source
             && self.interfaces.owner(source.into()).is_none()
             && !self.routes.is_local(source)
@@ -110,7 +110,7 @@ impl Shard {
         Ok(Reply::Done)
     }
 
-    fn check_hop(&self, hop: &NextHop) -> Result<(), RouteError> {
+    fn check_hop(&self, table: TableId, hop: &NextHop) -> Result<(), RouteError> {
         if hop.interface == InterfaceId::LOOPBACK {
             return Err(RouteError::NoSuchInterface);
         }
@@ -124,8 +124,12 @@ impl Shard {
         }
         let [first, ..] = via.octets();
         let one_host = !matches!(first, 0 | 127 | 224..) && !link.is_broadcast(via);
-        let reached = hop.on_link || self.routes.on_link(hop.interface, via);
-        if one_host && reached { Ok(()) } else { Err(RouteError::GatewayNotOnLink) }
+        let reached = || self.routes.link_towards(table, via, Some(hop.interface)).is_some();
+        if one_host && (hop.on_link || reached()) {
+            Ok(())
+        } else {
+            Err(RouteError::GatewayNotOnLink)
+        }
     }
 
     /// Where a packet would go, and what would be sent from. With `input` set: one that came in there.
@@ -149,18 +153,23 @@ impl Shard {
         if path.interface == InterfaceId::LOOPBACK {
             return Ok(Resolved { source: Some(path.source), ..Resolved::local(path.interface) });
         }
-        let found = match self.routes.lookup(query) {
-            Answer::Found(found) => found.table,
-            Answer::Refused(_) | Answer::None => TableId::MAIN,
-        };
+        let (table, via) = self.table_and_via(query);
         Ok(Resolved {
             interface: path.interface,
-            via: Some(path.next_hop).filter(|next_hop| *next_hop != destination),
+            via: Some(path.next_hop).filter(|hop| *hop != destination || via == Some(*hop)),
             source: Some(path.source),
-            table: found,
+            table,
             broadcast: false,
             mtu: self.path_mtus.get(destination),
         })
+    }
+
+    /// Of the route that a packet takes.
+    fn table_and_via(&self, query: &Query) -> (TableId, Option<Ipv4Addr>) {
+        match self.routes.lookup(query) {
+            Answer::Found(found) => (found.table, found.hop.and_then(|hop| hop.via)),
+            Answer::Refused(_) | Answer::None => (TableId::MAIN, None),
+        }
     }
 
     fn route_in(&self, interface: InterfaceId, query: &Query) -> Result<Resolved, Error> {
@@ -185,17 +194,17 @@ impl Shard {
                 let broadcast = cast == Cast::Broadcast;
                 Ok(Resolved { broadcast, ..Resolved::local(InterfaceId::LOOPBACK) })
             }
-            Decision::Forward(way) => Ok(Resolved {
-                interface: way.interface,
-                via: Some(way.next_hop).filter(|next_hop| *next_hop != destination),
-                source: None,
-                table: match self.routes.lookup(query) {
-                    Answer::Found(found) => found.table,
-                    Answer::Refused(_) | Answer::None => TableId::MAIN,
-                },
-                broadcast: false,
-                mtu: None,
-            }),
+            Decision::Forward(way) => {
+                let (table, via) = self.table_and_via(query);
+                Ok(Resolved {
+                    interface: way.interface,
+                    via,
+                    source: None,
+                    table,
+                    broadcast: false,
+                    mtu: None,
+                })
+            }
             Decision::Refuse(refusal) => Err(match refusal.reason {
                 DropReason::ReversePath => Error::SourceNotBelieved,
                 DropReason::NotLocal | DropReason::RouteUnreachable => Error::HostUnreachable,
@@ -211,9 +220,9 @@ impl Shard {
         self.routes.is_alive(interface, gateway)
     }
 
-    /// The interface by which a gateway can be reached: for routes that name none.
-    pub fn interface_towards(&self, gateway: Ipv4Addr) -> Option<InterfaceId> {
-        self.routes.link_towards(gateway)
+    /// The interface by which a route of `table` that names none reaches its gateway.
+    pub fn interface_towards(&self, table: TableId, gateway: Ipv4Addr) -> Option<InterfaceId> {
+        self.routes.link_towards(table, gateway, None)
     }
 
     pub(super) fn add_rule(&mut self, rule: Rule) -> Result<Reply, Error> {

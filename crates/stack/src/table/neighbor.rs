@@ -91,6 +91,18 @@ pub(crate) enum Claim {
     Announcement,
 }
 
+/// What is known of a neighbor that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watched {
+    Alive,
+    /// Not heard of for a while: ask it alone.
+    Probe(MacAddr),
+    /// Not known: ask everybody.
+    Ask,
+    /// It does not answer.
+    Dead,
+}
+
 /// What became of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Learned {
@@ -240,6 +252,39 @@ impl NeighborTable {
             Some(State::Incomplete { .. }) => Lookup::Pending,
             Some(State::Failed { until }) if now < *until => Lookup::Failed,
             Some(State::Failed { .. }) | None => self.begin_asking(now, limit, key),
+        }
+    }
+
+    /// Looks after a neighbor that may not be in use: one not heard of for so long is asked.
+    pub(crate) fn watch(
+        &mut self,
+        now: Instant,
+        limit: usize,
+        key: NeighborKey,
+        patience: Duration,
+    ) -> Watched {
+        let Some(entry) = self.entries.get(&key) else {
+            return self.watch_anew(now, limit, key);
+        };
+        let heard = entry.updated + patience > now;
+        match entry.state {
+            State::Fixed { .. } | State::Probe { .. } => Watched::Alive,
+            State::Reachable { .. } if heard => Watched::Alive,
+            State::Reachable { mac, .. } | State::Stale { mac } | State::Delay { mac, .. } => {
+                self.begin_probing(now, key, mac, 1);
+                Watched::Probe(mac)
+            }
+            State::Incomplete { .. } => Watched::Dead,
+            State::Failed { until } if now < until => Watched::Dead,
+            State::Failed { .. } => self.watch_anew(now, limit, key),
+        }
+    }
+
+    fn watch_anew(&mut self, now: Instant, limit: usize, key: NeighborKey) -> Watched {
+        match self.begin_asking(now, limit, key) {
+            Lookup::Ask => Watched::Ask,
+            // No room to find out.
+            _ => Watched::Dead,
         }
     }
 

@@ -26,6 +26,8 @@ pub enum TimerKey {
     /// Claims to addresses.
     Claims,
     PathMtus,
+    /// Gateways that are watched.
+    Gateways,
     /// Reports about groups.
     Groups,
     /// Leases, and searches for an address.
@@ -91,6 +93,7 @@ fn class(key: TimerKey) -> (usize, usize) {
         TimerKey::Links => (3, 2),
         TimerKey::Claims => (3, 3),
         TimerKey::PathMtus => (3, 4),
+        TimerKey::Gateways => (3, 6),
         TimerKey::Groups => (3, 5),
         TimerKey::Autoconf => (3, 6),
     }

@@ -122,9 +122,10 @@ fn is_local(shard: &Shard, address: Ipv4Addr) -> bool {
     shard.interfaces.owner(address.into()).is_some() || shard.routes.is_local(address)
 }
 
+/// A router answers for all its addresses on all its links, so its own packets go out by any.
 fn is_strong(shard: &Shard, interface: InterfaceId) -> bool {
     let settings = shard.interfaces.get(interface).map(|found| &found.settings.routing);
-    settings.is_some_and(|routing| routing.host_model == HostModel::Strong)
+    settings.is_some_and(|routing| routing.host_model == HostModel::Strong && !routing.forward)
 }
 
 /// As on Linux, an own address is reached from itself, and all of 127.0.0.0/8 from 127.0.0.1.

@@ -62,7 +62,12 @@ pub(crate) fn connect(
         return Err(Error::NetworkUnreachable);
     }
     let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
-    let path = path_for(shard, &query(&Flow { local: socket.local, remote }, socket.principal)?)?;
+    let mut query = query(&Flow { local: socket.local, remote }, socket.principal)?;
+    if socket.local.port() == 0 {
+        // The port follows from the address, and that from the way: of several ways, any.
+        query.transport.1 = shard.random.next_u32() as u16;
+    }
+    let path = path_for(shard, &query)?;
     if path.broadcast {
         return Err(Error::NetworkUnreachable);
     }

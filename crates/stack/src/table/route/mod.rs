@@ -209,10 +209,16 @@ impl RouteTables {
         let start = held.partition_point(|id| metric(id) < route.facts.metric);
         let end = held.partition_point(|id| metric(id) <= route.facts.metric);
         let rivals = held.get(start..end).unwrap_or_default();
-        let identical = rivals.iter().any(|id| self.shared.get(*id) == Some(&route.facts));
+        let identical = rivals.iter().position(|id| self.shared.get(*id) == Some(&route.facts));
         let (index, replaced) = match placement {
             Placement::Alone if !rivals.is_empty() => return Err(RouteError::Exists),
-            Placement::Append | Placement::Prepend if identical => return Err(RouteError::Exists),
+            Placement::Append | Placement::Prepend if identical.is_some() => {
+                return Err(RouteError::Exists);
+            }
+            Placement::Replace | Placement::Change if identical == Some(0) => return Ok(()),
+            Placement::Replace | Placement::Change if identical.is_some() => {
+                return Err(RouteError::Exists);
+            }
             Placement::Change if rivals.is_empty() => return Err(RouteError::NotFound),
             Placement::Replace | Placement::Change => (start, rivals.first().copied()),
             Placement::Alone | Placement::Prepend => (start, None),
@@ -340,7 +346,7 @@ impl RouteTables {
                 return Answer::Refused(kind);
             }
             let Action::Lookup(table) = action else { continue };
-            let Some(found) = self.lookup_in(table, query) else { continue };
+            let Some(found) = self.lookup_in(table, query, Scope::Global) else { continue };
             match found.facts.kind {
                 RouteKind::Unicast | RouteKind::Local => return Answer::Found(found),
                 RouteKind::Throw => {}
@@ -350,14 +356,16 @@ impl RouteTables {
         Answer::None
     }
 
-    fn lookup_in(&self, id: TableId, query: &Query) -> Option<Found<'_>> {
+    /// Among routes that lead no further than `scope`.
+    fn lookup_in(&self, id: TableId, query: &Query, scope: Scope) -> Option<Found<'_>> {
         let table = self.tables.get(&id)?;
         let any = |hop: &NextHop| query.may_use(hop);
         let alive = |hop: &NextHop| any(hop) && !is_dead(hop, &self.dead);
         table.lookup(query.destination, |key, routes| {
             let first = |will_do: &dyn Fn(&NextHop) -> bool| {
                 let select = |id: &FactsId| self.shared.select(*id, &self.key, query, will_do);
-                routes.as_slice().iter().find_map(select)
+                let near = |(facts, _): &(&Facts, _)| facts.scope >= scope;
+                routes.as_slice().iter().filter_map(select).find(near)
             };
             let found = match self.dead.is_empty() {
                 true => first(&any),
@@ -371,24 +379,35 @@ impl RouteTables {
     /// Is a local route around `address`? It is as good as an address of this host.
     pub fn is_local(&self, address: Ipv4Addr) -> bool {
         // Looked up by the permanent first rule.
-        let found = self.lookup_in(TableId::LOCAL, &Query::to(address));
+        let found = self.lookup_in(TableId::LOCAL, &Query::to(address), Scope::Global);
         found.is_some_and(|found| found.facts.kind == RouteKind::Local)
     }
 
-    /// Does a route on a link lead to `gateway` by `interface`?
-    pub fn on_link(&self, interface: InterfaceId, gateway: Ipv4Addr) -> bool {
-        let query = Query { output: Some(interface), ..Query::to(gateway) };
-        self.link_of(&query).is_some()
-    }
-
-    /// The interface by which a route on a link leads to `gateway`.
-    pub fn link_towards(&self, gateway: Ipv4Addr) -> Option<InterfaceId> {
-        self.link_of(&Query::to(gateway))
-    }
-
-    fn link_of(&self, query: &Query) -> Option<InterfaceId> {
-        let hop = self.lookup_in(TableId::MAIN, query)?.hop?;
-        hop.via.is_none().then_some(hop.interface)
+    /// The interface on whose link a gateway is, as far as routes know; `by`: it must be that one.
+    /// Looked up first in the `table` of the route that is to have it. A route with a gateway of its
+    /// own does not count, so no route leads back to itself.
+    pub fn link_towards(
+        &self,
+        table: TableId,
+        gateway: Ipv4Addr,
+        by: Option<InterfaceId>,
+    ) -> Option<InterfaceId> {
+        let query = Query { output: by, ..Query::to(gateway) };
+        let link = |found: Found<'_>| found.hop.map(|hop| hop.interface);
+        if table != TableId::MAIN
+            && let Some(found) = self.lookup_in(table, &query, Scope::Link).and_then(link)
+        {
+            return Some(found);
+        }
+        for action in self.rules.about(&query) {
+            let Action::Lookup(table) = action else { return None };
+            match self.lookup_in(table, &query, Scope::Link) {
+                None => {}
+                Some(found) if found.facts.kind == RouteKind::Throw => {}
+                Some(found) => return link(found),
+            }
+        }
+        None
     }
 
     /// The routes of one table to exactly this prefix, in the order in which they are tried.
@@ -411,6 +430,15 @@ impl RouteTables {
 
     pub fn is_alive(&self, interface: InterfaceId, gateway: Ipv4Addr) -> bool {
         !self.dead.contains(&(interface, gateway))
+    }
+
+    pub fn dead_gateways(&self) -> Dead {
+        self.dead.clone()
+    }
+
+    /// Is there a route with several next hops?
+    pub fn balances(&self) -> bool {
+        self.shared.balanced_gateways().next().is_some()
     }
 
     /// Gateways among which flows are shared, each once: whether they live has to be known.

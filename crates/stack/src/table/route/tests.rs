@@ -90,6 +90,8 @@ fn verbs_of_ip_route() {
         (Append, 1, 0, Err(RouteError::Exists), &[1, 2]),
         (Append, 3, 0, Ok(()), &[1, 3, 2]),
         (Prepend, 4, 0, Ok(()), &[4, 1, 3, 2]),
+        (Replace, 3, 0, Err(RouteError::Exists), &[4, 1, 3, 2]),
+        (Replace, 4, 0, Ok(()), &[4, 1, 3, 2]),
         (Replace, 5, 0, Ok(()), &[5, 1, 3, 2]),
         (Change, 6, 10, Ok(()), &[5, 1, 3, 6]),
         (Replace, 7, 5, Ok(()), &[5, 1, 3, 7, 6]),
