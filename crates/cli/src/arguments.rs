@@ -172,6 +172,9 @@ pub struct Drill {
     /// Write a report as continuous integration reads it
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+    /// Write the results as a table in Markdown
+    #[arg(long, value_name = "FILE")]
+    pub table: Option<PathBuf>,
     /// Write what was on the wire, a capture for each script
     #[arg(long, value_name = "FOLDER")]
     pub pcap: Option<PathBuf>,

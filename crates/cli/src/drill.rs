@@ -1,6 +1,7 @@
 //! `narrows drill`: runs scripts in packetdrill's language against the engine, in virtual time.
 
 mod junit;
+mod table;
 
 use crate::arguments::Drill;
 use anyhow::{Context, Result, bail};
@@ -66,9 +67,12 @@ pub fn execute(words: &Drill, out: &mut dyn Write) -> Result<ExitCode> {
         }
         results.push(Outcome { path, verdict });
     }
-    if let Some(path) = &words.junit {
-        fs::write(path, junit::report(&results))
-            .with_context(|| format!("can't write {}", path.display()))?;
+    for (path, text) in [
+        (&words.junit, junit::report(&results)),
+        (&words.table, table::table(&results, &words.scripts)),
+    ] {
+        let Some(path) = path else { continue };
+        fs::write(path, text).with_context(|| format!("can't write {}", path.display()))?;
     }
     writeln!(out, "{passed} passed, {failed} failed, {skipped} skipped")?;
     Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -146,6 +150,7 @@ mod tests {
             tolerance_usecs: 4000,
             define: Vec::new(),
             junit: Some(junit.clone()),
+            table: None,
             pcap: Some(folder.join("captures")),
         };
         let mut out = Vec::new();

@@ -3,7 +3,10 @@
 use crate::arguments::Up;
 use anyhow::Result;
 use narrows_daemon::Options;
-use std::{io, path::PathBuf};
+use std::{
+    io::{self, IsTerminal},
+    path::PathBuf,
+};
 use tracing_subscriber::EnvFilter;
 
 /// What is logged is chosen by `NARROWS_LOG`, in the words of `RUST_LOG`.
@@ -14,6 +17,11 @@ pub fn execute(up: Up, socket: PathBuf) -> Result<()> {
         .with_default_directive(tracing::Level::INFO.into())
         .with_env_var(LOG_VARIABLE)
         .from_env()?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        // Colors are for eyes, not for files.
+        .with_ansi(io::stderr().is_terminal())
+        .init();
     narrows_daemon::run(Options { config: up.config, socket })
 }
