@@ -5,7 +5,7 @@ use crate::stage::{On, PATIENCE, Stage, eventually, installed, succeed};
 use anyhow::{Context, Result, ensure};
 use narrows_client::UdpSocket;
 use narrows_testbed::{Process, as_root};
-use std::{io::ErrorKind, net::SocketAddr, path::Path};
+use std::{io::ErrorKind, net::SocketAddr, path::Path, process::Command};
 
 /// A Python program that sends back whatever it gets, by itself or in its group.
 const ECHO: &str = "\
@@ -97,6 +97,37 @@ fn dnsmasq_answers_dig() -> Result<()> {
         }
         Ok(())
     })
+}
+
+#[test]
+fn chronyd_asks_chronyd_for_the_time() -> Result<()> {
+    as_root(|| {
+        let Some(chronyd) = installed("chronyd")? else { return Ok(()) };
+        let stage = Stage::new()?;
+        for (port, (server, client)) in (11123..).zip(PAIRS) {
+            let run = |on: On, role: &str, words: &[&str]| {
+                let pidfile = stage.directory().join(format!("{role}-{port}.pid"));
+                let mut command = stage.command(on, &chronyd);
+                command.args(words).args(["user root", "cmdport 0", "bindcmdaddress /"]);
+                command.arg(format!("pidfile {}", pidfile.display()));
+                command
+            };
+            let words = ["-x", "-d", "allow all", "local stratum 5", &format!("port {port}")];
+            let _server = Process::spawn(&mut run(server, "server", &words))?;
+            let source = format!("server {} port {port} iburst maxsamples 1", server.address());
+            // It measures once, sets nothing, and says what it found.
+            let output = succeed_with_stderr(run(client, "client", &["-Q", "-t", "30", &source]))?;
+            ensure!(output.contains("System clock wrong by"), "{client:?}: {output}");
+        }
+        Ok(())
+    })
+}
+
+/// Runs a program to its end, which has to be a success; what it wrote to stderr.
+fn succeed_with_stderr(mut command: Command) -> Result<String> {
+    let output = Process::output(&mut command, PATIENCE)?;
+    ensure!(output.status.success(), "{command:?}: {}\n{}", output.status, output.stderr);
+    Ok(output.stderr)
 }
 
 #[test]
