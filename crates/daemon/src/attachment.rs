@@ -4,7 +4,7 @@ use crate::token;
 use anyhow::Context;
 use mio::{Interest, Registry, unix::SourceFd};
 use narrows_device::{Device, DeviceSpec, Guard, Wanted, link};
-use narrows_stack::{Instant, InterfaceId, Shard, Sink};
+use narrows_stack::{Instant, InterfaceId, Shard, Sink, table::route::HostModel};
 use narrows_wire::{
     address::{MacAddr, Prefix},
     offload::TxOffload,
@@ -198,8 +198,14 @@ fn wanted(shard: &Shard, device: InterfaceId) -> anyhow::Result<Wanted> {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
     };
-    let addresses: Vec<Ipv4Addr> =
-        stations().flat_map(|station| &station.addresses).filter_map(v4).collect();
+    // A weak host takes what is for any of its addresses wherever it comes in.
+    let weak = stations().any(|station| station.settings.routing.host_model == HostModel::Weak);
+    let addresses: Vec<Ipv4Addr> = shard
+        .interfaces()
+        .filter(|(id, _)| *id != InterfaceId::LOOPBACK && (weak || above.contains(id)))
+        .flat_map(|(_, station)| &station.addresses)
+        .filter_map(v4)
+        .collect();
     let mut macs: Vec<_> = stations().map(|station| station.settings.mac).collect();
     macs.sort_unstable();
     macs.dedup();

@@ -220,6 +220,32 @@ fn arp_policies_as_arping_sees_them() -> Result<()> {
 }
 
 #[test]
+fn a_weak_host_answers_on_one_interface_for_the_address_of_another() -> Result<()> {
+    as_root(|| {
+        let weak = "host_model = \"weak\"\n";
+        for (policy, other, answered) in [
+            (String::new(), weak, false),
+            ("arp_ignore = 0\n".to_owned(), weak, false),
+            (format!("arp_ignore = 0\n{weak}"), weak, true),
+            // What is sent from a strong interface's address leaves by that alone.
+            (format!("arp_ignore = 0\n{weak}"), "", false),
+        ] {
+            let other = format!(
+                "[[interface]]\nname = \"other\"\ndevice = \"tap:other\"\n\
+                 address = [\"10.88.0.2/24\"]\n{other}"
+            );
+            let stage = stage_with(&format!("{policy}{other}"), &[])?;
+            let mut ip = stage.network.kernel.command("ip");
+            ip.args(["route", "add", "10.88.0.2/32", "dev", Network::KERNEL_INTERFACE]);
+            succeed(ip)?;
+            ensure!(answers(&stage, "10.88.0.2")? == answered, "{policy}{other}");
+            ensure!(answers(&stage, "10.77.0.2")?, "{policy}{other}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn an_announcement_moves_the_kernels_neighbor() -> Result<()> {
     as_root(|| {
         let stage = Stage::new()?;
