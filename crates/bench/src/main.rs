@@ -9,6 +9,7 @@
 mod lab;
 mod machine;
 mod report;
+mod routes;
 mod sample;
 mod work;
 
@@ -30,6 +31,8 @@ use work::{Means, Work};
 
 /// What `--only` calls the daemon with nothing to do.
 const IDLE: &str = "idle";
+/// And the route tables, which need no wire; the kernel's can't be asked in nanoseconds.
+const ROUTES: &str = "routes";
 /// Long enough for a share of a thousandth to be seen.
 const IDLE_TIME: Duration = Duration::from_secs(5);
 
@@ -44,7 +47,7 @@ struct Arguments {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// Only work whose name contains this: bulk-1-out, bulk-4-in, round-trip-local,
-    /// connections-in, idle …
+    /// connections-in, idle …; or routes: the engine's route tables alone
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Where the JSON and the picture go [default: target/bench]
@@ -69,6 +72,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.only.as_deref() == Some(ROUTES) {
+        return routes::run();
+    }
     narrows_testbed::enter_user_namespace_if_needed()?;
     let interrupt = Interrupt::new().context("can't watch for Ctrl-C")?;
     let own = env::current_exe().context("can't tell where this program is")?;
