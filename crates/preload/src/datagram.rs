@@ -2,8 +2,8 @@
 //! takes it off what it receives, and gives the errors that Linux would.
 //!
 //! Readiness, waiting and timeouts are the kernel's, on the anchor. Where this differs from a UDP
-//! socket of the kernel: a pending error makes the anchor readable instead of giving POLLERR (what
-//! waits for either wakes); a datagram to a socket of the same host arrives a moment after it was
+//! socket of the kernel: a pending error makes the anchor readable to epoll and select, where it would
+//! be in error (poll says so); a datagram to a socket of the same host arrives a moment after it was
 //! sent, not before; and MSG_MORE does not hold datagrams back.
 
 use crate::{
@@ -191,7 +191,7 @@ pub fn pending_error(fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
 }
 
 /// Whether what comes next is word of an error.
-fn word_waits(fd: BorrowedFd<'_>) -> bool {
+pub fn word_waits(fd: BorrowedFd<'_>) -> bool {
     peek(fd).is_some_and(|(header, _)| header.content == Content::Error)
 }
 

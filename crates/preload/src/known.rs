@@ -27,6 +27,11 @@ pub fn expect_datagrams() {
     ANY.store(true, Ordering::Relaxed);
 }
 
+/// Whether it may have.
+pub fn may_have_datagrams() -> bool {
+    ANY.load(Ordering::Relaxed)
+}
+
 /// Whether any descriptor that the process was started with is an anchor of datagrams. Done when
 /// the shim is loaded: before that, nobody of this process has made or received one.
 pub fn look_at_inherited() {

@@ -3,8 +3,8 @@
 //! of threads.
 
 use libc::{
-    c_int, c_long, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t,
-    ssize_t, timespec,
+    c_int, c_long, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, nfds_t, pollfd, sigset_t,
+    size_t, sockaddr, socklen_t, ssize_t, timespec,
 };
 use std::{
     ffi::CStr,
@@ -76,6 +76,8 @@ real! {
 
     sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int;
     recvmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int, timeout: *mut timespec) -> c_int;
+    poll(polled: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int;
+    ppoll(polled: *mut pollfd, count: nfds_t, timeout: *const timespec, signals: *const sigset_t) -> c_int;
     syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long;
     ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int;
 

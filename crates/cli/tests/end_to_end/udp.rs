@@ -184,6 +184,21 @@ fn ping_uses_a_ping_socket() -> Result<()> {
 }
 
 #[test]
+fn traceroute_is_answered() -> Result<()> {
+    as_root(|| {
+        let Some(traceroute) = installed("traceroute")? else { return Ok(()) };
+        let stage = Stage::new()?;
+        let target = On::Kernel.address().to_string();
+        let mut command = stage.command(On::Narrows, &traceroute);
+        command.args(["-n", "-q", "1", "-m", "3", "-w", "20", &target]);
+        let output = succeed(command)?;
+        let hops: Vec<&str> = output.lines().skip(1).collect();
+        ensure!(hops.len() == 1 && hops[0].contains(&target), "{output}");
+        Ok(())
+    })
+}
+
+#[test]
 fn rust_programs_have_udp_sockets() -> Result<()> {
     as_root(|| {
         let Some(python) = installed("python3")? else { return Ok(()) };

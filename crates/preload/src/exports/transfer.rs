@@ -4,8 +4,8 @@
 use super::{anchor, datagram};
 use crate::{kernel, known, real, transfer};
 use libc::{
-    c_int, c_long, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t,
-    ssize_t, timespec,
+    c_int, c_long, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, nfds_t, pollfd, sigset_t,
+    size_t, sockaddr, socklen_t, ssize_t, timespec,
 };
 use std::{ptr, slice};
 
@@ -308,6 +308,55 @@ pub unsafe extern "C-unwind" fn recvmmsg(
         // SAFETY: the program's arguments, as they came.
         None => unsafe { real::recvmmsg(fd, messages, count, flags, timeout) },
     }
+}
+
+/// As the kernel says it of a UDP socket, and some programs look for nothing else: with an error
+/// pending it is in error, and not readable for that.
+///
+/// # Safety
+///
+/// `polled` must be null or point to `count` descriptors.
+unsafe fn tell_errors(polled: *mut pollfd, count: nfds_t) {
+    let Ok(count) = usize::try_from(count) else { return };
+    if polled.is_null() || !known::may_have_datagrams() {
+        return;
+    }
+    // SAFETY: the caller's promise.
+    for polled in unsafe { slice::from_raw_parts_mut(polled, count) } {
+        if polled.revents & libc::POLLIN != 0
+            && let Some(anchor) = datagram::anchor(polled.fd)
+            && crate::datagram::word_waits(anchor.fd)
+        {
+            polled.revents = polled.revents & !libc::POLLIN | libc::POLLERR;
+        }
+    }
+}
+
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn poll(polled: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int {
+    // SAFETY: the program's arguments, as they came.
+    let ready = unsafe { real::poll(polled, count, timeout) };
+    if ready > 0 {
+        // SAFETY: the kernel has filled them in.
+        unsafe { tell_errors(polled, count) };
+    }
+    ready
+}
+
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn ppoll(
+    polled: *mut pollfd,
+    count: nfds_t,
+    timeout: *const timespec,
+    signals: *const sigset_t,
+) -> c_int {
+    // SAFETY: the program's arguments, as they came.
+    let ready = unsafe { real::ppoll(polled, count, timeout, signals) };
+    if ready > 0 {
+        // SAFETY: the kernel has filled them in.
+        unsafe { tell_errors(polled, count) };
+    }
+    ready
 }
 
 /// System calls by number, of which libuv makes these two itself. In C it takes any number of
