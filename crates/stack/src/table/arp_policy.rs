@@ -38,7 +38,7 @@ pub enum ConflictDetection {
     Off,
     /// A new address is usable at once, and announced; it is defended, for ever.
     Announce,
-    /// A new address is usable when nobody answered for it, some 5 to 9 seconds later, and given
+    /// A new address is usable when nobody answered for it, some 4 to 7 seconds later, and given
     /// up at a conflict that defending it did not settle.
     Probe,
 }
