@@ -47,7 +47,7 @@ pub struct Options {
 }
 
 /// Option kinds, as IANA assigns them.
-mod kind {
+pub mod kind {
     pub const END: u8 = 0;
     pub const NO_OPERATION: u8 = 1;
     pub const MSS: u8 = 2;

@@ -2,20 +2,12 @@
 //! than the engine needs to be.
 
 use super::script::{Cookie, TcpOption};
+use narrows_wire::tcp_options::kind;
 use std::fmt::Write;
 
-/// Kinds, as IANA assigns them.
-mod kind {
-    pub const END: u8 = 0;
-    pub const NO_OPERATION: u8 = 1;
-    pub const MSS: u8 = 2;
-    pub const WINDOW_SCALE: u8 = 3;
-    pub const SACK_PERMITTED: u8 = 4;
-    pub const SACK: u8 = 5;
-    pub const TIMESTAMPS: u8 = 8;
-    pub const FAST_OPEN: u8 = 34;
-    pub const EXPERIMENTAL: u8 = 254;
-}
+/// Kinds that the engine does not know (RFC 7413 §4.1.1, RFC 6994).
+const FAST_OPEN: u8 = 34;
+const EXPERIMENTAL: u8 = 254;
 
 /// What tells fast open from other experiments (RFC 7413 §4.1.1).
 const FAST_OPEN_MAGIC: [u8; 2] = [0xf9, 0x89];
@@ -50,8 +42,8 @@ fn put(bytes: &mut Vec<u8>, option: &TcpOption, valid: &[u8]) {
                 Cookie::Valid => valid,
             };
             match experimental {
-                true => (kind::EXPERIMENTAL, [&FAST_OPEN_MAGIC, cookie].concat()),
-                false => (kind::FAST_OPEN, cookie.to_vec()),
+                true => (EXPERIMENTAL, [&FAST_OPEN_MAGIC, cookie].concat()),
+                false => (FAST_OPEN, cookie.to_vec()),
             }
         }
     };
@@ -93,10 +85,10 @@ fn one(kind: u8, data: &[u8]) -> Option<TcpOption> {
             let block = |index| Some((word(8 * index)?, word(8 * index + 4)?));
             TcpOption::Sack((0..data.len() / 8).map(block).collect::<Option<_>>()?)
         }
-        (kind::FAST_OPEN, cookie) => {
+        (FAST_OPEN, cookie) => {
             TcpOption::FastOpen { cookie: Cookie::Bytes(cookie.into()), experimental: false }
         }
-        (kind::EXPERIMENTAL, _) => TcpOption::FastOpen {
+        (EXPERIMENTAL, _) => TcpOption::FastOpen {
             cookie: Cookie::Bytes(data.strip_prefix(&FAST_OPEN_MAGIC)?.into()),
             experimental: true,
         },
