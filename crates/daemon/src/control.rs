@@ -1,6 +1,9 @@
 //! What the operator asks: reports, ping, and the daemon's end.
 
-use crate::{change, options, ping::Echo, route, rule, session::Outcome, worker::Worker};
+use crate::{
+    anchor::datagram::interface_number, change, options, ping::Echo, route, rule, session::Outcome,
+    worker::Worker,
+};
 use mio::Token;
 use narrows_ipc::{
     Answer, Error, Reply, Request,
@@ -180,7 +183,7 @@ fn links(worker: &Worker) -> impl Iterator<Item = LinkRow> {
         let attachment = worker.attachments.iter().find(|attachment| attachment.interface == id);
         let settings = &interface.settings;
         LinkRow {
-            id: id.0,
+            id: interface_number(id),
             name: settings.name.clone(),
             device: links::describe(worker, id),
             mac: settings.mac.0,
@@ -251,7 +254,7 @@ fn neighbors(worker: &Worker) -> impl Iterator<Item = NeighborRow> {
 fn groups(worker: &Worker) -> impl Iterator<Item = GroupRow> {
     worker.shard.interfaces().flat_map(move |(id, interface)| {
         let row = move |group, users| GroupRow {
-            id: id.0,
+            id: interface_number(id),
             interface: interface.settings.name.clone(),
             group: IpAddr::V4(group),
             mac: MacAddr::of_group(group).0,

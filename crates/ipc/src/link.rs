@@ -121,7 +121,8 @@ pub struct LacpRow {
 /// A port of a bridge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortRow {
-    pub id: u16,
+    /// As programs see it: Linux's count from 1.
+    pub id: u32,
     pub name: String,
     pub bridge: String,
     pub mtu: u16,

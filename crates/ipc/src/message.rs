@@ -432,7 +432,8 @@ pub struct DropRow {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkRow {
-    pub id: u16,
+    /// As programs see it: Linux's count from 1.
+    pub id: u32,
     pub name: String,
     pub device: String,
     pub mac: [u8; 6],
@@ -473,7 +474,8 @@ pub struct NeighborRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupRow {
     /// Of the interface.
-    pub id: u16,
+    /// As programs see it: Linux's count from 1.
+    pub id: u32,
     pub interface: String,
     pub group: IpAddr,
     pub mac: [u8; 6],

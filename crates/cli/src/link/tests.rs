@@ -5,7 +5,7 @@ fn state(kind: LinkKind) -> LinkState {
     LinkState { kind, master: None, up: true, running: true, promiscuous: false, group: 0 }
 }
 
-fn row(id: u16, name: &str, state: LinkState) -> LinkRow {
+fn row(id: u32, name: &str, state: LinkState) -> LinkRow {
     LinkRow {
         id,
         name: name.into(),

@@ -1,7 +1,7 @@
 //! Reports of what interfaces are and stand upon.
 
 use super::{PAGE, interface_name};
-use crate::worker::Worker;
+use crate::{anchor::datagram::interface_number, worker::Worker};
 use narrows_ipc::{
     Reply, codec,
     link::{BondRow, FdbRow, LacpRow, LinkKind, LinkState, MemberRow, PortRow},
@@ -108,7 +108,7 @@ pub(super) fn ports(worker: &Worker) -> impl Iterator<Item = PortRow> {
         let station = worker.shard.interface(port);
         let links = worker.shard.links();
         PortRow {
-            id: port.0,
+            id: interface_number(port),
             name: interface_name(worker, port),
             bridge: interface_name(worker, id),
             mtu: station.map_or(0, |station| station.settings.mtu),
