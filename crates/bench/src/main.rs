@@ -6,8 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+mod forwarding;
 mod lab;
 mod machine;
+mod reassembly;
 mod report;
 mod routes;
 mod sample;
@@ -33,6 +35,10 @@ use work::{Means, Work};
 const IDLE: &str = "idle";
 /// And the route tables, which need no wire; the kernel's can't be asked in nanoseconds.
 const ROUTES: &str = "routes";
+/// Reassembly needs none either.
+const REASSEMBLY: &str = "reassembly";
+/// A router between two hosts.
+const FORWARDING: &str = "forwarding";
 /// Long enough for a share of a thousandth to be seen.
 const IDLE_TIME: Duration = Duration::from_secs(5);
 
@@ -47,7 +53,7 @@ struct Arguments {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// Only work whose name contains this: bulk-1-out, bulk-4-in, round-trip-local,
-    /// connections-in, idle …; or routes: the engine's route tables alone
+    /// connections-in, idle …; or one of: routes, reassembly (the engine alone), forwarding
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Where the JSON and the picture go [default: target/bench]
@@ -72,8 +78,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    if arguments.only.as_deref() == Some(ROUTES) {
-        return routes::run();
+    match arguments.only.as_deref() {
+        Some(ROUTES) => return routes::run(),
+        Some(REASSEMBLY) => return reassembly::run(),
+        _ => {}
     }
     narrows_testbed::enter_user_namespace_if_needed()?;
     let interrupt = Interrupt::new().context("can't watch for Ctrl-C")?;
@@ -87,6 +95,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         "{} is missing; build it with: cargo build --release",
         narrows.display()
     );
+    if arguments.only.as_deref() == Some(FORWARDING) {
+        let time = Duration::from_secs(arguments.seconds);
+        return forwarding::run(&narrows, arguments.rounds, time);
+    }
     let wanted = |name: &str| arguments.only.as_ref().is_none_or(|only| name.contains(only));
     let work: Vec<Work> = work::ALL.into_iter().filter(|work| wanted(&work.name())).collect();
     if work.is_empty() && !wanted(IDLE) {

@@ -81,14 +81,16 @@ impl Router {
     /// Sends a datagram from one host to another, which sends it back.
     fn echo(&self, from: usize, to: usize, len: usize) -> Result<()> {
         let bind = |number: usize| -> Result<UdpSocket> {
-            let socket = self.hosts[number].run(|| UdpSocket::bind((host(number), 7007)))??;
+            // A port of its own each time: a process that another test forks at this moment may hold a
+            // copy of the last socket for a while.
+            let socket = self.hosts[number].run(|| UdpSocket::bind((host(number), 0)))??;
             socket.set_read_timeout(Some(PATIENCE))?;
             Ok(socket)
         };
         let (client, server) = (bind(from)?, bind(to)?);
         let sent: Vec<u8> = (0..len).map(|index| (index * 7) as u8).collect();
         let mut buffer = vec![0; 65_536];
-        client.send_to(&sent, (host(to), 7007))?;
+        client.send_to(&sent, server.local_addr()?)?;
         let (received, peer) = server.recv_from(&mut buffer).context("the way there")?;
         ensure!(buffer.get(..received) == Some(&sent[..]), "{received} of {len} bytes");
         server.send_to(&sent, peer)?;
