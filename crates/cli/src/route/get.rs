@@ -6,20 +6,33 @@ use super::{
 };
 use crate::{report, words::Words};
 use anyhow::{Context, Result, ensure};
-use narrows_client::Stack;
-use narrows_ipc::route::{RouteAnswer, RouteKind, RouteQuestion, table};
+use narrows_client::{Error, Stack};
+use narrows_ipc::{
+    Error as Refusal,
+    route::{RouteAnswer, RouteKind, RouteQuestion, table},
+};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
 pub fn execute(json: bool, words: Words<'_>, stack: &Stack, out: &mut dyn Write) -> Result<()> {
     let question = read(words)?;
-    let answer = stack.route(question.clone()).context("route get")?;
+    let answer = stack.route(question.clone()).map_err(explain).context("route get")?;
     if json {
         report::write_json(out, &[to_json(&question, &answer)].into_iter().collect())?;
     } else {
         write(out, &question, &answer)?;
     }
     Ok(())
+}
+
+/// A blackhole is an invalid argument to programs, as on Linux; the operator asked where things go.
+fn explain(error: Error) -> Error {
+    match error {
+        Error::Refused(Refusal::InvalidArgument) => {
+            Error::RefusedBecause("nowhere: a blackhole takes what is sent there".into())
+        }
+        other => other,
+    }
 }
 
 /// `ADDRESS [from ADDRESS] [iif NAME] [oif NAME] [mark N] [uid N] [ipproto P] [sport N] [dport N]`.
