@@ -82,26 +82,35 @@ fn set_socket(name: c_int, value: &[u8]) -> Result<Set, Errno> {
         libc::SO_SNDBUF | libc::SO_SNDBUFFORCE => SocketOption::SendBuffer(size(value)?),
         libc::SO_RCVBUF | libc::SO_RCVBUFFORCE => SocketOption::ReceiveBuffer(size(value)?),
         libc::SO_LINGER => SocketOption::Linger(linger(value)?),
-        libc::SO_RCVTIMEO | libc::SO_SNDTIMEO | SO_RCVTIMEO_NEW | SO_SNDTIMEO_NEW => {
-            return Ok(Set::Kernel);
-        }
         // The kernel's flag is the mark of a listener.
         libc::SO_BROADCAST => {
             number(value)?;
             return Ok(Set::Hint);
         }
-        libc::SO_BUSY_POLL
-        | libc::SO_DEBUG
-        | libc::SO_DONTROUTE
-        | libc::SO_INCOMING_CPU
-        | libc::SO_MAX_PACING_RATE
-        | libc::SO_NO_CHECK
-        | libc::SO_OOBINLINE
-        | libc::SO_PRIORITY
-        | libc::SO_RCVLOWAT => return Ok(Set::Kernel),
+        libc::SO_NO_CHECK => return Ok(Set::Kernel),
+        name if is_the_anchors(name) => return Ok(Set::Kernel),
         _ => return Err(Errno::NOPROTOOPT),
     };
     Ok(Set::Daemon(option))
+}
+
+/// Does the option mean the same for the anchor as for the socket it stands for?
+fn is_the_anchors(name: c_int) -> bool {
+    matches!(
+        name,
+        libc::SO_RCVTIMEO
+            | libc::SO_SNDTIMEO
+            | SO_RCVTIMEO_NEW
+            | SO_SNDTIMEO_NEW
+            | libc::SO_BUSY_POLL
+            | libc::SO_DEBUG
+            | libc::SO_DONTROUTE
+            | libc::SO_INCOMING_CPU
+            | libc::SO_MAX_PACING_RATE
+            | libc::SO_OOBINLINE
+            | libc::SO_PRIORITY
+            | libc::SO_RCVLOWAT
+    )
 }
 
 fn set_tcp(name: c_int, value: &[u8]) -> Result<Set, Errno> {

@@ -53,6 +53,25 @@ impl Stage {
         Ok(Self { daemon, network })
     }
 
+    /// Runs a Python script, which must succeed. Its arguments: its own address, an echo server's with
+    /// the port, and the port.
+    pub fn script(
+        &self,
+        on: On,
+        python: &Path,
+        name: &str,
+        text: &str,
+        echo: SocketAddrV4,
+    ) -> Result<()> {
+        let mut command = self.command(on, python);
+        command.args(["-c", text]).arg(on.address().to_string());
+        command.args([echo.to_string(), echo.port().to_string()]);
+        let output =
+            Process::output(&mut command, PATIENCE).with_context(|| format!("{name} on {on:?}"))?;
+        ensure!(output.status.success(), "{name} on {on:?}:\n{}{}", output.stdout, output.stderr);
+        Ok(())
+    }
+
     /// A session with the daemon.
     pub fn stack(&self) -> Result<Stack> {
         Ok(Stack::connect(Some(&self.daemon.socket()))?)
@@ -164,3 +183,19 @@ pub fn installed(program: &str) -> Result<Option<PathBuf>> {
     }
     Ok(found)
 }
+
+/// A test for each script of that name, run by the function that is named first.
+macro_rules! scripts {
+    ($run:ident: $($name:ident)*) => {$(
+        #[test]
+        fn $name() -> anyhow::Result<()> {
+            narrows_testbed::as_root(|| {
+                $run(
+                    stringify!($name),
+                    include_str!(concat!("scripts/", stringify!($name), ".py")),
+                )
+            })
+        }
+    )*};
+}
+pub(crate) use scripts;

@@ -1,7 +1,7 @@
 //! UDP and ping sockets of programs: by Python scripts that run on the kernel too, which says they
 //! are right, and by programs of the distribution, in both directions.
 
-use crate::stage::{On, PATIENCE, Stage, eventually, installed, succeed};
+use crate::stage::{On, PATIENCE, Stage, eventually, installed, scripts, succeed};
 use anyhow::{Context, Result, ensure};
 use narrows_client::UdpSocket;
 use narrows_testbed::{Process, as_root};
@@ -30,37 +30,13 @@ fn script(name: &str, text: &str) -> Result<()> {
     let stage = Stage::new()?;
     for (client, server) in [(On::Kernel, On::Narrows), (On::Narrows, On::Kernel)] {
         let _server = serve_echo(&stage, server, 7000, &python)?;
-        let mut command = stage.command(client, &python);
-        // Own address, address and port of an echo server.
-        command.args(["-c", text]).arg(client.address().to_string());
-        command.arg(server.address().to_string()).arg("7000");
-        let output = Process::output(&mut command, PATIENCE)
-            .with_context(|| format!("{name} on {client:?}"))?;
-        ensure!(
-            output.status.success(),
-            "{name} on {client:?}:\n{}{}",
-            output.stdout,
-            output.stderr
-        );
+        stage.script(client, &python, name, text, server.port(7000))?;
     }
     eventually("no socket is owned", || Ok(stage.owned_sockets()? == 0))
 }
 
-macro_rules! scripts {
-    ($($name:ident)*) => {$(
-        #[test]
-        fn $name() -> Result<()> {
-            as_root(|| {
-                script(
-                    stringify!($name),
-                    include_str!(concat!("scripts/", stringify!($name), ".py")),
-                )
-            })
-        }
-    )*};
-}
-
 scripts! {
+    script:
     udp_calls
     udp_names
     udp_options

@@ -3,7 +3,8 @@
 pub mod multicast;
 
 use super::{
-    Get, SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW, Set, byte_or_number, number, size, tos, ttl, within,
+    Get, SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW, Set, byte_or_number, is_the_anchors, number, size, tos,
+    ttl, within,
 };
 use libc::c_int;
 use narrows_client::{OptionName, PathMtuDiscovery, SocketOption, ipc::datagram::Attached};
@@ -46,18 +47,7 @@ fn set_socket(name: c_int, value: &[u8]) -> Result<Set, Errno> {
             number(value)?;
             return Ok(Set::Hint);
         }
-        libc::SO_RCVTIMEO
-        | libc::SO_SNDTIMEO
-        | SO_RCVTIMEO_NEW
-        | SO_SNDTIMEO_NEW
-        | libc::SO_BUSY_POLL
-        | libc::SO_DEBUG
-        | libc::SO_DONTROUTE
-        | libc::SO_INCOMING_CPU
-        | libc::SO_MAX_PACING_RATE
-        | libc::SO_OOBINLINE
-        | libc::SO_PRIORITY
-        | libc::SO_RCVLOWAT => return Ok(Set::Kernel),
+        name if is_the_anchors(name) => return Ok(Set::Kernel),
         _ => return Err(Errno::NOPROTOOPT),
     };
     Ok(Set::Daemon(option))

@@ -1,7 +1,7 @@
 # Multicast: who has joined a group hears it, from this host and from another.
 import errno, select, socket, struct, sys
 
-host, peer = sys.argv[1], sys.argv[2]
+host, peer = sys.argv[1], sys.argv[2].split(":")[0]
 IP = socket.IPPROTO_IP
 IP_PKTINFO, IP_MULTICAST_ALL = 8, 49
 IP_ADD_SOURCE_MEMBERSHIP, IP_DROP_SOURCE_MEMBERSHIP = 39, 40
