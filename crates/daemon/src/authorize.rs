@@ -31,6 +31,14 @@ impl Policy {
         refuse(owner, format_args!("stop the daemon: only root and the daemon's own user may"))
     }
 
+    /// May `owner` mark packets, for which rules may have another way?
+    pub(crate) fn mark(self, owner: &Owner) -> Result<(), Error> {
+        if self.is_privileged(owner) {
+            return Ok(());
+        }
+        refuse(owner, format_args!("mark packets: only root and the daemon's own user may"))
+    }
+
     /// May `owner` change how the daemon is set up?
     pub(crate) fn configure(self, owner: &Owner) -> Result<(), Error> {
         if self.is_privileged(owner) {
@@ -71,6 +79,7 @@ mod tests {
             let local = SocketAddr::from(([10, 0, 0, 2], port));
             assert_eq!(policy.bind(&owner, local), bind, "uid {uid}, port {port}");
             assert_eq!(policy.stop(&owner), stop, "uid {uid}");
+            assert_eq!(policy.mark(&owner), stop, "{uid}");
             assert_eq!(policy.configure(&owner), stop, "uid {uid}");
         }
     }

@@ -92,6 +92,7 @@ pub(crate) fn to_engine(option: SocketOption) -> Result<EngineOption, Error> {
         }
         SocketOption::TimeToLive(ttl) => EngineOption::TimeToLive(ttl),
         SocketOption::TypeOfService(tos) => EngineOption::TypeOfService(tos),
+        SocketOption::Mark(mark) => EngineOption::Mark(mark),
         SocketOption::Broadcast(on) => EngineOption::Broadcast(on),
         SocketOption::PathMtuDiscovery(mode) => EngineOption::PathMtu(discovery_to_engine(mode)),
         SocketOption::ReceiveErrors(on) => EngineOption::ReceiveErrors(on),
@@ -136,6 +137,7 @@ pub(crate) fn read(info: &SocketInfo, name: OptionName) -> Result<SocketOption, 
         OptionName::Congestion => SocketOption::Congestion(settings.congestion.name().into()),
         OptionName::TimeToLive => SocketOption::TimeToLive(ip.ttl),
         OptionName::TypeOfService => SocketOption::TypeOfService(ip.tos),
+        OptionName::Mark => SocketOption::Mark(ip.mark),
         OptionName::Broadcast => SocketOption::Broadcast(ip.broadcast),
         OptionName::PathMtuDiscovery => {
             SocketOption::PathMtuDiscovery(discovery_to_program(ip.path_mtu))

@@ -148,6 +148,7 @@ fn about_socket(
             info.remote.map(Reply::Address).ok_or(Error::NotConnected)
         }
         Request::SetOption(option) => {
+            may_set(worker, caller, &option)?;
             let option = options::to_engine(option)?;
             engine(worker, caller, EngineRequest::SetOption { socket, option })?;
             Ok(Reply::Done)
@@ -179,6 +180,14 @@ fn about_ended(epitaph: &mut Epitaph, request: &Request) -> Answer {
         }
         Request::Connect { .. } => Err(epitaph.error.take().unwrap_or(Error::ConnectionAborted)),
         _ => Err(Error::InvalidArgument),
+    }
+}
+
+/// Most options concern nobody but the program.
+fn may_set(worker: &Worker, caller: &Caller<'_>, option: &SocketOption) -> Result<(), Error> {
+    match option {
+        SocketOption::Mark(_) => worker.policy.mark(caller.owner),
+        _ => Ok(()),
     }
 }
 

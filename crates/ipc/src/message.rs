@@ -204,6 +204,8 @@ pub enum SocketOption {
     Congestion(String),
     TimeToLive(u8),
     TypeOfService(u8),
+    /// Root and the daemon's own user alone may set it.
+    Mark(u32),
     /// Whether datagrams may go to broadcast addresses.
     Broadcast(bool),
     PathMtuDiscovery(PathMtuDiscovery),
@@ -255,6 +257,7 @@ pub enum OptionName {
     Congestion,
     TimeToLive,
     TypeOfService,
+    Mark,
     Broadcast,
     PathMtuDiscovery,
     ReceiveErrors,

@@ -82,6 +82,7 @@ fn set_socket(name: c_int, value: &[u8]) -> Result<Set, Errno> {
         libc::SO_SNDBUF | libc::SO_SNDBUFFORCE => SocketOption::SendBuffer(size(value)?),
         libc::SO_RCVBUF | libc::SO_RCVBUFFORCE => SocketOption::ReceiveBuffer(size(value)?),
         libc::SO_LINGER => SocketOption::Linger(linger(value)?),
+        libc::SO_MARK => SocketOption::Mark(number(value)?.cast_unsigned()),
         // The kernel's flag is the mark of a listener.
         libc::SO_BROADCAST => {
             number(value)?;
@@ -201,6 +202,7 @@ fn get_socket(name: c_int) -> Result<Get, Errno> {
         libc::SO_SNDBUF => Get::Daemon(OptionName::SendBuffer),
         libc::SO_RCVBUF => Get::Daemon(OptionName::ReceiveBuffer),
         libc::SO_LINGER => Get::Daemon(OptionName::Linger),
+        libc::SO_MARK => Get::Daemon(OptionName::Mark),
         libc::SO_BROADCAST => Get::Number(0),
         libc::SO_PEERCRED => Get::Nobody,
         libc::SO_TYPE
@@ -272,6 +274,7 @@ pub fn encode(option: &SocketOption) -> Vec<u8> {
         | SocketOption::NoChecksum(on)
         | SocketOption::Attach { on, .. }
         | SocketOption::Listening(on) => c_int::from(*on),
+        SocketOption::Mark(mark) => mark.cast_signed(),
         SocketOption::TimeToLive(byte)
         | SocketOption::TypeOfService(byte)
         | SocketOption::MulticastTtl(byte) => c_int::from(*byte),

@@ -291,6 +291,8 @@ pub enum SocketOption {
     /// 1 ..= 255.
     TimeToLive(u8),
     TypeOfService(u8),
+    /// For the operator's rules; who may set it is the caller's business.
+    Mark(u32),
     Broadcast(bool),
     PathMtu(PathMtuDiscovery),
     ReceiveErrors(bool),

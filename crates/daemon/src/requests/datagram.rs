@@ -3,7 +3,7 @@
 //! Datagrams go by the anchor and requests by the session, so a request could overtake what was
 //! sent before it: the anchor is emptied first.
 
-use super::{Caller, engine, info, remember_local};
+use super::{Caller, engine, info, may_set, remember_local};
 use crate::{
     anchor::datagram::{interface_number, interface_of},
     options,
@@ -102,6 +102,7 @@ fn set_option(
     socket: SocketId,
     option: SocketOption,
 ) -> Answer {
+    may_set(worker, caller, &option)?;
     let option = match option {
         SocketOption::Attach { fields, on } => {
             let fields = Attached::from_bits(fields).ok_or(Error::InvalidArgument)?;

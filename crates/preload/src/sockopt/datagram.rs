@@ -34,6 +34,7 @@ fn set_socket(name: c_int, value: &[u8]) -> Result<Set, Errno> {
     let on = || number(value).map(|number| number != 0);
     let option = match name {
         libc::SO_BROADCAST => SocketOption::Broadcast(on()?),
+        libc::SO_MARK => SocketOption::Mark(number(value)?.cast_unsigned()),
         libc::SO_NO_CHECK => SocketOption::NoChecksum(on()?),
         libc::SO_BINDTODEVICE => SocketOption::Device(interface(value)?),
         libc::SO_TIMESTAMP | SO_TIMESTAMP_NEW => attach(Attached::TIMESTAMP, on()?),
@@ -156,6 +157,7 @@ fn get_socket(name: c_int) -> Result<Get, Errno> {
         libc::SO_PROTOCOL => Get::Protocol,
         libc::SO_ACCEPTCONN | libc::SO_KEEPALIVE => Get::Number(0),
         libc::SO_BROADCAST => Get::Daemon(OptionName::Broadcast),
+        libc::SO_MARK => Get::Daemon(OptionName::Mark),
         libc::SO_NO_CHECK => Get::Daemon(OptionName::NoChecksum),
         libc::SO_BINDTODEVICE => Get::Daemon(OptionName::Device),
         libc::SO_TIMESTAMP | SO_TIMESTAMP_NEW => Get::Attached(Attached::TIMESTAMP),

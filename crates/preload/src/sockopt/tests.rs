@@ -69,7 +69,6 @@ fn what_could_mislead_is_unknown() {
         (libc::SOL_SOCKET, libc::SO_BINDTODEVICE),
         (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER),
         (libc::SOL_SOCKET, libc::SO_PASSCRED),
-        (libc::SOL_SOCKET, libc::SO_MARK),
         (libc::IPPROTO_TCP, TCP_ULP),
         (libc::IPPROTO_TCP, libc::TCP_MD5SIG),
         (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT),

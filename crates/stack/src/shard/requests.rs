@@ -366,6 +366,11 @@ impl Shard {
             SocketOption::TimeToLive(0) => return Err(Error::InvalidArgument),
             SocketOption::TimeToLive(ttl) => socket.ip.ttl = ttl,
             SocketOption::TypeOfService(tos) => socket.ip.tos = tos,
+            SocketOption::Mark(mark) => {
+                socket.ip.mark = mark;
+                // Its way may be another one.
+                socket.path = None;
+            }
             SocketOption::Broadcast(on) => socket.ip.broadcast = on,
             SocketOption::PathMtu(discovery) => socket.ip.path_mtu = discovery,
             SocketOption::ReceiveErrors(on) => {

@@ -8,6 +8,8 @@ pub struct IpSettings {
     pub ttl: u8,
     /// IP_TOS: the differentiated services field (RFC 2474), with ECN (RFC 3168).
     pub tos: u8,
+    /// SO_MARK: what rules may ask for (ip-rule(8), fwmark).
+    pub mark: u32,
     /// SO_BROADCAST: may send to broadcast addresses.
     pub broadcast: bool,
     /// IP_MTU_DISCOVER.
@@ -37,6 +39,7 @@ impl Default for IpSettings {
         Self {
             ttl: Self::DEFAULT_TTL,
             tos: 0,
+            mark: 0,
             broadcast: false,
             path_mtu: PathMtuDiscovery::Want,
             receive_errors: false,

@@ -103,6 +103,7 @@ struct Way {
     mtu: usize,
     output: Option<InterfaceId>,
     user: u32,
+    mark: u32,
 }
 
 /// Sends an echo request from a ping socket; the remote port is not used.
@@ -128,6 +129,7 @@ pub(crate) fn send_echo(
         dont_fragment: fits && settings.path_mtu.forbids_fragments(),
         payload: &message,
         user: way.user,
+        mark: way.mark,
         output: way.output,
         ..ipv4_output::Datagram::plain(way.source, way.destination, Protocol::ICMP)
     };
@@ -156,14 +158,14 @@ fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope, len: usize) -> Resu
         return Err(Error::InvalidState);
     }
     let (remote, settings) = (envelope.remote.or(socket.remote), socket.ip.clone());
-    let user = socket.principal.0;
+    let (user, mark) = (socket.principal.0, settings.mark);
     let destination = match v4(remote.ok_or(Error::NoDestination)?.ip())? {
         Ipv4Addr::UNSPECIFIED => Ipv4Addr::LOCALHOST,
         destination => destination,
     };
     let bound = udp::bound_address(shard, id, envelope)?;
     let output = envelope.interface.or(settings.device);
-    let query = Query { source: bound, output, user, ..Query::to(destination) };
+    let query = Query { source: bound, output, user, mark, ..Query::to(destination) };
     let path = path_for(shard, &query)?;
     if let Some(datagram) = shard.sockets.get_mut(id).and_then(|socket| socket.datagram()) {
         datagram.last_interface = Some(path.interface);
@@ -176,7 +178,15 @@ fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope, len: usize) -> Resu
     }
     let local = udp::take_port(shard, id)?;
     let source = bound.unwrap_or(path.source);
-    Ok(Way { source, destination, identifier: local.port(), mtu: path.mtu.into(), output, user })
+    Ok(Way {
+        source,
+        destination,
+        identifier: local.port(),
+        mtu: path.mtu.into(),
+        output,
+        user,
+        mark,
+    })
 }
 
 /// A whole message.

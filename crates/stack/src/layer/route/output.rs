@@ -140,3 +140,6 @@ fn local_path(shard: &Shard, destination: Ipv4Addr) -> Result<Path, Error> {
         broadcast: false,
     })
 }
+
+#[cfg(test)]
+mod tests;

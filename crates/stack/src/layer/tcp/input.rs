@@ -105,8 +105,9 @@ fn listen_input(
     if !flags.syn() {
         return Err(DropReason::TcpListenUnexpected);
     }
-    let owner = shard.sockets.get(listener).map(|socket| socket.principal).unwrap_or_default();
-    let path = query(&flow, owner).and_then(|query| path_for(shard, &query));
+    let socket = shard.sockets.get(listener).ok_or(DropReason::TcpNoSocket)?;
+    let query = query(&flow, socket.principal, socket.ip.mark);
+    let path = query.and_then(|query| path_for(shard, &query));
     let path = path.map_err(|_| DropReason::NoRoute)?;
     let half_open_limit = shard.config.limits.half_open;
     let socket = shard.sockets.get_mut(listener).ok_or(DropReason::TcpNoSocket)?;

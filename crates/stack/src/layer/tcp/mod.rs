@@ -101,7 +101,7 @@ fn path_of(shard: &mut Shard, id: SocketId) -> Result<Path, Error> {
         return Ok(path);
     }
     let flow = socket.flow().ok_or(Error::NotConnected)?;
-    let path = path_for(shard, &query(&flow, socket.principal)?)?;
+    let path = path_for(shard, &query(&flow, socket.principal, socket.ip.mark)?)?;
     if let Some(socket) = shard.sockets.get_mut(id) {
         socket.path = Some((generation, path));
     }
@@ -109,10 +109,11 @@ fn path_of(shard: &mut Shard, id: SocketId) -> Result<Path, Error> {
 }
 
 /// What route tables are asked about the segments of a flow.
-fn query(flow: &Flow, principal: Principal) -> Result<Query, Error> {
+fn query(flow: &Flow, principal: Principal, mark: u32) -> Result<Query, Error> {
     Ok(Query {
         source: Some(v4(flow.local.ip())?).filter(|source| !source.is_unspecified()),
         user: principal.0,
+        mark,
         transport: (Protocol::TCP, flow.local.port(), flow.remote.port()),
         ..Query::to(v4(flow.remote.ip())?)
     })

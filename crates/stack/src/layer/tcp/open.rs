@@ -62,7 +62,8 @@ pub(crate) fn connect(
         return Err(Error::NetworkUnreachable);
     }
     let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
-    let mut query = query(&Flow { local: socket.local, remote }, socket.principal)?;
+    let flow = Flow { local: socket.local, remote };
+    let mut query = query(&flow, socket.principal, socket.ip.mark)?;
     if socket.local.port() == 0 {
         // The port follows from the address, and that from the way: of several ways, any.
         query.transport.1 = shard.random.next_u32() as u16;

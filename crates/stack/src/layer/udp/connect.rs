@@ -29,6 +29,7 @@ pub(crate) fn connect(shard: &mut Shard, id: SocketId, remote: SocketAddr) -> Re
         source: bound,
         output: output_interface(&socket.ip, &Envelope::default(), destination),
         user: socket.principal.0,
+        mark: socket.ip.mark,
         ..Query::to(destination)
     };
     let path = path_for(shard, &query)?;

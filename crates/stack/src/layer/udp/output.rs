@@ -119,6 +119,7 @@ fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope) -> Result<Way, Erro
         source: bound,
         output,
         user,
+        mark: settings.mark,
         transport: (Protocol::UDP, local.port(), remote.port()),
         ..Query::to(destination)
     };
@@ -205,6 +206,7 @@ fn send(
         tos: envelope.tos.unwrap_or(way.settings.tos),
         dont_fragment: fits && way.settings.path_mtu.forbids_fragments(),
         user: way.user,
+        mark: way.settings.mark,
         output: way.output,
         heard_here: way.settings.multicast_loop,
         payload: &datagram,
