@@ -114,6 +114,12 @@ fn is_the_anchors(name: c_int) -> bool {
     )
 }
 
+/// The same for what can be read, which is somewhat more.
+fn is_the_anchors_to_read(name: c_int) -> bool {
+    is_the_anchors(name)
+        || matches!(name, libc::SO_COOKIE | libc::SO_INCOMING_NAPI_ID | libc::SO_SNDLOWAT)
+}
+
 fn set_tcp(name: c_int, value: &[u8]) -> Result<Set, Errno> {
     let option = match name {
         libc::TCP_NODELAY => SocketOption::NoDelay(number(value)? != 0),
@@ -205,23 +211,8 @@ fn get_socket(name: c_int) -> Result<Get, Errno> {
         libc::SO_MARK => Get::Daemon(OptionName::Mark),
         libc::SO_BROADCAST => Get::Number(0),
         libc::SO_PEERCRED => Get::Nobody,
-        libc::SO_TYPE
-        | libc::SO_RCVTIMEO
-        | libc::SO_SNDTIMEO
-        | SO_RCVTIMEO_NEW
-        | SO_SNDTIMEO_NEW
-        | libc::SO_BUSY_POLL
-        | libc::SO_COOKIE
-        | libc::SO_DEBUG
-        | libc::SO_DONTROUTE
-        | libc::SO_INCOMING_CPU
-        | libc::SO_INCOMING_NAPI_ID
-        | libc::SO_MAX_PACING_RATE
-        | libc::SO_NO_CHECK
-        | libc::SO_OOBINLINE
-        | libc::SO_PRIORITY
-        | libc::SO_RCVLOWAT
-        | libc::SO_SNDLOWAT => Get::Kernel,
+        libc::SO_TYPE | libc::SO_NO_CHECK => Get::Kernel,
+        name if is_the_anchors_to_read(name) => Get::Kernel,
         _ => return Err(Errno::NOPROTOOPT),
     })
 }

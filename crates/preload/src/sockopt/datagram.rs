@@ -3,8 +3,8 @@
 pub mod multicast;
 
 use super::{
-    Get, SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW, Set, byte_or_number, is_the_anchors, number, size, tos,
-    ttl, within,
+    Get, Set, byte_or_number, is_the_anchors, is_the_anchors_to_read, number, size, tos, ttl,
+    within,
 };
 use libc::c_int;
 use narrows_client::{OptionName, PathMtuDiscovery, SocketOption, ipc::datagram::Attached};
@@ -168,21 +168,7 @@ fn get_socket(name: c_int) -> Result<Get, Errno> {
         libc::SO_RCVBUF => Get::Daemon(OptionName::ReceiveBuffer),
         libc::SO_LINGER => Get::Daemon(OptionName::Linger),
         libc::SO_PEERCRED => Get::Nobody,
-        libc::SO_RCVTIMEO
-        | libc::SO_SNDTIMEO
-        | SO_RCVTIMEO_NEW
-        | SO_SNDTIMEO_NEW
-        | libc::SO_BUSY_POLL
-        | libc::SO_COOKIE
-        | libc::SO_DEBUG
-        | libc::SO_DONTROUTE
-        | libc::SO_INCOMING_CPU
-        | libc::SO_INCOMING_NAPI_ID
-        | libc::SO_MAX_PACING_RATE
-        | libc::SO_OOBINLINE
-        | libc::SO_PRIORITY
-        | libc::SO_RCVLOWAT
-        | libc::SO_SNDLOWAT => Get::Kernel,
+        name if is_the_anchors_to_read(name) => Get::Kernel,
         _ => return Err(Errno::NOPROTOOPT),
     })
 }

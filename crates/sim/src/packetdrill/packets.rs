@@ -10,7 +10,6 @@ use super::{
 use core::net::Ipv4Addr;
 use narrows_wire::{
     checksum::Sum,
-    icmpv4,
     ipv4::{self, Protocol},
 };
 
@@ -104,9 +103,8 @@ fn icmp_bytes(packet: &IcmpPacket, flow: &Flow) -> Vec<u8> {
     tcp.extend(flow.local_port.to_be_bytes());
     tcp.extend(flow.remote_port.to_be_bytes());
     tcp.extend(flow.local_to_real(first, false).to_be_bytes());
-    tcp.resize(TCP_HEADER_LEN, 0);
-    let quoted_len = TCP_HEADER_LEN + length as usize;
-    tcp.resize(quoted_len, 0);
+    // The rest is not quoted, but its length stands in the IPv4 header.
+    tcp.resize(TCP_HEADER_LEN + length as usize, 0);
     let mut quote = ip(&IpInfo::default(), Protocol::TCP, LOCAL, REMOTE, &tcp);
     quote.truncate(ipv4::HEADER_LEN + UDP_HEADER_LEN);
     let mut bytes = vec![packet.kind, packet.code, 0, 0, 0, 0];
@@ -114,7 +112,6 @@ fn icmp_bytes(packet: &IcmpPacket, flow: &Flow) -> Vec<u8> {
     bytes.extend(quote);
     let checksum = Sum::of(&bytes).finish();
     bytes[2..4].copy_from_slice(&checksum.to_be_bytes());
-    debug_assert!(bytes.len() > icmpv4::HEADER_LEN);
     bytes
 }
 

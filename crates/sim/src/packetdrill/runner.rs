@@ -368,18 +368,18 @@ impl<'a> Runner<'a> {
         }
         let came = packets::in_script_terms(&seen.packet, flow);
         let shown = packets::show(&came);
-        let wrong = |_: &str| {
+        let wrong = || {
             let expected = format!("> {}", packets::show(expected));
-            Err(Fault::mismatch(line, expected, format!("> {shown} came")))
+            Fault::mismatch(line, expected, format!("> {shown} came"))
         };
         let ports = (seen.local_port, seen.remote_port) == (flow.local_port, flow.remote_port);
         let fields = (came.flags, came.sequence, came.payload, came.acknowledgment)
             == (expected.flags, expected.sequence, expected.payload, expected.acknowledgment);
         let window = expected.window.is_none_or(|window| came.window == Some(window));
         let urgent = expected.urgent.is_none_or(|pointer| came.urgent == Some(pointer));
+        self.log(&format!("> {shown}"));
         if !fields || !window || !urgent {
-            self.log(&format!("> {shown}"));
-            return wrong("fields");
+            return Err(wrong());
         }
         if !ports {
             let came = format!("it went from port {} to {}", seen.local_port, seen.remote_port);
@@ -397,10 +397,8 @@ impl<'a> Runner<'a> {
             (&expected.options, &came.options)
             && !self.same_options(wanted, options)
         {
-            self.log(&format!("> {shown}"));
-            return wrong("options");
+            return Err(wrong());
         }
-        self.log(&format!("> {shown}"));
         Ok(())
     }
 
