@@ -81,9 +81,9 @@ fn program(owner: &Owner) -> &str {
 }
 
 fn process(owner: Option<&Owner>) -> String {
-    owner
-        .map(|owner| format!("users:((\"{}\",pid={}))", program(owner), owner.pid))
-        .unwrap_or_default()
+    let Some(owner) = owner else { return String::new() };
+    let ended = if owner.ended { ",ended" } else { "" };
+    format!("users:((\"{}\",pid={}{ended}))", program(owner), owner.pid)
 }
 
 pub fn write_sockets(out: &mut dyn Write, options: &Ss, rows: &[SocketRow]) -> io::Result<()> {
@@ -202,6 +202,8 @@ fn to_json(row: &SocketRow) -> Value {
             "pid": owner.pid,
             "uid": owner.uid,
             "gid": owner.gid,
+            "cgroup": owner.cgroup,
+            "ended": owner.ended,
         });
     }
     if let Some(info) = &row.tcp {
@@ -229,13 +231,20 @@ mod tests {
     }
 
     fn rows() -> Vec<SocketRow> {
-        let owner = Owner { pid: 71, uid: 33, gid: 33, executable: "/usr/sbin/nginx".into() };
+        let owner = Owner {
+            pid: 71,
+            uid: 33,
+            gid: 33,
+            executable: "/usr/sbin/nginx".into(),
+            cgroup: "/system.slice/nginx.service".into(),
+            ended: false,
+        };
         let mut listener = row(TcpState::Listen, "0.0.0.0:80", None);
         listener.send_queue = 511;
         listener.owner = Some(owner.clone());
         let mut connection = row(TcpState::Established, "10.0.0.2:80", Some("10.0.0.1:40000"));
         connection.receive_queue = 65_536;
-        connection.owner = Some(owner);
+        connection.owner = Some(Owner { ended: true, ..owner });
         connection.tcp = Some(Box::new(TcpInfo {
             congestion: "cubic".into(),
             congestion_window: 14_480,
@@ -282,7 +291,7 @@ tcp   ESTAB   65536      0        10.0.0.2:80 10.0.0.1:40000
             print(&options),
             "\
 LISTEN     0 511  0.0.0.0:80 0.0.0.0:*      users:((\"nginx\",pid=71))
-ESTAB  65536   0 10.0.0.2:80 10.0.0.1:40000 users:((\"nginx\",pid=71))
+ESTAB  65536   0 10.0.0.2:80 10.0.0.1:40000 users:((\"nginx\",pid=71,ended))
 \t ts sack cubic wscale:7,9 rto:200 rtt:0.061/0.02 mss:1448 rcvmss:1448 cwnd:10 \
 bytes_sent:5000 minrtt:0.044
 "

@@ -63,8 +63,8 @@ fn next(worker: &mut Worker, listener: SocketId) -> Option<Held> {
     let request = Request::Accept { socket: listener };
     match worker.shard.request(now, Principal::default(), request) {
         Ok(Reply::Accepted { socket, local, remote }) => {
-            let owner = worker.anchors.get(listener)?.owner.clone();
-            let added = worker.add_anchor(socket, owner, pair, |anchor| {
+            let principal = worker.anchors.get(listener)?.principal.clone();
+            let added = worker.add_anchor(socket, principal, pair, |anchor| {
                 anchor.local = local;
                 anchor.open();
             });

@@ -28,12 +28,12 @@
 //! Readiness is edge-triggered: `readable` and `writable` remember what was last seen. A read
 //! shorter than asked, or a write shorter than offered, ends it until the next event.
 
-use crate::pair;
+use crate::{pair, principal::Principal};
 use mio::{Interest, Registry, Token, event::Event, unix::SourceFd};
-use narrows_ipc::{AcceptRecord, message::Owner};
+use narrows_ipc::AcceptRecord;
 use narrows_stack::{
     Instant, Shard, SocketId,
-    request::{Error, Principal, Request},
+    request::{Error, Principal as EnginePrincipal, Request},
 };
 use rustix::{
     io::Errno,
@@ -72,7 +72,7 @@ pub(crate) struct Anchor {
     /// Of the program's end: what names the socket in requests.
     pub cookie: u64,
     /// Who made it, or made the listener it came from.
-    pub owner: Rc<Owner>,
+    pub principal: Rc<Principal>,
     /// For the epitaph.
     pub local: SocketAddr,
     pub state: State,
@@ -203,7 +203,7 @@ impl Anchor {
         token: Token,
         socket: SocketId,
         cookie: u64,
-        owner: Rc<Owner>,
+        principal: Rc<Principal>,
         end: OwnedFd,
     ) -> io::Result<Self> {
         registry.register(&mut SourceFd(&end.as_raw_fd()), token, Interest::READABLE)?;
@@ -211,7 +211,7 @@ impl Anchor {
             socket,
             token,
             cookie,
-            owner,
+            principal,
             local: SocketAddr::from(([0, 0, 0, 0], 0)),
             state: State::Fresh,
             queued: false,
@@ -466,7 +466,7 @@ impl Anchor {
             streams.from_program = ended;
             if ended == FromProgram::Ended && !self.hung_up {
                 let request = Request::ShutdownSend { socket: self.socket };
-                if let Err(error) = shard.request(now, Principal::default(), request) {
+                if let Err(error) = shard.request(now, EnginePrincipal::default(), request) {
                     tracing::debug!(%error, "end of the program's stream");
                 }
             }

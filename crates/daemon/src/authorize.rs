@@ -1,7 +1,8 @@
 //! Who may do what. One function per kind of act, asked before the engine is; a refusal is an
 //! error for the program and a line in the log.
 
-use narrows_ipc::{Error, message::Owner};
+use crate::principal::Principal;
+use narrows_ipc::Error;
 use std::net::SocketAddr;
 
 /// Ports below this are for root and the daemon's own user, as everywhere.
@@ -14,47 +15,47 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// May `owner` bind a socket to `local`?
-    pub(crate) fn bind(self, owner: &Owner, local: SocketAddr) -> Result<(), Error> {
+    /// May `principal` bind a socket to `local`?
+    pub(crate) fn bind(self, principal: &Principal, local: SocketAddr) -> Result<(), Error> {
         let free = local.port() == 0 || local.port() >= FIRST_UNPRIVILEGED_PORT;
-        if free || self.is_privileged(owner) {
+        if free || self.is_privileged(principal) {
             return Ok(());
         }
-        refuse(owner, format_args!("bind to {local}: ports below 1024 need root"))
+        refuse(principal, format_args!("bind to {local}: ports below 1024 need root"))
     }
 
-    /// May `owner` end the daemon?
-    pub(crate) fn stop(self, owner: &Owner) -> Result<(), Error> {
-        if self.is_privileged(owner) {
+    /// May `principal` end the daemon?
+    pub(crate) fn stop(self, principal: &Principal) -> Result<(), Error> {
+        if self.is_privileged(principal) {
             return Ok(());
         }
-        refuse(owner, format_args!("stop the daemon: only root and the daemon's own user may"))
+        refuse(principal, format_args!("stop the daemon: only root and the daemon's own user may"))
     }
 
-    /// May `owner` mark packets, for which rules may have another way?
-    pub(crate) fn mark(self, owner: &Owner) -> Result<(), Error> {
-        if self.is_privileged(owner) {
+    /// May `principal` mark packets, for which rules may have another way?
+    pub(crate) fn mark(self, principal: &Principal) -> Result<(), Error> {
+        if self.is_privileged(principal) {
             return Ok(());
         }
-        refuse(owner, format_args!("mark packets: only root and the daemon's own user may"))
+        refuse(principal, format_args!("mark packets: only root and the daemon's own user may"))
     }
 
-    /// May `owner` change how the daemon is set up?
-    pub(crate) fn configure(self, owner: &Owner) -> Result<(), Error> {
-        if self.is_privileged(owner) {
+    /// May `principal` change how the daemon is set up?
+    pub(crate) fn configure(self, principal: &Principal) -> Result<(), Error> {
+        if self.is_privileged(principal) {
             return Ok(());
         }
-        refuse(owner, format_args!("configure: only root and the daemon's own user may"))
+        refuse(principal, format_args!("configure: only root and the daemon's own user may"))
     }
 
-    fn is_privileged(self, owner: &Owner) -> bool {
-        owner.uid == 0 || owner.uid == self.daemon_uid
+    fn is_privileged(self, principal: &Principal) -> bool {
+        principal.uid == 0 || principal.uid == self.daemon_uid
     }
 }
 
-fn refuse(owner: &Owner, what: std::fmt::Arguments<'_>) -> Result<(), Error> {
-    let Owner { pid, uid, executable, .. } = owner;
-    tracing::warn!(pid, uid, executable, "refused to {what}");
+fn refuse(principal: &Principal, what: std::fmt::Arguments<'_>) -> Result<(), Error> {
+    let Principal { pid, uid, .. } = principal;
+    tracing::warn!(pid, uid, executable = principal.executable(), "refused to {what}");
     Err(Error::PermissionDenied)
 }
 
@@ -75,12 +76,12 @@ mod tests {
             (1000, 0, Ok(()), refused),
         ];
         for (uid, port, bind, stop) in cases {
-            let owner = Owner { pid: 1, uid, gid: uid, executable: "/bin/x".into() };
+            let principal = Principal::fake(uid, &[], "/bin/x", "/");
             let local = SocketAddr::from(([10, 0, 0, 2], port));
-            assert_eq!(policy.bind(&owner, local), bind, "uid {uid}, port {port}");
-            assert_eq!(policy.stop(&owner), stop, "uid {uid}");
-            assert_eq!(policy.mark(&owner), stop, "{uid}");
-            assert_eq!(policy.configure(&owner), stop, "uid {uid}");
+            assert_eq!(policy.bind(&principal, local), bind, "uid {uid}, port {port}");
+            assert_eq!(policy.stop(&principal), stop, "uid {uid}");
+            assert_eq!(policy.mark(&principal), stop, "{uid}");
+            assert_eq!(policy.configure(&principal), stop, "uid {uid}");
         }
     }
 }

@@ -20,8 +20,8 @@ use std::net::IpAddr;
 
 pub(crate) fn apply(worker: &mut Worker, token: Token, change: Change) -> Answer {
     let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
-    worker.policy.configure(&session.owner)?;
-    let pid = session.owner.pid;
+    worker.policy.configure(&session.principal)?;
+    let pid = session.principal.pid;
     if let Change::Link(command) = &change {
         if let Err(why) = link::apply(worker, command) {
             return Ok(Reply::Refused(format!("{why:#}")));

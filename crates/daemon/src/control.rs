@@ -55,14 +55,14 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
 
 fn ping(worker: &mut Worker, token: Token, echo: Echo) -> Result<(), Error> {
     let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
-    let principal = session.principal();
+    let principal = session.principal.of_engine();
     worker.pings.send(&mut worker.shard, &worker.clock, token, principal, echo)
 }
 
 fn reload(worker: &mut Worker, token: Token) -> Answer {
     let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
-    worker.policy.configure(&session.owner)?;
-    let pid = session.owner.pid;
+    worker.policy.configure(&session.principal)?;
+    let pid = session.principal.pid;
     Ok(match crate::reload::reload(worker) {
         Ok(changes) => {
             tracing::info!(pid, ?changes, "reloaded");
@@ -77,8 +77,8 @@ fn reload(worker: &mut Worker, token: Token) -> Answer {
 
 fn stop(worker: &mut Worker, token: Token) -> Answer {
     let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
-    worker.policy.stop(&session.owner)?;
-    tracing::info!(pid = session.owner.pid, "asked to stop");
+    worker.policy.stop(&session.principal)?;
+    tracing::info!(pid = session.principal.pid, "asked to stop");
     worker.stopping = true;
     Ok(Reply::Done)
 }
@@ -126,7 +126,7 @@ fn socket_row(worker: &Worker, id: u64, info: &SocketInfo) -> SocketRow {
         state: options::tcp_state(info.state),
         receive_queue: info.receive_queue as u64,
         send_queue: info.send_queue as u64,
-        owner: owner.map(|anchor| (*anchor.owner).clone()),
+        owner: owner.map(|anchor| anchor.principal.report()),
         tcp: info.tcp.as_ref().map(|_| Box::new(options::tcp_info(info))),
     }
 }

@@ -9,6 +9,7 @@
 //! | `attachment` | a device and the interface it carries frames for |
 //! | `carriers` | wires that are cut, and joined again |
 //! | `links` | interfaces of every kind, as configured |
+//! | `principal` | who asks, by the kernel's word |
 //! | `session`, `requests`, `control` | what programs and the operator ask |
 //! | `anchor`, `anchors`, `pair`, `accept`, `epitaph` | the descriptors that stand for sockets |
 //! | `authorize` | who may do what |
@@ -37,6 +38,7 @@ mod notice;
 mod options;
 mod pair;
 mod ping;
+mod principal;
 mod reload;
 mod requests;
 #[cfg(test)]

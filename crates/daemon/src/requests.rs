@@ -7,6 +7,7 @@ use crate::{
     anchor::{Anchor, State},
     epitaph::Epitaph,
     options, pair,
+    principal::Principal,
     requests::datagram::about_datagrams,
     session::Outcome,
     worker::Worker,
@@ -14,11 +15,11 @@ use crate::{
 use mio::Token;
 use narrows_ipc::{
     Answer, Error, Reply, Request,
-    message::{OptionName, Owner, SocketKind, SocketOption},
+    message::{OptionName, SocketKind, SocketOption},
 };
 use narrows_stack::{
     SocketId,
-    request::{Principal, Reply as EngineReply, Request as EngineRequest, SocketInfo},
+    request::{Reply as EngineReply, Request as EngineRequest, SocketInfo},
 };
 use rustix::net::sockopt;
 use std::{
@@ -38,9 +39,9 @@ pub(crate) fn answer(
     let Some(session) = worker.sessions.get_mut(token) else {
         return Outcome::Answer(Err(Error::BadMessage));
     };
-    let (owner, principal) = (session.owner.clone(), session.principal());
+    let principal = session.principal.clone();
     match (request, descriptor) {
-        (Request::Socket { kind }, None) => match open(worker, owner, principal, kind) {
+        (Request::Socket { kind }, None) => match open(worker, principal, kind) {
             Ok(program_end) => Outcome::Anchor(program_end),
             Err(error) => Outcome::Answer(Err(error)),
         },
@@ -58,7 +59,7 @@ pub(crate) fn answer(
                 if let Some(anchor) = worker.anchors.get_mut(socket) {
                     anchor.claim();
                 }
-                let caller = Caller { session: token, owner: &owner, principal };
+                let caller = Caller { session: token, principal: &principal };
                 Outcome::Answer(about_socket(worker, &caller, socket, request, descriptor))
             } else if let Some(epitaph) = worker.epitaphs.get_mut(cookie) {
                 Outcome::Answer(about_ended(epitaph, &request))
@@ -73,17 +74,11 @@ pub(crate) fn answer(
 /// Who asks.
 struct Caller<'a> {
     session: Token,
-    owner: &'a Owner,
-    principal: Principal,
+    principal: &'a Principal,
 }
 
 /// A new socket: the engine's part, and the program's end of a new anchor.
-fn open(
-    worker: &mut Worker,
-    owner: Rc<Owner>,
-    principal: Principal,
-    kind: SocketKind,
-) -> Result<OwnedFd, Error> {
+fn open(worker: &mut Worker, principal: Rc<Principal>, kind: SocketKind) -> Result<OwnedFd, Error> {
     let (request, pair) = match kind {
         SocketKind::Tcp => (EngineRequest::OpenTcp, worker.pairs.take()),
         SocketKind::Udp => (EngineRequest::OpenUdp, pair::of_records()),
@@ -91,14 +86,14 @@ fn open(
     };
     let pair = pair.map_err(|error| worker.refuse_anchor(&error))?;
     let now = worker.clock.now();
-    match worker.shard.request(now, principal, request) {
+    match worker.shard.request(now, principal.of_engine(), request) {
         Ok(EngineReply::Socket(socket)) => {
             let prepare = |anchor: &mut Anchor| {
                 if kind != SocketKind::Tcp {
                     anchor.state = State::Datagrams(Box::default());
                 }
             };
-            worker.add_anchor(socket, owner, pair, prepare).map_err(|error| {
+            worker.add_anchor(socket, principal, pair, prepare).map_err(|error| {
                 worker.request_quietly(EngineRequest::Close { socket });
                 worker.refuse_anchor(&error)
             })
@@ -125,7 +120,7 @@ fn about_socket(
     }
     match request {
         Request::Bind { local } => {
-            worker.policy.bind(caller.owner, local)?;
+            worker.policy.bind(caller.principal, local)?;
             engine(worker, caller, EngineRequest::Bind { socket, local })?;
             remember_local(worker, caller, socket)
         }
@@ -186,7 +181,7 @@ fn about_ended(epitaph: &mut Epitaph, request: &Request) -> Answer {
 /// Most options concern nobody but the program.
 fn may_set(worker: &Worker, caller: &Caller<'_>, option: &SocketOption) -> Result<(), Error> {
     match option {
-        SocketOption::Mark(_) => worker.policy.mark(caller.owner),
+        SocketOption::Mark(_) => worker.policy.mark(caller.principal),
         _ => Ok(()),
     }
 }
@@ -230,5 +225,5 @@ fn engine(
     request: EngineRequest,
 ) -> Result<EngineReply, Error> {
     let now = worker.clock.now();
-    worker.shard.request(now, caller.principal, request).map_err(options::error)
+    worker.shard.request(now, caller.principal.of_engine(), request).map_err(options::error)
 }

@@ -1,12 +1,10 @@
 //! Sessions: the control sockets of programs. Each is one process; who it is, the kernel says.
 
-use crate::{control, requests, token, worker::Worker};
+use crate::{control, principal::Principal, requests, token, worker::Worker};
 use mio::{Interest, Registry, Token, unix::SourceFd};
 use narrows_ipc::{
     Answer, Endpoint, Error, Hello, Reply, Request, TransportError, VERSION, Welcome,
-    listener::Credentials, message::Owner,
 };
-use narrows_stack::request::Principal;
 use slab::Slab;
 use std::{
     io,
@@ -27,7 +25,7 @@ const REPORT_WORK: usize = WORK_PER_TURN;
 #[derive(Debug)]
 pub(crate) struct Session {
     pub token: Token,
-    pub owner: Rc<Owner>,
+    pub principal: Rc<Principal>,
     endpoint: Endpoint,
     state: State,
     /// A request that waits for the next turn, and the turn that read it.
@@ -46,11 +44,6 @@ enum State {
 }
 
 impl Session {
-    /// Whom the engine sees: its sockets are told apart by user, as the kernel's are.
-    pub(crate) fn principal(&self) -> Principal {
-        Principal(self.owner.uid)
-    }
-
     /// The request held from an earlier turn, or the next to be read.
     fn next_request(
         &mut self,
@@ -80,13 +73,15 @@ pub(crate) struct Sessions {
 impl Sessions {
     /// Takes a new session in.
     pub(crate) fn insert(&mut self, registry: &Registry, endpoint: Endpoint) -> io::Result<Token> {
-        let credentials = Credentials::of_peer(&endpoint)?;
+        let principal = Rc::new(Principal::of_peer(&endpoint)?);
+        let Principal { pid, uid, gid, groups, .. } = &*principal;
+        let (executable, cgroup) = (principal.executable(), principal.cgroup());
+        tracing::debug!(pid, uid, gid, ?groups, executable, cgroup, "session opened");
         let entry = self.sessions.vacant_entry();
         self.serial = self.serial.wrapping_add(1);
         let token = token::session(self.serial, entry.key());
-        let owner = Rc::new(owner(credentials));
         let session =
-            Session { token, owner, endpoint, state: State::New, held: None, queued: false };
+            Session { token, principal, endpoint, state: State::New, held: None, queued: false };
         session.register(registry)?;
         entry.insert(session);
         Ok(token)
@@ -104,14 +99,6 @@ impl Sessions {
     pub(crate) fn len(&self) -> usize {
         self.sessions.len()
     }
-}
-
-/// The executable is for reports: the process may have ended, and another have its number.
-fn owner(credentials: Credentials) -> Owner {
-    let Credentials { pid, uid, gid } = credentials;
-    let executable = std::fs::read_link(format!("/proc/{pid}/exe"));
-    let executable = executable.map(|path| path.to_string_lossy().into_owned());
-    Owner { pid, uid, gid, executable: executable.unwrap_or_default() }
 }
 
 /// What a request leads to.
@@ -175,8 +162,7 @@ pub(crate) fn end(worker: &mut Worker, token: Token, why: &TransportError) {
     }
     worker.handshakes.session_ended(token);
     worker.pings.forget(&mut worker.shard, worker.clock.now(), token);
-    let Owner { pid, executable, .. } = &*session.owner;
-    tracing::debug!(pid, executable, %why, "session ended");
+    tracing::debug!(pid = session.principal.pid, %why, "session ended");
     // Packets it never read may carry descriptors of the program's.
     worker.closer.close(session.endpoint.into_socket());
     worker.descriptor_freed();

@@ -19,14 +19,15 @@ use crate::{
     notice, options,
     pair::{self, Pair, Pairs},
     ping::Pings,
+    principal::Principal,
     reload::Source,
     session::{self, Sessions},
 };
 use mio::{Registry, Token, event::Event as Ready};
-use narrows_ipc::{Error, Listener, message::Owner};
+use narrows_ipc::{Error, Listener};
 use narrows_stack::{
     Event, Instant, Readiness, Shard, SocketId,
-    request::{Principal, Reply, Request},
+    request::{Principal as EnginePrincipal, Reply, Request},
 };
 use std::{collections::VecDeque, io, os::fd::OwnedFd, rc::Rc, time::Duration};
 
@@ -426,13 +427,13 @@ impl Worker {
     pub(crate) fn add_anchor(
         &mut self,
         socket: SocketId,
-        owner: Rc<Owner>,
+        principal: Rc<Principal>,
         pair: Pair,
         prepare: impl FnOnce(&mut Anchor),
     ) -> io::Result<OwnedFd> {
         let Pair { end, program_end, cookie } = pair;
         let token = self.anchors.token(socket);
-        let mut anchor = Anchor::new(&self.registry, token, socket, cookie, owner, end)?;
+        let mut anchor = Anchor::new(&self.registry, token, socket, cookie, principal, end)?;
         prepare(&mut anchor);
         self.anchors.insert(anchor);
         self.metrics.anchors_opened += 1;
@@ -453,7 +454,7 @@ impl Worker {
     fn fail(&mut self, socket: SocketId) {
         let now = self.clock.now();
         let request = Request::TakeError { socket };
-        let error = match self.shard.request(now, Principal::default(), request) {
+        let error = match self.shard.request(now, EnginePrincipal::default(), request) {
             Ok(Reply::Error(error)) => error.map(options::error),
             _ => Some(Error::ConnectionAborted),
         };
@@ -471,7 +472,7 @@ impl Worker {
     /// For requests whose failure changes nothing: the socket is gone already.
     pub(crate) fn request_quietly(&mut self, request: Request) {
         let now = self.clock.now();
-        if let Err(error) = self.shard.request(now, Principal::default(), request) {
+        if let Err(error) = self.shard.request(now, EnginePrincipal::default(), request) {
             tracing::debug!(%error, "request to the engine");
         }
     }

@@ -15,7 +15,7 @@ use std::{
 };
 
 /// Raised with every change of a message. Both sides must have the same.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The first message of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -416,7 +416,12 @@ pub struct Owner {
     pub pid: u32,
     pub uid: u32,
     pub gid: u32,
+    /// Empty when unknown.
     pub executable: String,
+    /// Its path, empty when unknown.
+    pub cgroup: String,
+    /// The process is gone, and another may have its number; what it made lives on.
+    pub ended: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

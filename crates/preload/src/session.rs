@@ -22,9 +22,11 @@ struct State {
     session: Option<Session>,
     /// The process that opened it. Processes made without `fork`'s handlers are told by this.
     process: u32,
+    /// The user and group it was opened as: a program that drops its privileges drops them here too.
+    user: (u32, u32),
 }
 
-static STATE: Mutex<State> = Mutex::new(State { session: None, process: 0 });
+static STATE: Mutex<State> = Mutex::new(State { session: None, process: 0, user: (0, 0) });
 
 /// Daemons whose anchors this process may hold, newest first: after a daemon was restarted, what
 /// is left of the earlier one's sockets must still be known as such.
@@ -99,11 +101,12 @@ enum Failure {
 }
 
 impl State {
-    /// Lets go of a session that is another process's, or whose descriptor the program closed.
+    /// Lets go of a session that is another process's or another user's, or whose descriptor the
+    /// program closed.
     fn check(&mut self) {
         let Some(session) = &self.session else { return };
         let intact = session.is_intact();
-        if intact && self.process == std::process::id() {
+        if intact && self.process == std::process::id() && self.user == user() {
             return;
         }
         if let Some(session) = self.session.take() {
@@ -134,8 +137,14 @@ impl State {
         }
         self.session = Some(session);
         self.process = std::process::id();
+        self.user = user();
         Ok(())
     }
+}
+
+/// What the daemon will find the session's user and group to be.
+fn user() -> (u32, u32) {
+    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
 }
 
 /// Puts a daemon first in the list. Only called with the lock held.

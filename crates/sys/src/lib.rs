@@ -8,6 +8,7 @@ pub mod limits;
 pub mod namespace;
 pub mod netfilter;
 pub mod packet_socket;
+pub mod peer;
 pub mod random;
 pub mod receive_batch;
 pub mod send_batch;

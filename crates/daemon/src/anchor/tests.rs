@@ -35,7 +35,7 @@ fn no_anchors(rig: &mut Rig, left: usize) {
 #[test]
 fn filler_leaves_no_trace_in_the_stream() {
     use super::{Anchor, State};
-    use narrows_ipc::message::Owner;
+    use crate::principal::Principal;
     use std::os::fd::AsFd;
     let mut rig = Rig::new();
     let mut program = rig.program();
@@ -46,11 +46,11 @@ fn filler_leaves_no_trace_in_the_stream() {
     };
     let mut pairs = Pairs::new().expect("a pair");
     let pair = pairs.take().expect("a pair");
-    let owner = Owner { pid: 1, uid: 0, gid: 0, executable: String::new() };
+    let principal = Principal::fake(0, &[], "", "");
     let token = rig.worker.anchors.token(socket);
     let registry = &rig.worker.registry;
     let mut anchor =
-        Anchor::new(registry, token, socket, 1, owner.into(), pair.end).expect("epoll");
+        Anchor::new(registry, token, socket, 1, principal.into(), pair.end).expect("epoll");
     anchor.connecting(pair.program_end.as_fd(), pairs.filler());
     assert!(!events(&pair.program_end).contains(PollFlags::OUT));
     assert_eq!(write(&pair.program_end, b"early"), Ok(5));

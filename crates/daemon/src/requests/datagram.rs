@@ -40,7 +40,7 @@ pub(super) fn about_datagrams(
         Request::Bind { local } => {
             // A ping socket's port is its identifier, which nobody else's can be confused with.
             if info(worker, caller, socket)?.kind == SocketKind::Udp {
-                worker.policy.bind(caller.owner, local)?;
+                worker.policy.bind(caller.principal, local)?;
             }
             engine(worker, caller, EngineRequest::Bind { socket, local })?;
             remember_local(worker, caller, socket)

@@ -1,0 +1,241 @@
+//! Who asks: the kernel's word about the process that opened a session, taken when it was accepted
+//! and never asked for again.
+//!
+//! | what | from | of when |
+//! |---|---|---|
+//! | uid, gid, pid | SO_PEERCRED | the program connected |
+//! | supplementary groups | SO_PEERGROUPS | the program connected |
+//! | the process itself | SO_PEERPIDFD, a pidfd | the program connected |
+//! | executable | `/proc/PID/exe` | the session was accepted |
+//! | control group | `/proc/PID/cgroup` | the session was accepted |
+//!
+//! A process number says nothing once its process has ended, because another gets it. What is read
+//! by number counts only if the pidfd says afterwards that the process was still there; so a report
+//! never names another process. Before Linux 6.5 there is no SO_PEERPIDFD: a pidfd is opened by
+//! number, which is fine for reports, but [`Principal::executable`] and [`Principal::cgroup`] then
+//! say nothing, and no rule that asks for them applies.
+//!
+//! The control group is the path in the unified hierarchy (version 2, the line `0::PATH`), as seen
+//! from the daemon's cgroup namespace. Where only version 1 is mounted it is the path in systemd's
+//! named hierarchy, and nothing where that isn't either. The executable is the path of the file the
+//! process runs. Whoever may run a file may also run it with code of his own inside (LD_PRELOAD,
+//! ptrace(2)), so it tells the programs of one user apart, not one user from another.
+//!
+//! # Whose socket it is
+//!
+//! A socket belongs to the principal whose session made it, and an accepted connection to the one
+//! whose listener it came to: through fork, exec and SCM_RIGHTS, as long as it lives. That is who is
+//! billed, reported, and told to the other end. What a *new act* on it needs (bind, connect, listen,
+//! an option that asks for a privilege) is decided about the caller, who asks for it: a descriptor
+//! that was passed on gives its holder the socket as it is, not the rights of who made it. Linux
+//! does the same: capabilities are of the process that calls, and a socket's uid of who made it.
+//!
+//! A session's own descriptor, passed to another process, still speaks for who opened it, as any
+//! open file does. The shim opens another after a fork, after an exec, and when the program has
+//! become another user.
+
+use narrows_ipc::{Endpoint, listener::Credentials, message::Owner};
+use narrows_stack::request::Principal as EnginePrincipal;
+use narrows_sys::peer;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::{io, os::fd::OwnedFd, path::PathBuf};
+
+/// One process, as it was when it opened its session.
+#[derive(Debug)]
+pub(crate) struct Principal {
+    pub pid: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// Supplementary, in ascending order.
+    pub groups: Vec<u32>,
+    /// Empty when unknown.
+    executable: String,
+    /// Empty when unknown.
+    cgroup: String,
+    /// `None`: it had ended when the session was accepted.
+    process: Option<OwnedFd>,
+    /// The pidfd is the kernel's word, not a guess from a number.
+    proven: bool,
+}
+
+impl Principal {
+    /// Who connected the other end of a session's socket.
+    pub(crate) fn of_peer(endpoint: &Endpoint) -> io::Result<Self> {
+        let credentials = Credentials::of_peer(endpoint)?;
+        let groups = peer::groups(endpoint)?;
+        let (process, proven) = match peer::process(endpoint) {
+            Ok(process) => (Some(process), true),
+            Err(error) if error.raw_os_error() == Some(NO_SUCH_OPTION) => {
+                (by_number(credentials.pid), false)
+            }
+            Err(error) if is_shortage(&error) => return Err(error),
+            Err(_) => (None, true),
+        };
+        Ok(Self::new(credentials, groups, process, proven))
+    }
+
+    fn new(
+        credentials: Credentials,
+        groups: Vec<u32>,
+        process: Option<OwnedFd>,
+        proven: bool,
+    ) -> Self {
+        let Credentials { pid, uid, gid } = credentials;
+        let mut principal = Self {
+            pid,
+            uid,
+            gid,
+            groups,
+            executable: executable(pid),
+            cgroup: cgroup(pid),
+            process,
+            proven,
+        };
+        // They may be of another process, that has its number now.
+        if principal.has_ended() {
+            principal.executable.clear();
+            principal.cgroup.clear();
+        }
+        principal
+    }
+
+    /// Whom the engine sees: its sockets are told apart by user, as the kernel's are.
+    pub(crate) fn of_engine(&self) -> EnginePrincipal {
+        EnginePrincipal(self.uid)
+    }
+
+    /// The file that the process ran; `None` when that isn't certain.
+    pub(crate) fn executable(&self) -> Option<&str> {
+        certain(&self.executable, self.proven)
+    }
+
+    /// The control group that the process was in; `None` when that isn't certain.
+    pub(crate) fn cgroup(&self) -> Option<&str> {
+        certain(&self.cgroup, self.proven)
+    }
+
+    #[allow(dead_code)] // Rules ask for it.
+    pub(crate) fn is_in_group(&self, gid: u32) -> bool {
+        self.gid == gid || self.groups.binary_search(&gid).is_ok()
+    }
+
+    /// Is the process gone? Its sockets may live on, in others.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.process.as_ref().is_none_or(peer::has_ended)
+    }
+
+    /// As reports have it.
+    pub(crate) fn report(&self) -> Owner {
+        Owner {
+            pid: self.pid,
+            uid: self.uid,
+            gid: self.gid,
+            executable: self.executable.clone(),
+            cgroup: self.cgroup.clone(),
+            ended: self.has_ended(),
+        }
+    }
+}
+
+/// ENOPROTOOPT.
+const NO_SUCH_OPTION: i32 = rustix::io::Errno::NOPROTOOPT.raw_os_error();
+
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
+}
+
+fn certain(text: &str, proven: bool) -> Option<&str> {
+    Some(text).filter(|text| proven && !text.is_empty())
+}
+
+fn by_number(pid: u32) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+fn executable(pid: u32) -> String {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe"));
+    path.map(|path: PathBuf| path.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn cgroup(pid: u32) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    cgroup_in(&text).unwrap_or_default().to_owned()
+}
+
+/// The path that cgroups(7) calls the process's, of `/proc/PID/cgroup`.
+fn cgroup_in(text: &str) -> Option<&str> {
+    let unified = text.lines().find_map(|line| line.strip_prefix("0::"));
+    let named = || text.lines().find_map(|line| line.split_once(":name=systemd:"));
+    unified.or_else(|| named().map(|(_, path)| path))
+}
+
+#[cfg(test)]
+impl Principal {
+    /// One that is made up.
+    pub(crate) fn fake(uid: u32, groups: &[u32], executable: &str, cgroup: &str) -> Self {
+        let mut groups = groups.to_vec();
+        groups.sort_unstable();
+        Self {
+            pid: 1,
+            uid,
+            gid: uid,
+            groups,
+            executable: executable.into(),
+            cgroup: cgroup.into(),
+            process: None,
+            proven: true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_groups_of_both_versions() {
+        for (text, expected) in [
+            ("0::/system.slice/nginx.service\n", Some("/system.slice/nginx.service")),
+            ("9:name=systemd:/a\n4:memory:/b\n0::/c:d\n", Some("/c:d")),
+            ("9:cpu:/b\n1:name=systemd:/user.slice/x\n", Some("/user.slice/x")),
+            ("4:memory:/b\n", None),
+            ("", None),
+        ] {
+            assert_eq!(cgroup_in(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn this_process_knows_itself() {
+        let own = std::process::id();
+        let credentials = Credentials { pid: own, uid: 5, gid: 6 };
+        let principal = Principal::new(credentials, vec![7, 9], by_number(own), true);
+        let executable = std::env::current_exe().expect("an executable");
+        assert_eq!(principal.executable(), executable.to_str());
+        assert!(principal.cgroup().is_none_or(|path| path.starts_with('/')));
+        assert!(!principal.report().ended);
+        for (gid, expected) in [(6, true), (7, true), (8, false), (9, true), (5, false)] {
+            assert_eq!(principal.is_in_group(gid), expected, "{gid}");
+        }
+    }
+
+    #[test]
+    fn who_has_ended_is_not_taken_for_who_has_his_number() {
+        let credentials = Credentials { pid: std::process::id(), uid: 5, gid: 6 };
+        let principal = Principal::new(credentials, Vec::new(), None, true);
+        let Owner { executable, cgroup, ended, .. } = principal.report();
+        assert_eq!((executable.as_str(), cgroup.as_str(), ended), ("", "", true));
+    }
+
+    #[test]
+    fn what_was_found_by_number_is_for_reports_alone() {
+        let own = std::process::id();
+        let credentials = Credentials { pid: own, uid: 5, gid: 6 };
+        let principal = Principal::new(credentials, Vec::new(), by_number(own), false);
+        assert!(!principal.report().executable.is_empty());
+        assert_eq!((principal.executable(), principal.cgroup()), (None, None));
+    }
+}
