@@ -154,7 +154,8 @@ mod tests {
 
     fn state(kind: LinkKind, up: bool) -> LinkState {
         let (running, promiscuous, group) = (up, false, 0);
-        LinkState { kind, master: None, up, running, promiscuous, group }
+        let routing = crate::link::tests::routing();
+        LinkState { kind, master: None, up, running, promiscuous, group, routing }
     }
 
     fn rows() -> Vec<LinkRow> {

@@ -15,7 +15,10 @@ use crate::{
 use anyhow::Result;
 use filter::Filter;
 use narrows_client::Stack;
-use narrows_ipc::{link::LinkKind, message::LinkRow};
+use narrows_ipc::{
+    link::{LinkKind, RoutingState},
+    message::LinkRow,
+};
 use serde_json::{Value, json};
 use std::io::Write;
 
@@ -75,6 +78,16 @@ fn write_link(out: &mut dyn Write, link: &LinkRow, all: &[LinkRow], details: boo
             LinkKind::Bridge => writeln!(out, "    bridge")?,
             LinkKind::Loopback | LinkKind::Device(_) => {}
         }
+        if !row::is_loopback(link) {
+            let RoutingState { forward, host_model, reverse_path, redirects } = &link.state.routing;
+            let word = |on: bool| if on { "on" } else { "off" };
+            let (forward, redirects) = (word(*forward), word(*redirects));
+            writeln!(
+                out,
+                "    forward {forward} host_model {host_model} reverse_path {reverse_path} \
+                 redirects {redirects}"
+            )?;
+        }
     }
     if let LinkKind::Device(device) = &link.state.kind {
         writeln!(out, "    alias {device}")?;
@@ -91,6 +104,15 @@ fn to_json(link: &LinkRow, all: &[LinkRow], details: bool) -> Value {
     }
     if !details {
         return value;
+    }
+    if !row::is_loopback(link) {
+        let RoutingState { forward, host_model, reverse_path, redirects } = &link.state.routing;
+        value["routing"] = json!({
+            "forward": forward,
+            "host_model": host_model,
+            "reverse_path": reverse_path,
+            "redirects": redirects,
+        });
     }
     value["promiscuity"] = json!(u8::from(link.state.promiscuous));
     let info = match &link.state.kind {
@@ -109,4 +131,4 @@ fn to_json(link: &LinkRow, all: &[LinkRow], details: bool) -> Value {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,7 +5,7 @@ use narrows_ipc::{
     Reply, Request,
     change::Change,
     link::{BondRow, FdbRow, PortRow},
-    message::{GroupRow, LinkRow, NeighborRow, SocketRow, Statistics},
+    message::{GroupRow, LinkRow, NeighborRow, Page, SocketRow, Statistics},
     route::{RouteAnswer, RouteQuestion, RouteRow, RuleRow},
 };
 use std::{net::Ipv4Addr, time::Duration};
@@ -46,43 +46,45 @@ impl Stack {
     }
 
     pub fn links(&self) -> Result<Vec<LinkRow>, Error> {
-        match self.ask(Request::Links)? {
-            Reply::Links(rows) => Ok(rows),
-            _ => Err(Error::UnexpectedAnswer),
-        }
+        self.pages(
+            |after| Request::Links { after },
+            |reply| match reply {
+                Reply::Links(page) => Some(page),
+                _ => None,
+            },
+        )
     }
 
     pub fn bonds(&self) -> Result<Vec<BondRow>, Error> {
-        match self.ask(Request::Bonds)? {
-            Reply::Bonds(rows) => Ok(rows),
-            _ => Err(Error::UnexpectedAnswer),
-        }
+        self.pages(
+            |after| Request::Bonds { after },
+            |reply| match reply {
+                Reply::Bonds(page) => Some(page),
+                _ => None,
+            },
+        )
     }
 
     /// The ports of all bridges.
     pub fn bridge_ports(&self) -> Result<Vec<PortRow>, Error> {
-        match self.ask(Request::Ports)? {
-            Reply::Ports(rows) => Ok(rows),
-            _ => Err(Error::UnexpectedAnswer),
-        }
+        self.pages(
+            |after| Request::Ports { after },
+            |reply| match reply {
+                Reply::Ports(page) => Some(page),
+                _ => None,
+            },
+        )
     }
 
-    /// The stations that bridges know, asked for page by page.
+    /// The stations that bridges know.
     pub fn bridge_stations(&self) -> Result<Vec<FdbRow>, Error> {
-        let mut all = Vec::new();
-        loop {
-            let after = u32::try_from(all.len()).unwrap_or(u32::MAX);
-            match self.ask(Request::Fdb { after })? {
-                Reply::Fdb { rows, more } => {
-                    let some = !rows.is_empty();
-                    all.extend(rows);
-                    if !(more && some) {
-                        return Ok(all);
-                    }
-                }
-                _ => return Err(Error::UnexpectedAnswer),
-            }
-        }
+        self.pages(
+            |after| Request::Fdb { after },
+            |reply| match reply {
+                Reply::Fdb(page) => Some(page),
+                _ => None,
+            },
+        )
     }
 
     /// The routes of one table, or of all, asked for page by page; in no order.
@@ -104,10 +106,13 @@ impl Stack {
 
     /// In the order in which they are asked.
     pub fn rules(&self) -> Result<Vec<RuleRow>, Error> {
-        match self.ask(Request::Rules)? {
-            Reply::Rules(rows) => Ok(rows),
-            _ => Err(Error::UnexpectedAnswer),
-        }
+        self.pages(
+            |after| Request::Rules { after },
+            |reply| match reply {
+                Reply::Rules(page) => Some(page),
+                _ => None,
+            },
+        )
     }
 
     /// Where a packet would go.
@@ -119,18 +124,24 @@ impl Stack {
     }
 
     pub fn neighbors(&self) -> Result<Vec<NeighborRow>, Error> {
-        match self.ask(Request::Neighbors)? {
-            Reply::Neighbors(rows) => Ok(rows),
-            _ => Err(Error::UnexpectedAnswer),
-        }
+        self.pages(
+            |after| Request::Neighbors { after },
+            |reply| match reply {
+                Reply::Neighbors(page) => Some(page),
+                _ => None,
+            },
+        )
     }
 
     /// Multicast groups, by interface.
     pub fn groups(&self) -> Result<Vec<GroupRow>, Error> {
-        match self.ask(Request::Groups)? {
-            Reply::Groups(rows) => Ok(rows),
-            _ => Err(Error::UnexpectedAnswer),
-        }
+        self.pages(
+            |after| Request::Groups { after },
+            |reply| match reply {
+                Reply::Groups(page) => Some(page),
+                _ => None,
+            },
+        )
     }
 
     /// One ICMP echo request with `payload_len` bytes of data. `TimedOut` when no answer came
@@ -171,6 +182,25 @@ impl Stack {
         match self.ask(Request::Stop)? {
             Reply::Done => Ok(()),
             _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    /// A report, asked for page by page.
+    fn pages<T>(
+        &self,
+        request: impl Fn(u32) -> Request,
+        page: impl Fn(Reply) -> Option<Page<T>>,
+    ) -> Result<Vec<T>, Error> {
+        let mut all = Vec::new();
+        loop {
+            let after = u32::try_from(all.len()).unwrap_or(u32::MAX);
+            let Page { rows, more } =
+                page(self.ask(request(after))?).ok_or(Error::UnexpectedAnswer)?;
+            let some = !rows.is_empty();
+            all.extend(rows);
+            if !(more && some) {
+                return Ok(all);
+            }
         }
     }
 

@@ -27,7 +27,7 @@ pub(crate) fn apply(worker: &mut Worker, token: Token, change: Change) -> Answer
             return Ok(Reply::Refused(format!("{why:#}")));
         }
         worker.renew_devices();
-        tracing::info!(pid, ?change, "changed");
+        tracing::info!(pid, %change, "changed");
         return Ok(Reply::Done);
     }
     let request = request(worker, &change)?;
@@ -35,7 +35,7 @@ pub(crate) fn apply(worker: &mut Worker, token: Token, change: Change) -> Answer
     let result = worker.shard.request(now, Principal::default(), request);
     result.map_err(options::error)?;
     worker.renew_devices();
-    tracing::info!(pid, ?change, "changed");
+    tracing::info!(pid, %change, "changed");
     Ok(Reply::Done)
 }
 

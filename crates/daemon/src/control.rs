@@ -8,7 +8,7 @@ use mio::Token;
 use narrows_ipc::{
     Answer, Error, Reply, Request,
     codec::{self, MAX_PACKET},
-    message::{AddressRow, DropRow, GroupRow, LinkRow, NeighborRow, SocketRow, Statistics},
+    message::{AddressRow, DropRow, GroupRow, LinkRow, NeighborRow, Page, SocketRow, Statistics},
 };
 use narrows_stack::{
     InterfaceId,
@@ -30,15 +30,15 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
     Outcome::Answer(match request {
         Request::Sockets { after } => Ok(sockets(worker, after)),
         Request::Statistics => Ok(Reply::Statistics(statistics(worker))),
-        Request::Links => Ok(Reply::Links(page(links(worker)))),
-        Request::Bonds => Ok(Reply::Bonds(page(links::bonds(worker)))),
-        Request::Ports => Ok(Reply::Ports(page(links::ports(worker)))),
-        Request::Fdb { after } => Ok(links::stations(worker, after)),
+        Request::Links { after } => Ok(Reply::Links(page(links(worker), after))),
+        Request::Bonds { after } => Ok(Reply::Bonds(page(links::bonds(worker), after))),
+        Request::Ports { after } => Ok(Reply::Ports(page(links::ports(worker), after))),
+        Request::Fdb { after } => Ok(Reply::Fdb(page(links::stations(worker), after))),
         Request::Routes { table, after } => Ok(route::report(worker, table, after)),
-        Request::Rules => Ok(Reply::Rules(page(rule::report(worker)))),
+        Request::Rules { after } => Ok(Reply::Rules(page(rule::report(worker), after))),
         Request::Route(question) => route::answer(worker, &question).map(Reply::Route),
-        Request::Groups => Ok(Reply::Groups(page(groups(worker)))),
-        Request::Neighbors => Ok(Reply::Neighbors(page(neighbors(worker)))),
+        Request::Groups { after } => Ok(Reply::Groups(page(groups(worker), after))),
+        Request::Neighbors { after } => Ok(Reply::Neighbors(page(neighbors(worker), after))),
         Request::Ping { destination, sequence, payload_len, timeout } => {
             let echo = Echo { destination, sequence, payload_len, timeout };
             match ping(worker, token, echo) {
@@ -65,7 +65,7 @@ fn reload(worker: &mut Worker, token: Token) -> Answer {
     let pid = session.principal.pid;
     Ok(match crate::reload::reload(worker) {
         Ok(changes) => {
-            tracing::info!(pid, ?changes, "reloaded");
+            tracing::info!(pid, changes = changes.join("; "), "reloaded");
             Reply::Reloaded(changes)
         }
         Err(error) => {
@@ -83,31 +83,24 @@ fn stop(worker: &mut Worker, token: Token) -> Answer {
     Ok(Reply::Done)
 }
 
-/// As many as fit into one reply.
-fn page<T: serde::Serialize>(rows: impl Iterator<Item = T>) -> Vec<T> {
-    let mut left = PAGE;
-    rows.map_while(|row| {
-        left = left.checked_sub(codec::encoded_len(&row))?;
-        Some(row)
-    })
-    .collect()
+/// As many as fit into one reply, after so many.
+fn page<T: serde::Serialize>(all: impl Iterator<Item = T>, after: u32) -> Page<T> {
+    let mut rest = all.skip(usize::try_from(after).unwrap_or(usize::MAX)).peekable();
+    let (mut rows, mut left) = (Vec::new(), PAGE);
+    while let Some(row) = rest.peek() {
+        let Some(fewer) = left.checked_sub(codec::encoded_len(row)) else { break };
+        left = fewer;
+        rows.extend(rest.next());
+    }
+    Page { rows, more: rest.peek().is_some() }
 }
 
 /// Rows are numbered by their place in the engine's report.
 fn sockets(worker: &Worker, after: u64) -> Reply {
     let now = worker.clock.now();
     let skip = usize::try_from(after).unwrap_or(usize::MAX);
-    let mut rest = (after + 1..).zip(worker.shard.sockets(now).skip(skip)).peekable();
-    let mut left = PAGE;
-    let mut rows = Vec::new();
-    while let Some((id, info)) = rest.peek() {
-        let row = socket_row(worker, *id, info);
-        let Some(fewer) = left.checked_sub(codec::encoded_len(&row)) else { break };
-        left = fewer;
-        rows.push(row);
-        rest.next();
-    }
-    let more = rest.peek().is_some();
+    let numbered = (after.saturating_add(1)..).zip(worker.shard.sockets(now).skip(skip));
+    let Page { rows, more } = page(numbered.map(|(id, info)| socket_row(worker, id, &info)), 0);
     Reply::Sockets { rows, more }
 }
 
@@ -271,3 +264,6 @@ pub(crate) fn interface_name(worker: &Worker, id: InterfaceId) -> String {
     let found = worker.shard.interfaces().find(|(other, _)| *other == id);
     found.map(|(_, interface)| interface.settings.name.clone()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

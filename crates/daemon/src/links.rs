@@ -13,6 +13,7 @@ use narrows_stack::{
     request::{LinkChange, LinkSettings, NewLink, PortChange, Principal, Reply, Request},
     table::{autoconf::AddressSource, bond::BondSettings, interface::InterfaceSettings},
 };
+use narrows_wire::{address::MacAddr, offload::Capabilities};
 use std::net::Ipv4Addr;
 
 /// The longest IPv4 packet.
@@ -59,6 +60,24 @@ fn address_kernel(kernel: &link::Link, address: Ipv4Addr, length: u8) -> Result<
     link::set_up(kernel.index).with_context(|| format!("can't set {name} up"))
 }
 
+/// What the engine is told of a device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hardware {
+    mac: MacAddr,
+    mtu: u16,
+    capabilities: Capabilities,
+}
+
+impl Hardware {
+    pub(crate) fn of(device: &Device) -> Self {
+        Self {
+            mac: device.mac(),
+            mtu: u16::try_from(device.mtu()).unwrap_or(MAX_MTU),
+            capabilities: device.capabilities(),
+        }
+    }
+}
+
 /// Where new interfaces are made.
 pub(crate) struct Site<'a> {
     pub shard: &'a mut Shard,
@@ -67,15 +86,34 @@ pub(crate) struct Site<'a> {
 }
 
 impl Site<'_> {
-    /// Makes the interface, with all its configuration says; what it stands upon is there already.
-    /// `serial` names the device for events.
+    /// Makes the interface and attaches its device. `serial` names the device for events.
     pub(crate) fn make(
         &mut self,
         config: &InterfaceConfig,
         device: Option<Device>,
         serial: usize,
     ) -> Result<(InterfaceId, Option<Attachment>)> {
-        let id = self.add(config, device.as_ref())?;
+        let id = self.establish(config, device.as_ref().map(Hardware::of))?;
+        let attachment = match (&config.link, device) {
+            (LinkConfig::Device(spec), Some(device)) => {
+                let mut attachment =
+                    Attachment::new(self.registry, serial, spec.clone(), device, id)?;
+                attachment.renew(self.shard)?;
+                Some(attachment)
+            }
+            _ => None,
+        };
+        Ok((id, attachment))
+    }
+
+    /// Makes the interface in the engine, with all its configuration says; what it stands upon is
+    /// there already.
+    pub(crate) fn establish(
+        &mut self,
+        config: &InterfaceConfig,
+        hardware: Option<Hardware>,
+    ) -> Result<InterfaceId> {
+        let id = self.add(config, hardware)?;
         for member in config.link.members() {
             let member = self.named(member)?;
             self.request(Request::Enslave { member, master: id })?;
@@ -89,30 +127,17 @@ impl Site<'_> {
         if config.source != AddressSource::Static {
             self.request(Request::SetAddressSource { interface: id, source: config.source })?;
         }
-        let attachment = match (&config.link, device) {
-            (LinkConfig::Device(spec), Some(device)) => {
-                let mut attachment =
-                    Attachment::new(self.registry, serial, spec.clone(), device, id)?;
-                attachment.renew(self.shard)?;
-                Some(attachment)
-            }
-            _ => None,
-        };
-        Ok((id, attachment))
+        Ok(id)
     }
 
-    fn add(&mut self, config: &InterfaceConfig, device: Option<&Device>) -> Result<InterfaceId> {
+    fn add(&mut self, config: &InterfaceConfig, hardware: Option<Hardware>) -> Result<InterfaceId> {
         let name = config.name.clone();
         let new = match &config.link {
             LinkConfig::Device(spec) => {
-                let device = device.with_context(|| format!("{spec} is not open"))?;
-                let settings = InterfaceSettings {
-                    name,
-                    mac: device.mac(),
-                    mtu: u16::try_from(device.mtu()).unwrap_or(MAX_MTU),
-                    capabilities: device.capabilities(),
-                    routing: Default::default(),
-                };
+                let hardware = hardware.with_context(|| format!("{spec} is not open"))?;
+                let Hardware { mac, mtu, capabilities } = hardware;
+                let routing = Default::default();
+                let settings = InterfaceSettings { name, mac, mtu, capabilities, routing };
                 return self.interface(Request::AddInterface { settings });
             }
             LinkConfig::Vlan { lower, tag } => {

@@ -234,15 +234,15 @@ fn is_report(request: &Request) -> bool {
         request,
         Request::Sockets { .. }
             | Request::Statistics
-            | Request::Links
-            | Request::Bonds
-            | Request::Ports
+            | Request::Links { .. }
+            | Request::Bonds { .. }
+            | Request::Ports { .. }
             | Request::Fdb { .. }
             | Request::Routes { .. }
-            | Request::Rules
+            | Request::Rules { .. }
             | Request::Route(_)
-            | Request::Neighbors
-            | Request::Groups
+            | Request::Neighbors { .. }
+            | Request::Groups { .. }
     )
 }
 

@@ -18,6 +18,7 @@ pub mod message;
 pub mod path;
 pub mod route;
 pub mod transport;
+mod words;
 
 pub use accept::AcceptRecord;
 pub use error::Error;

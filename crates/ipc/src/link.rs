@@ -32,16 +32,33 @@ pub struct LinkState {
     pub running: bool,
     pub promiscuous: bool,
     pub group: u32,
+    pub routing: RoutingState,
+}
+
+/// How an interface takes part in routing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoutingState {
+    pub forward: bool,
+    /// `strong` or `weak`.
+    pub host_model: String,
+    /// `strict`, `loose` or `off`.
+    pub reverse_path: String,
+    pub redirects: bool,
 }
 
 /// One thing to set on an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkSetting {
     Up(bool),
+    Name(String),
     Mtu(u16),
     Mac([u8; 6]),
     Promiscuous(bool),
     Group(u32),
+    Forward(bool),
+    HostModel(String),
+    ReversePath(String),
+    Redirects(bool),
     /// `None`: takes it out of the one it is part of.
     Master(Option<String>),
     Mode(String),

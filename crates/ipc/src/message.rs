@@ -92,13 +92,20 @@ pub enum Request {
     },
     /// → [`Reply::Statistics`].
     Statistics,
-    /// → [`Reply::Links`].
-    Links,
+    /// → [`Reply::Links`]. In this request and those for other [`Page`]s, `after` is the number of rows
+    /// already there.
+    Links {
+        after: u32,
+    },
     /// → [`Reply::Bonds`].
-    Bonds,
+    Bonds {
+        after: u32,
+    },
     /// → [`Reply::Ports`].
-    Ports,
-    /// → [`Reply::Fdb`]; `after` is the number of rows already there.
+    Ports {
+        after: u32,
+    },
+    /// → [`Reply::Fdb`].
     Fdb {
         after: u32,
     },
@@ -108,13 +115,19 @@ pub enum Request {
         after: (u32, u64),
     },
     /// → [`Reply::Rules`].
-    Rules,
+    Rules {
+        after: u32,
+    },
     /// → [`Reply::Route`], or why there is no way.
     Route(RouteQuestion),
     /// → [`Reply::Neighbors`].
-    Neighbors,
+    Neighbors {
+        after: u32,
+    },
     /// → [`Reply::Groups`].
-    Groups,
+    Groups {
+        after: u32,
+    },
     /// One ICMP echo → [`Reply::Pong`] when answered, or an error after `timeout`.
     Ping {
         destination: Ipv4Addr,
@@ -140,6 +153,13 @@ pub enum SocketKind {
     Ping,
 }
 
+/// As many rows of a report as fit into one reply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    pub rows: Vec<T>,
+    pub more: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     Done,
@@ -160,21 +180,18 @@ pub enum Reply {
     Refused(String),
     /// What changed, a line each.
     Reloaded(Vec<String>),
-    Links(Vec<LinkRow>),
-    Bonds(Vec<BondRow>),
-    Ports(Vec<PortRow>),
-    Fdb {
-        rows: Vec<FdbRow>,
-        more: bool,
-    },
+    Links(Page<LinkRow>),
+    Bonds(Page<BondRow>),
+    Ports(Page<PortRow>),
+    Fdb(Page<FdbRow>),
     Routes {
         rows: Vec<RouteRow>,
         next: Option<(u32, u64)>,
     },
-    Rules(Vec<RuleRow>),
+    Rules(Page<RuleRow>),
     Route(RouteAnswer),
-    Neighbors(Vec<NeighborRow>),
-    Groups(Vec<GroupRow>),
+    Neighbors(Page<NeighborRow>),
+    Groups(Page<GroupRow>),
     Pong {
         round_trip: Duration,
         ttl: u8,

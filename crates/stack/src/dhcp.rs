@@ -75,7 +75,7 @@ pub enum Action {
     Deconfigure,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Client {
     mac: MacAddr,
     transaction: u32,

@@ -160,6 +160,13 @@ pub enum Request {
         interface: InterfaceId,
         routing: RoutingSettings,
     },
+    /// [`Error::InvalidArgument`]: the name is empty or taken.
+    RenameInterface {
+        interface: InterfaceId,
+        name: String,
+    },
+    /// Whether ICMP timestamp requests are answered.
+    AnswerTimestamps(bool),
     /// An interface that stands upon others → [`Reply::Interface`].
     AddLink {
         name: String,

@@ -17,6 +17,7 @@
 //! calls, poll events, loop back, transmit, and ask for the next deadline, in that order.
 
 mod addresses;
+mod rehearsal;
 mod report;
 mod requests;
 mod routing;

@@ -127,7 +127,7 @@ fn read_set(mut words: Words<'_>) -> Result<LinkCommand> {
     }
     let name = name.ok_or_else(|| words.error("which? write `link set NAME …`"))?;
     if settings.is_empty() {
-        return Err(words.error("what? write up, down, mtu N, address MAC, promisc on|off, …"));
+        return Err(words.error("what? write up, down, name NAME, mtu N, address MAC, promisc on|off, forward on|off, …"));
     }
     Ok(LinkCommand::Set { name, settings })
 }
@@ -142,6 +142,11 @@ fn setting(word: &str, words: &mut Words<'_>) -> Result<Option<LinkSetting>> {
             let text = words.value(word)?;
             LinkSetting::Mac(station(words, text)?)
         }
+        "name" => LinkSetting::Name(words.value(word)?.to_owned()),
+        "forward" => LinkSetting::Forward(switch(words, word, "on", "off")?),
+        "host_model" => LinkSetting::HostModel(words.value(word)?.to_owned()),
+        "reverse_path" => LinkSetting::ReversePath(words.value(word)?.to_owned()),
+        "redirects" => LinkSetting::Redirects(switch(words, word, "on", "off")?),
         "promisc" => LinkSetting::Promiscuous(switch(words, word, "on", "off")?),
         "group" => LinkSetting::Group(group(words)?),
         "master" => LinkSetting::Master(Some(words.value(word)?.to_owned())),
@@ -260,6 +265,16 @@ mod tests {
                     LinkSetting::Master(None),
                 ]),
             ),
+            (
+                "set lan name uplink forward on host_model weak reverse_path loose redirects off",
+                set(vec![
+                    LinkSetting::Name("uplink".into()),
+                    LinkSetting::Forward(true),
+                    LinkSetting::HostModel("weak".into()),
+                    LinkSetting::ReversePath("loose".into()),
+                    LinkSetting::Redirects(false),
+                ]),
+            ),
             ("set lan master br0", set(vec![LinkSetting::Master(Some("br0".into()))])),
             (
                 "set lan type bond arp_interval 100 arp_ip_target 10.0.0.1,10.0.0.2",
@@ -288,6 +303,7 @@ mod tests {
             ("set lan", "what?"),
             ("set lan mtu", "its value is missing"),
             ("set lan mtu 70000", "mtu `70000`: not such a number"),
+            ("set lan forward yes", "forward `yes`: write on or off"),
             ("set lan promisc yes", "promisc `yes`: write on or off"),
             ("set lan address 1:2:3", "`1:2:3` is not a MAC address"),
             ("set lan frobnicate", "don't know `frobnicate`"),

@@ -2,7 +2,24 @@ use super::*;
 use narrows_ipc::link::LinkState;
 
 fn state(kind: LinkKind) -> LinkState {
-    LinkState { kind, master: None, up: true, running: true, promiscuous: false, group: 0 }
+    LinkState {
+        kind,
+        master: None,
+        up: true,
+        running: true,
+        promiscuous: false,
+        group: 0,
+        routing: routing(),
+    }
+}
+
+pub(crate) fn routing() -> RoutingState {
+    RoutingState {
+        forward: false,
+        host_model: "strong".into(),
+        reverse_path: "strict".into(),
+        redirects: false,
+    }
 }
 
 fn row(id: u32, name: &str, state: LinkState) -> LinkRow {
@@ -52,6 +69,7 @@ group 5
 LOWERLAYERDOWN mode DEFAULT group default
     link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff promiscuity 1
     vlan protocol 802.1Q id 7 <REORDER_HDR>
+    forward off host_model strong reverse_path strict redirects off
 4: b: <BROADCAST,MULTICAST> mtu 1500 qdisc noqueue state DOWN mode DEFAULT group default
     link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff
     alias packet:eth2
@@ -70,6 +88,8 @@ fn json_has_the_keys_of_ip() {
             "mtu": 1500, "qdisc": "noqueue", "operstate": "LOWERLAYERDOWN", "linkmode": "DEFAULT",
             "group": "default", "link_type": "ether", "address": "02:00:00:00:00:01",
             "broadcast": "ff:ff:ff:ff:ff:ff", "promiscuity": 1,
+            "routing": {"forward": false, "host_model": "strong", "reverse_path": "strict",
+                        "redirects": false},
             "linkinfo": {"info_kind": "vlan",
                          "info_data": {"protocol": "802.1Q", "id": 7, "flags": ["REORDER_HDR"]}},
         })

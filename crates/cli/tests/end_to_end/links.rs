@@ -393,3 +393,39 @@ fn interfaces_are_made_and_unmade_at_run_time() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn settings_of_an_interface_change_together_or_not_at_all() -> Result<()> {
+    as_root(|| {
+        let stage = Stage::new()?;
+        let set = |words: &str| {
+            let words: Vec<_> = "link set wire".split(' ').chain(words.split(' ')).collect();
+            stage.ask(&words)
+        };
+        let shown = || -> Result<String> { Ok(stage.ask(&["link", "-d", "show"])?.stdout) };
+        let before = shown()?;
+        for (words, why) in [
+            ("forward on name lo", "there is an interface \"lo\" already"),
+            ("promisc on host_model mild", "host_model mild: write one of strong, weak"),
+            ("group 7 reverse_path maybe", "reverse_path maybe: write one of strict, loose, off"),
+            ("up mtu 60", "mtu 60"),
+            ("redirects on type bond mode 802.3ad", "that is for bonds and bridges"),
+        ] {
+            let output = set(words)?;
+            ensure!(!output.status.success() && output.stderr.contains(why), "{words}: {output:?}");
+            ensure!(shown()? == before, "{words}: {}", shown()?);
+        }
+        let all = "name uplink forward on host_model weak reverse_path loose redirects on";
+        let output = set(all)?;
+        ensure!(output.status.success(), "{output:?}");
+        let after = shown()?;
+        ensure!(after.contains(": uplink: <BROADCAST,MULTICAST,UP,LOWER_UP>"), "{after}");
+        ensure!(
+            after.contains("    forward on host_model weak reverse_path loose redirects on\n"),
+            "{after}"
+        );
+        let log = stage.daemon.log();
+        ensure!(log.contains(&format!("change=link set wire {all}")), "{log}");
+        Ok(())
+    })
+}

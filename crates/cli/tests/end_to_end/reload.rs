@@ -111,3 +111,34 @@ fn a_file_with_a_mistake_changes_nothing() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn what_the_engine_would_refuse_changes_nothing() -> Result<()> {
+    as_root(|| {
+        let stage = Stage::new()?;
+        let other = ["route", "add", "10.9.0.0/16", "via", "10.77.0.1"];
+        ensure!(stage.ask(&other)?.status.success());
+        let before = (stage.ask(&["-j", "addr"])?.stdout, stage.ask(&["route"])?.stdout);
+        let route = "[[route]]\nto = \"10.9.0.0/16\"\nvia = \"10.77.0.9\"\n";
+        let vlan = "[[interface]]\nname = \"v\"\ndevice = \"vlan\"\nlink = \"wire\"\nid = 7\n\
+                    address = [\"10.78.0.2/24\"]\n";
+        write(&stage, &format!("{WIRE}{ADDRESS}mtu = 1400\n{vlan}{route}"))?;
+        let output = stage.ask(&["reload"])?;
+        let why = "route to 10.9.0.0/16 via 10.77.0.9 dev wire added: not possible, and nothing was \
+                   changed: there is a route to that prefix with that metric already";
+        ensure!(output.stderr.contains(why), "{}", output.stderr);
+        let after = (stage.ask(&["-j", "addr"])?.stdout, stage.ask(&["route"])?.stdout);
+        ensure!(before == after, "{after:?}");
+        ensure!(stage.ask(&["route", "del", "10.9.0.0/16"])?.status.success());
+        ensure!(reload(&stage)?.contains("interface v on vlan:wire.7 added"));
+        // What was removed at run time is no obstacle, and comes back.
+        ensure!(stage.ask(&["route", "del", "10.9.0.0/16"])?.status.success());
+        ensure!(stage.ask(&["link", "del", "v"])?.status.success());
+        write(&stage, &format!("{WIRE}{ADDRESS}mtu = 1400\n{vlan}[icmp]\ntimestamp = true\n"))?;
+        let said = reload(&stage)?;
+        let expected = "route to 10.9.0.0/16 via 10.77.0.9 dev wire removed\n\
+                        interface v on vlan:wire.7 added\nicmp: timestamp on\n";
+        ensure!(said == expected, "{said}");
+        Ok(())
+    })
+}

@@ -1,5 +1,6 @@
-//! Interfaces made, set and removed at run time. A change of several settings is tried in order;
-//! what was made for it is taken back when one of them is refused.
+//! Interfaces made, set and removed at run time. Several settings are tried on a rehearsal of the
+//! engine, in order, before the first takes effect; what was made for them is taken back when one is
+//! refused.
 
 use crate::{
     config::{BondConfig, InterfaceConfig, LinkConfig, LinkOptions},
@@ -17,6 +18,7 @@ use narrows_stack::{
         bridge::BridgeSettings,
         interface::MIN_MTU,
         link::LinkKind as Kind,
+        route::{HostModel, ReversePath},
     },
 };
 use narrows_wire::{
@@ -31,7 +33,7 @@ pub(super) fn apply(worker: &mut Worker, command: &LinkCommand) -> Result<()> {
         LinkCommand::Add { name, kind, settings } => add(worker, name, kind, settings),
         LinkCommand::Set { name, settings } => {
             let id = site(worker).named(name)?;
-            settings.iter().try_for_each(|setting| set(worker, id, setting))
+            set_all(worker, id, settings)
         }
         LinkCommand::Remove { name } => {
             let id = site(worker).named(name)?;
@@ -42,7 +44,8 @@ pub(super) fn apply(worker: &mut Worker, command: &LinkCommand) -> Result<()> {
             let change = if *known { PortChange::Pin(mac) } else { PortChange::Forget(mac) };
             let id = site(worker).named(port)?;
             let what = if *known { "can't be behind" } else { "is not known behind" };
-            set_port(worker, id, change).with_context(|| format!("{mac} {what} \"{port}\""))
+            set_port(&mut site(worker), id, change)
+                .with_context(|| format!("{mac} {what} \"{port}\""))
         }
     }
 }
@@ -70,7 +73,7 @@ fn add(worker: &mut Worker, name: &str, kind: &LinkKind, settings: &[LinkSetting
     let serial = worker.next_serial();
     let (id, attachment) = site(worker).make(&config, device, serial)?;
     worker.attachments.extend(attachment);
-    let result = settings.iter().try_for_each(|setting| set(worker, id, setting));
+    let result = set_all(worker, id, settings);
     if result.is_err()
         && let Err(error) = remove(worker, id)
     {
@@ -119,43 +122,99 @@ fn link_config(kind: &LinkKind) -> Result<LinkConfig> {
     })
 }
 
-fn set(worker: &mut Worker, id: InterfaceId, setting: &LinkSetting) -> Result<()> {
-    let change = match setting {
-        LinkSetting::Up(up) => LinkChange::Up(*up),
-        LinkSetting::Mtu(mtu) => return set_mtu(worker, id, *mtu),
-        LinkSetting::Mac(mac) => LinkChange::Mac(MacAddr(*mac)),
-        LinkSetting::Promiscuous(on) => LinkChange::Promiscuous(*on),
-        LinkSetting::Group(group) => LinkChange::Group(*group),
-        LinkSetting::Master(master) => return set_master(worker, id, master.as_deref()),
-        LinkSetting::Bind(bound) => {
-            let bound = bound.as_ref().map(|list| list.iter().copied().map(MacAddr).collect());
-            return set_port(worker, id, PortChange::Bind(bound));
+/// All settings, or none.
+fn set_all(worker: &mut Worker, id: InterfaceId, settings: &[LinkSetting]) -> Result<()> {
+    if settings.len() > 1 {
+        let mut trial = worker.shard.rehearsal();
+        let now = worker.clock.now();
+        let mut site = Site { shard: &mut trial, now, registry: &worker.registry };
+        settings.iter().try_for_each(|setting| set(&mut site, id, setting))?;
+    }
+    for setting in settings {
+        if let LinkSetting::Mtu(mtu) = setting {
+            carry(worker, id, *mtu)?;
         }
-        other => return set_kind(worker, id, other),
-    };
-    site(worker).request(Request::SetLink { interface: id, change })?;
-    Ok(())
+    }
+    settings.iter().try_for_each(|setting| set(&mut site(worker), id, setting))
 }
 
-fn set_mtu(worker: &mut Worker, id: InterfaceId, mtu: u16) -> Result<()> {
+/// The device below carries packets of that length, or the kernel is told to.
+fn carry(worker: &Worker, id: InterfaceId, mtu: u16) -> Result<()> {
     if mtu < MIN_MTU {
         bail!("mtu {mtu}: write {MIN_MTU} to {}", u16::MAX);
     }
-    if let Some(attachment) = worker.attachments.iter().find(|held| held.interface == id) {
-        links::carry(&attachment.spec, mtu)?;
+    match worker.attachments.iter().find(|held| held.interface == id) {
+        Some(attachment) => links::carry(&attachment.spec, mtu),
+        None => Ok(()),
     }
-    let change = LinkChange::Mtu(mtu);
-    site(worker)
-        .request(Request::SetLink { interface: id, change })
-        .with_context(|| format!("mtu {mtu}: not with what is below and above"))?;
+}
+
+fn set(site: &mut Site<'_>, id: InterfaceId, setting: &LinkSetting) -> Result<()> {
+    let change = match setting {
+        LinkSetting::Up(up) => LinkChange::Up(*up),
+        LinkSetting::Name(name) => return rename(site, id, name),
+        LinkSetting::Mtu(mtu) => {
+            let change = LinkChange::Mtu(*mtu);
+            site.request(Request::SetLink { interface: id, change })
+                .with_context(|| format!("mtu {mtu}: not with what is below and above"))?;
+            return Ok(());
+        }
+        LinkSetting::Mac(mac) => LinkChange::Mac(MacAddr(*mac)),
+        LinkSetting::Promiscuous(on) => LinkChange::Promiscuous(*on),
+        LinkSetting::Group(group) => LinkChange::Group(*group),
+        LinkSetting::Master(master) => return set_master(site, id, master.as_deref()),
+        LinkSetting::Bind(bound) => {
+            let bound = bound.as_ref().map(|list| list.iter().copied().map(MacAddr).collect());
+            return set_port(site, id, PortChange::Bind(bound));
+        }
+        LinkSetting::Forward(_)
+        | LinkSetting::HostModel(_)
+        | LinkSetting::ReversePath(_)
+        | LinkSetting::Redirects(_) => return set_routing(site, id, setting),
+        other => return set_kind(site, id, other),
+    };
+    site.request(Request::SetLink { interface: id, change })?;
     Ok(())
 }
 
-fn set_master(worker: &mut Worker, id: InterfaceId, master: Option<&str>) -> Result<()> {
-    let held = worker.shard.links().get(id).and_then(|link| link.master);
-    let wanted = master.map(|name| site(worker).named(name)).transpose()?;
+fn rename(site: &mut Site<'_>, id: InterfaceId, name: &str) -> Result<()> {
+    if !crate::config::is_interface_name(name) {
+        bail!("\"{name}\" is not an interface name");
+    }
+    if site.named(name).is_ok_and(|other| other != id) {
+        bail!("there is an interface \"{name}\" already");
+    }
+    site.request(Request::RenameInterface { interface: id, name: name.to_owned() })?;
+    Ok(())
+}
+
+fn set_routing(site: &mut Site<'_>, id: InterfaceId, setting: &LinkSetting) -> Result<()> {
+    let station = site.shard.interface(id).context("it is gone")?;
+    let mut routing = station.settings.routing;
+    match setting {
+        LinkSetting::Forward(on) => routing.forward = *on,
+        LinkSetting::Redirects(on) => routing.redirects = *on,
+        LinkSetting::HostModel(model) => {
+            let names = HostModel::ALL.map(HostModel::name).join(", ");
+            routing.host_model = HostModel::parse(model)
+                .with_context(|| format!("host_model {model}: write one of {names}"))?;
+        }
+        LinkSetting::ReversePath(check) => {
+            let names = ReversePath::ALL.map(ReversePath::name).join(", ");
+            routing.reverse_path = ReversePath::parse(check)
+                .with_context(|| format!("reverse_path {check}: write one of {names}"))?;
+        }
+        _ => bail!("that is not about routing"),
+    }
+    site.request(Request::SetRouting { interface: id, routing })?;
+    Ok(())
+}
+
+fn set_master(site: &mut Site<'_>, id: InterfaceId, master: Option<&str>) -> Result<()> {
+    let held = site.shard.links().get(id).and_then(|link| link.master);
+    let wanted = master.map(|name| site.named(name)).transpose()?;
     if let (Some(name), Some(id)) = (master, wanted) {
-        let link = worker.shard.links().get(id);
+        let link = site.shard.links().get(id);
         if !link.is_some_and(|link| link.bond().is_some() || link.bridge().is_some()) {
             bail!("\"{name}\" is neither a bond nor a bridge");
         }
@@ -164,46 +223,46 @@ fn set_master(worker: &mut Worker, id: InterfaceId, master: Option<&str>) -> Res
         return Ok(());
     }
     if held.is_some() {
-        site(worker).request(Request::Release { member: id })?;
+        site.request(Request::Release { member: id })?;
     }
     let Some(master) = wanted else { return Ok(()) };
-    let addressed = worker.shard.interface(id).is_some_and(|it| !it.addresses.is_empty());
+    let addressed = site.shard.interface(id).is_some_and(|it| !it.addresses.is_empty());
     let result = if addressed {
         Err(anyhow::anyhow!("it has addresses: the master is to have them, so remove them first"))
     } else {
-        site(worker).request(Request::Enslave { member: id, master }).map(drop)
+        site.request(Request::Enslave { member: id, master }).map(drop)
     };
     if let (Err(_), Some(held)) = (&result, held) {
-        site(worker).request(Request::Enslave { member: id, master: held })?;
+        site.request(Request::Enslave { member: id, master: held })?;
     }
     result
 }
 
-fn set_port(worker: &mut Worker, port: InterfaceId, change: PortChange) -> Result<()> {
-    let master = worker.shard.links().get(port).and_then(|link| link.master);
+fn set_port(site: &mut Site<'_>, port: InterfaceId, change: PortChange) -> Result<()> {
+    let master = site.shard.links().get(port).and_then(|link| link.master);
     let bridge = master.context("it is no port of a bridge")?;
     let settings = LinkSettings::Port { port, change };
-    site(worker).request(Request::ConfigureLink { interface: bridge, settings })?;
+    site.request(Request::ConfigureLink { interface: bridge, settings })?;
     Ok(())
 }
 
 /// What only a bond or only a bridge has.
-fn set_kind(worker: &mut Worker, id: InterfaceId, setting: &LinkSetting) -> Result<()> {
-    let settings = match worker.shard.links().get(id).map(|link| &link.kind) {
+fn set_kind(site: &mut Site<'_>, id: InterfaceId, setting: &LinkSetting) -> Result<()> {
+    let settings = match site.shard.links().get(id).map(|link| &link.kind) {
         Some(Kind::Bond(bond)) => {
-            LinkSettings::Bond(bond_with(worker, bond.settings.clone(), setting)?)
+            LinkSettings::Bond(bond_with(site, bond.settings.clone(), setting)?)
         }
         Some(Kind::Bridge(bridge)) => {
             LinkSettings::Bridge(bridge_with(bridge.settings(), setting)?)
         }
         _ => bail!("that is for bonds and bridges, which it is not"),
     };
-    site(worker).request(Request::ConfigureLink { interface: id, settings })?;
+    site.request(Request::ConfigureLink { interface: id, settings })?;
     Ok(())
 }
 
 fn bond_with(
-    worker: &Worker,
+    site: &Site<'_>,
     mut settings: BondSettings,
     setting: &LinkSetting,
 ) -> Result<BondSettings> {
@@ -222,7 +281,7 @@ fn bond_with(
         LinkSetting::LacpFast(fast) => settings.lacp_fast = *fast,
         LinkSetting::Primary(None) => settings.primary = None,
         LinkSetting::Primary(Some(name)) => {
-            let mut interfaces = worker.shard.interfaces();
+            let mut interfaces = site.shard.interfaces();
             let found = interfaces.find(|(_, station)| station.settings.name == *name);
             let (id, _) = found.with_context(|| format!("no interface \"{name}\""))?;
             settings.primary = Some(id);

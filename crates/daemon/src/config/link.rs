@@ -247,7 +247,7 @@ impl Checker<'_> {
         Ok(names)
     }
 
-    fn choice<T: Copy>(
+    pub(super) fn choice<T: Copy>(
         &self,
         key: &str,
         value: &Key<String>,

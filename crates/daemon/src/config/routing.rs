@@ -5,34 +5,15 @@ use narrows_stack::table::route::{HostModel, ReversePath, RoutingSettings};
 
 impl Checker<'_> {
     pub(super) fn routing(&self, table: &InterfaceTable) -> Result<RoutingSettings, ConfigError> {
-        let mut routing = RoutingSettings {
+        let models = HostModel::ALL.map(|model| (model.name(), model));
+        let checks = ReversePath::ALL.map(|check| (check.name(), check));
+        let host_model = self.choice("host_model", &table.host_model, &models)?;
+        let reverse_path = self.choice("reverse_path", &table.reverse_path, &checks)?;
+        Ok(RoutingSettings {
             forward: table.forward.unwrap_or(false),
+            host_model: host_model.unwrap_or_default(),
+            reverse_path: reverse_path.unwrap_or_default(),
             redirects: table.redirects.unwrap_or(false),
-            ..RoutingSettings::default()
-        };
-        if let Some(text) = &table.host_model {
-            routing.host_model = match text.get_ref().as_str() {
-                "strong" => HostModel::Strong,
-                "weak" => HostModel::Weak,
-                other => {
-                    let message = format!("host_model = \"{other}\": write \"strong\" or \"weak\"");
-                    return Err(self.error(text.span(), message));
-                }
-            };
-        }
-        if let Some(text) = &table.reverse_path {
-            routing.reverse_path = match text.get_ref().as_str() {
-                "strict" => ReversePath::Strict,
-                "loose" => ReversePath::Loose,
-                "off" => ReversePath::Off,
-                other => {
-                    let message = format!(
-                        "reverse_path = \"{other}\": write \"strict\", \"loose\" or \"off\""
-                    );
-                    return Err(self.error(text.span(), message));
-                }
-            };
-        }
-        Ok(routing)
+        })
     }
 }

@@ -1,10 +1,9 @@
 //! Reports of what interfaces are and stand upon.
 
-use super::{PAGE, interface_name};
+use super::interface_name;
 use crate::{anchor::datagram::interface_number, worker::Worker};
-use narrows_ipc::{
-    Reply, codec,
-    link::{BondRow, FdbRow, LacpRow, LinkKind, LinkState, MemberRow, PortRow},
+use narrows_ipc::link::{
+    BondRow, FdbRow, LacpRow, LinkKind, LinkState, MemberRow, PortRow, RoutingState,
 };
 use narrows_stack::{
     InterfaceId,
@@ -51,6 +50,18 @@ pub(super) fn state(worker: &Worker, id: InterfaceId) -> LinkState {
         running: links.is_running(id),
         promiscuous: link.is_some_and(|link| link.promiscuous),
         group: link.map_or(0, |link| link.group),
+        routing: routing(worker, id),
+    }
+}
+
+fn routing(worker: &Worker, id: InterfaceId) -> RoutingState {
+    let station = worker.shard.interface(id);
+    let held = station.map(|station| station.settings.routing).unwrap_or_default();
+    RoutingState {
+        forward: held.forward,
+        host_model: held.host_model.name().into(),
+        reverse_path: held.reverse_path.name().into(),
+        redirects: held.redirects,
     }
 }
 
@@ -122,23 +133,15 @@ pub(super) fn ports(worker: &Worker) -> impl Iterator<Item = PortRow> {
         .flat_map(move |(id, bridge)| bridge.ports().map(move |port| row(id, bridge, port)))
 }
 
-/// As many as fit, after so many.
-pub(super) fn stations(worker: &Worker, after: u32) -> Reply {
+/// The stations that bridges know.
+pub(super) fn stations(worker: &Worker) -> impl Iterator<Item = FdbRow> {
     let now = worker.clock.now();
-    let all = bridges(worker).flat_map(|(id, bridge)| {
+    bridges(worker).flat_map(move |(id, bridge)| {
         bridge.entries().map(move |entry| FdbRow {
             mac: entry.mac.0,
             port: interface_name(worker, entry.port),
             bridge: interface_name(worker, id),
             age: entry.seen.map(|seen| now.since(seen)),
         })
-    });
-    let mut rest = all.skip(usize::try_from(after).unwrap_or(usize::MAX)).peekable();
-    let (mut rows, mut left) = (Vec::new(), PAGE);
-    while let Some(row) = rest.peek() {
-        let Some(fewer) = left.checked_sub(codec::encoded_len(row)) else { break };
-        left = fewer;
-        rows.extend(rest.next());
-    }
-    Reply::Fdb { rows, more: rest.peek().is_some() }
+    })
 }

@@ -2,10 +2,12 @@
 
 use super::{Act, Difference, Step};
 use crate::{
+    attachment::Attachment,
     config::{Configuration, InterfaceConfig, LinkConfig, LinkOptions, from_below},
     links::Site,
 };
 use anyhow::{Result, bail};
+use narrows_device::DeviceSpec;
 use narrows_stack::{
     Shard,
     request::{LinkChange, LinkSettings, PortChange, Request},
@@ -14,7 +16,12 @@ use std::collections::BTreeSet;
 
 /// Interfaces of the same name that are something else now: another device or VLAN, or one whose
 /// ground goes. Addresses the operator took back (a MAC or MTU of its own) need a new one too.
-pub(super) fn remade<'a>(old: &'a Configuration, new: &'a Configuration) -> BTreeSet<&'a str> {
+/// So do those that were taken away at run time (`gone`).
+pub(super) fn remade<'a>(
+    old: &'a Configuration,
+    new: &'a Configuration,
+    gone: &BTreeSet<&'a str>,
+) -> BTreeSet<&'a str> {
     let mut remade = BTreeSet::new();
     for index in from_below(&new.interfaces) {
         let Some(config) = new.interfaces.get(index) else { continue };
@@ -33,7 +40,7 @@ pub(super) fn remade<'a>(old: &'a Configuration, new: &'a Configuration) -> BTre
         let (before, after) = (&held.options, &config.options);
         let unset = (before.mac.is_some() && after.mac.is_none())
             || (before.mtu.is_some() && after.mtu.is_none());
-        if other || ground || unset {
+        if other || ground || unset || gone.contains(&*config.name) {
             remade.insert(&*config.name);
         }
     }
@@ -45,7 +52,26 @@ fn find<'a>(configuration: &'a Configuration, name: &str) -> Option<&'a Interfac
 }
 
 /// What was made at run time may stand in the way.
-pub(super) fn check(shard: &Shard, difference: &Difference<'_>) -> Result<()> {
+pub(super) fn check(
+    shard: &Shard,
+    attachments: &[Attachment],
+    difference: &Difference<'_>,
+) -> Result<()> {
+    for config in &difference.new.interfaces {
+        let holder = attachments.iter().find(|held| Some(&held.spec) == config.link.device());
+        let holder = holder.and_then(|held| shard.interface(held.interface));
+        if let Some(station) = holder.filter(|_| difference.coming.contains(&*config.name))
+            && !difference.going.contains(&*station.settings.name)
+        {
+            bail!(
+                "device {} of \"{}\" is that of \"{}\", made or renamed at run time: delete or \
+                 rename that first",
+                config.link.describe(),
+                config.name,
+                station.settings.name
+            );
+        }
+    }
     for (id, station) in shard.interfaces() {
         let name = &*station.settings.name;
         let configured = find(difference.old, name).is_some();
@@ -73,7 +99,10 @@ pub(super) fn going<'a>(difference: &'a Difference<'a>) -> impl Iterator<Item = 
         config.link.members().iter().filter_map(|member| released(difference, config, member))
     });
     let removed = from_below(old).into_iter().rev().filter_map(|index| old.get(index));
-    let removed = removed.filter(|config| difference.going.contains(&*config.name));
+    let removed = removed.filter(|config| {
+        let name = &*config.name;
+        difference.going.contains(name) && !difference.gone.contains(name)
+    });
     let removed = removed.map(|config| Step {
         says: format!("interface {} removed", config.name),
         act: Act::Remove(config.name.clone()),
@@ -87,12 +116,16 @@ fn released(difference: &Difference<'_>, master: &InterfaceConfig, member: &str)
     let stays = now.is_some_and(|now| now.link.members().iter().any(|name| name == member))
         && !difference.going.contains(&*master.name)
         && !difference.going.contains(member);
-    if stays {
+    let gone = [&*master.name, member].iter().any(|name| difference.gone.contains(name));
+    if stays || gone {
         return None;
     }
     let (name, member) = (master.name.clone(), member.to_owned());
     Some(Step::ask(format!("{member} taken out of {name}"), move |site| {
-        Ok(vec![Request::Release { member: site.named(&member)? }])
+        let member = site.named(&member)?;
+        let held = site.shard.links().get(member).and_then(|link| link.master);
+        // The operator may have taken it out at run time.
+        Ok(held.map(|_| Request::Release { member }).into_iter().collect())
     }))
 }
 
@@ -235,6 +268,16 @@ fn options_changed(name: &str, before: &LinkOptions, after: &LinkOptions) -> Vec
         })
     };
     changes.into_iter().map(step).collect()
+}
+
+/// The devices whose packets are to be of another length, and which.
+pub(super) fn new_mtus(difference: &Difference<'_>) -> Vec<(DeviceSpec, u16)> {
+    let stay = difference.new.interfaces.iter().filter(|config| {
+        let held = find(difference.old, &config.name);
+        !difference.coming.contains(&*config.name)
+            && held.is_some_and(|held| held.options.mtu != config.options.mtu)
+    });
+    stay.filter_map(|config| Some((config.link.device()?.clone(), config.options.mtu?))).collect()
 }
 
 fn port_changed(name: &str, before: &LinkOptions, after: &LinkOptions) -> Vec<Step> {

@@ -1,9 +1,12 @@
 //! `narrows reload`: the configuration file read again, and the difference applied, nothing else.
 //!
 //! The difference is between the file as it was last read and as it is now, so what was changed at run
-//! time stays unless the file now says otherwise. The file is checked as at the start, devices are
-//! opened, and what stands in the way is looked for, before anything changes; an error there means
-//! that nothing has.
+//! time stays unless the file now says otherwise; what was removed at run time comes back if the file
+//! names it. The file is checked as at the start, what stands in the way is looked for, devices are
+//! opened, and the steps are all taken on a [rehearsal](narrows_stack::Shard::rehearsal) of the engine,
+//! before anything changes; an error there means that nothing has. What the engine took there it takes
+//! again, so nothing is left to fail but the kernel: a TAP that becomes another interface can't be
+//! opened before the old one is closed.
 //!
 //! Each kind of thing is one file with its [`Step`]s: what goes, what comes, what changes. They run
 //! in an order in which nothing is missing: routes and neighbors go before addresses and these before
@@ -17,12 +20,15 @@ pub(crate) mod route;
 use crate::{
     attachment::Attachment,
     config::{Configuration, InterfaceConfig},
-    links::{self, Site},
+    links::{self, Hardware, Site},
     worker::Worker,
 };
 use anyhow::{Context, Result, bail};
 use narrows_device::{Device, link};
-use narrows_stack::request::Request;
+use narrows_stack::{
+    request::{Error, Request},
+    table::route::RouteError,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -62,6 +68,8 @@ type Asked = dyn Fn(&Site<'_>) -> Result<Vec<Request>>;
 enum Act {
     /// Requests of the engine, which name what is there by then.
     Ask(Box<Asked>),
+    /// The same, of what is to be gone: it may have gone at run time.
+    Forget(Box<Asked>),
     Make(InterfaceConfig),
     /// What a bridge is to know of a port that is new to it.
     Port(InterfaceConfig),
@@ -75,6 +83,51 @@ impl Step {
     ) -> Self {
         Self { says: says.into(), act: Act::Ask(Box::new(ask)) }
     }
+
+    fn forget(
+        says: impl Into<String>,
+        ask: impl Fn(&Site<'_>) -> Result<Vec<Request>> + 'static,
+    ) -> Self {
+        Self { says: says.into(), act: Act::Forget(Box::new(ask)) }
+    }
+
+    /// Does in the engine what the step is for.
+    fn play(&self, site: &mut Site<'_>, hardware: Option<Hardware>) -> Result<()> {
+        match &self.act {
+            Act::Ask(ask) => {
+                for request in ask(site)? {
+                    site.request(request)?;
+                }
+            }
+            Act::Forget(ask) => {
+                for request in ask(site)? {
+                    match site.request(request) {
+                        Err(error) if is_absence(&error) => {}
+                        result => drop(result?),
+                    }
+                }
+            }
+            Act::Make(config) => drop(site.establish(config, hardware)?),
+            Act::Port(config) => site.configure_port(config)?,
+            Act::Remove(name) => {
+                let interface = site.named(name)?;
+                site.request(Request::RemoveInterface { interface })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Does the engine say that there is no such thing?
+fn is_absence(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref::<Error>(),
+        Some(
+            Error::NoSuchEntry
+                | Error::AddressNotAvailable
+                | Error::Route(RouteError::NotFound | RouteError::RuleNotFound)
+        )
+    )
 }
 
 /// Both states of the configuration.
@@ -84,18 +137,27 @@ struct Difference<'a> {
     /// Interfaces that go, and those that come; one that becomes something else does both.
     going: BTreeSet<&'a str>,
     coming: BTreeSet<&'a str>,
+    /// Of those that go: which have gone already, at run time.
+    gone: BTreeSet<&'a str>,
 }
 
 impl<'a> Difference<'a> {
-    fn between(old: &'a Configuration, new: &'a Configuration) -> Self {
-        let remade = interface::remade(old, new);
+    /// `is_there`: of an interface of the old configuration, as things are.
+    fn between(
+        old: &'a Configuration,
+        new: &'a Configuration,
+        is_there: impl Fn(&str) -> bool,
+    ) -> Self {
+        let names = old.interfaces.iter().map(|config| &*config.name);
+        let gone: BTreeSet<_> = names.filter(|name| !is_there(name)).collect();
+        let remade = interface::remade(old, new, &gone);
         let names = |one: &'a Configuration, other: &Configuration| {
             let only = one.interfaces.iter().map(|config| &*config.name).filter(|name| {
                 remade.contains(name) || !other.interfaces.iter().any(|held| held.name == *name)
             });
             only.collect()
         };
-        Self { old, new, going: names(old, new), coming: names(new, old) }
+        Self { old, new, going: names(old, new), coming: names(new, old), gone }
     }
 
     /// In order.
@@ -110,8 +172,18 @@ impl<'a> Difference<'a> {
         steps.extend(address::coming(self));
         steps.extend(neighbor::coming(self));
         steps.extend(route::coming(self));
+        steps.extend(icmp(self));
         steps
     }
+}
+
+/// What holds for the host as a whole.
+fn icmp(difference: &Difference<'_>) -> Option<Step> {
+    let on = difference.new.icmp_timestamps;
+    (difference.old.icmp_timestamps != on).then(|| {
+        let says = format!("icmp: timestamp {}", if on { "on" } else { "off" });
+        Step::ask(says, move |_| Ok(vec![Request::AnswerTimestamps(on)]))
+    })
 }
 
 /// Reads the file again; what was changed, a line each.
@@ -121,17 +193,29 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
         bail!("the daemon was started without a configuration file: nothing to read again");
     }
     let new = Source::read(file)?;
-    let difference = Difference::between(&worker.source.configuration, &new.configuration);
-    let mut devices = prepare(worker, &difference)?;
+    let is_there = |name: &str| {
+        let mut interfaces = worker.shard.interfaces();
+        interfaces.any(|(_, station)| station.settings.name == name)
+    };
+    let difference =
+        Difference::between(&worker.source.configuration, &new.configuration, is_there);
+    interface::check(&worker.shard, &worker.attachments, &difference)?;
+    address::check(&worker.shard, &difference)?;
+    let mut devices = open(worker, &difference)?;
+    let mtus = interface::new_mtus(&difference);
     let steps = difference.steps();
+    rehearse(worker, &steps, &devices)?;
+    for (spec, mtu) in mtus {
+        links::carry(&spec, mtu)?;
+    }
     let mut done = Vec::new();
     for step in steps {
-        let says = step.says.clone();
-        if let Err(error) = run(worker, step, &mut devices) {
+        if let Err(error) = run(worker, &step, &mut devices) {
             worker.renew_devices();
-            bail!("{says}: {error:#}; done before: {}", or_nothing(&done));
+            let done = if done.is_empty() { "nothing".into() } else { done.join("; ") };
+            bail!("{}: {error:#}; done before: {done}", step.says);
         }
-        done.push(says);
+        done.push(step.says);
     }
     worker.source = new;
     worker.links_changed();
@@ -139,57 +223,65 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
     Ok(done)
 }
 
-fn or_nothing(done: &[String]) -> String {
-    if done.is_empty() { "nothing".into() } else { done.join("; ") }
-}
-
-/// All that may fail, before anything changes: devices, and what was done at run time.
-fn prepare(worker: &Worker, difference: &Difference<'_>) -> Result<BTreeMap<String, Device>> {
-    interface::check(&worker.shard, difference)?;
-    address::check(&worker.shard, difference)?;
-    if difference.old.icmp_timestamps != difference.new.icmp_timestamps {
-        bail!("icmp_timestamps is for the start alone: put it back, or start the daemon anew");
-    }
+/// A device for each interface that comes, but for those that another has until it goes.
+fn open(worker: &Worker, difference: &Difference<'_>) -> Result<BTreeMap<String, Device>> {
     let mut devices = BTreeMap::new();
     for config in &difference.new.interfaces {
         if difference.coming.contains(&*config.name) {
             // Two sockets on one interface of the kernel are fine, two owners of a TAP are not: that
             // one is opened when the old one is closed.
-            let taken = worker
-                .attachments
-                .iter()
-                .any(|held| config.link.device().is_some_and(|spec| *spec == held.spec));
-            let device = if taken { None } else { links::open(config)? };
+            let device = if held(worker, config).is_some() { None } else { links::open(config)? };
             devices.extend(device.map(|device| (config.name.clone(), device)));
         }
     }
     Ok(devices)
 }
 
-fn run(worker: &mut Worker, step: Step, devices: &mut BTreeMap<String, Device>) -> Result<()> {
-    match step.act {
+/// Who has the interface's device.
+fn held<'a>(worker: &'a Worker, config: &InterfaceConfig) -> Option<&'a Attachment> {
+    let spec = config.link.device()?;
+    worker.attachments.iter().find(|held| held.spec == *spec)
+}
+
+/// All steps on a copy of the engine: what it refuses is known before anything changes.
+fn rehearse(worker: &Worker, steps: &[Step], devices: &BTreeMap<String, Device>) -> Result<()> {
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let mut trial = worker.shard.rehearsal();
+    let now = worker.clock.now();
+    let mut site = Site { shard: &mut trial, now, registry: &worker.registry };
+    for step in steps {
+        let hardware = match &step.act {
+            Act::Make(config) => {
+                let open = devices.get(&config.name);
+                open.or_else(|| held(worker, config).map(|held| &held.device)).map(Hardware::of)
+            }
+            _ => None,
+        };
+        step.play(&mut site, hardware)
+            .with_context(|| format!("{}: not possible, and nothing was changed", step.says))?;
+    }
+    Ok(())
+}
+
+fn run(worker: &mut Worker, step: &Step, devices: &mut BTreeMap<String, Device>) -> Result<()> {
+    match &step.act {
         Act::Remove(name) => {
-            let id = site(worker).named(&name)?;
+            let id = site(worker).named(name)?;
             crate::change::remove_link(worker, id)
         }
         Act::Make(config) => {
             let device = match devices.remove(&config.name) {
                 Some(device) => Some(device),
-                None => links::open(&config)?,
+                None => links::open(config)?,
             };
             let serial = worker.next_serial();
-            let made: (_, Option<Attachment>) = site(worker).make(&config, device, serial)?;
+            let made: (_, Option<Attachment>) = site(worker).make(config, device, serial)?;
             worker.attachments.extend(made.1);
             Ok(())
         }
-        Act::Port(config) => site(worker).configure_port(&config),
-        Act::Ask(ask) => {
-            let mut site = site(worker);
-            for request in ask(&site)? {
-                site.request(request)?;
-            }
-            Ok(())
-        }
+        Act::Ask(_) | Act::Forget(_) | Act::Port(_) => step.play(&mut site(worker), None),
     }
 }
 

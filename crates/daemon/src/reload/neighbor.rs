@@ -34,7 +34,7 @@ pub(super) fn going<'a>(difference: &'a Difference<'a>) -> impl Iterator<Item = 
     });
     gone.map(|(config, name)| {
         let (address, name) = (config.address.into(), name.to_owned());
-        Step::ask(format!("neighbor {address} on {name} removed"), move |site| {
+        Step::forget(format!("neighbor {address} on {name} removed"), move |site| {
             Ok(vec![Request::RemoveNeighbor { interface: site.named(&name)?, address }])
         })
     })

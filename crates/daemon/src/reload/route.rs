@@ -138,7 +138,7 @@ pub(super) fn going<'a>(difference: &'a Difference<'a>) -> impl Iterator<Item = 
         let names = names.clone();
         move |config| {
             let (config, names) = (config.clone(), names.clone());
-            Step::ask(format!("{} removed", describe_rule(&config)), move |site| {
+            Step::forget(format!("{} removed", describe_rule(&config)), move |site| {
                 Ok(vec![remove_rule(&config, &ids(site, &names))])
             })
         }
@@ -152,7 +152,7 @@ pub(super) fn going<'a>(difference: &'a Difference<'a>) -> impl Iterator<Item = 
     });
     let routes = routes.map(move |config| {
         let (config, names) = (config.clone(), names.clone());
-        Step::ask(format!("{} removed", describe(&config, &names)), move |site| {
+        Step::forget(format!("{} removed", describe(&config, &names)), move |site| {
             Ok(vec![remove(&config, &ids(site, &names))])
         })
     });

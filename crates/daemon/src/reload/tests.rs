@@ -23,7 +23,7 @@ const ADDRESS: &str = "address = [\"10.0.0.2/24\"]\n";
 
 fn steps(old: &str, new: &str) -> Vec<String> {
     let (old, new) = (configuration(old), configuration(new));
-    let difference = Difference::between(&old, &new);
+    let difference = Difference::between(&old, &new, |_| true);
     difference.steps().into_iter().map(|step| step.says).collect()
 }
 
@@ -54,7 +54,8 @@ fn each_kind_of_thing_comes_and_goes() {
     let forwarding = format!("{lan}forward = true\n");
     let rule = "[[route]]\nto = \"default\"\ntable = 7\nnexthops = [{ via = \"10.0.0.1\" }, \
                 { via = \"10.0.0.9\" }]\n[[rule]]\npriority = 5\niif = \"lan\"\ntable = 7\n";
-    let cases: [(String, String, &[&str]); 13] = [
+    let cases: [(String, String, &[&str]); 14] = [
+        (lan.clone(), format!("{lan}[icmp]\ntimestamp = true\n"), &["icmp: timestamp on"]),
         (lan.clone(), forwarding, &["lan: forwarding and host model"]),
         (
             lan.clone(),
@@ -171,4 +172,21 @@ fn bonds_and_bridges_change_their_members_and_settings_in_place() {
         1,
     );
     assert_eq!(steps(&both, &moved), ["a taken out of br0", "a: address 10.7.0.2/24 added"]);
+}
+
+#[test]
+fn what_went_at_run_time_comes_back_if_the_file_names_it() {
+    let v = "[[interface]]\nname = \"v\"\ndevice = \"vlan\"\nlink = \"lan\"\nid = 5\n\
+             address = [\"10.5.0.2/24\"]\n[[route]]\nto = \"10.6.0.0/16\"\nvia = \"10.5.0.1\"\n";
+    let (without, with) = (format!("{LAN}{ADDRESS}"), format!("{LAN}{ADDRESS}{v}"));
+    let steps = |new: &str| -> Vec<String> {
+        let (old, new) = (configuration(&with), configuration(new));
+        let difference = Difference::between(&old, &new, |name| name != "v");
+        difference.steps().into_iter().map(|step| step.says).collect()
+    };
+    assert_eq!(
+        steps(&with),
+        ["interface v on vlan:lan.5 added", "route to 10.6.0.0/16 via 10.5.0.1 dev v added"]
+    );
+    assert_eq!(steps(&without), [""; 0]);
 }

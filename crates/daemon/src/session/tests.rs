@@ -139,11 +139,11 @@ fn a_flood_of_requests_does_not_keep_others_waiting() {
     let mut flooder = rig.program();
     let mut other = rig.program();
     for _ in 0..64 {
-        if flooder.endpoint.send(&Request::Links, None).is_err() {
+        if flooder.endpoint.send(&Request::Links { after: 0 }, None).is_err() {
             break;
         }
     }
-    other.endpoint.send(&Request::Links, None).expect("send");
+    other.endpoint.send(&Request::Links { after: 0 }, None).expect("send");
     rig.step();
     rig.step();
     assert!(matches!(other.endpoint.recv::<Answer>(), Ok(Some((Ok(Reply::Links(_)), None)))));

@@ -103,7 +103,7 @@ fn any_bytes_are_a_message_or_malformed() {
         let _ = decode::<Request>(&bytes);
         let _ = decode::<Answer>(&bytes);
     }
-    let mut claims_a_lot = encoded(&Ok::<_, Error>(Reply::Links(Vec::new())));
+    let mut claims_a_lot = encoded(&Ok::<_, Error>(Reply::Reloaded(Vec::new())));
     claims_a_lot.pop();
     claims_a_lot.extend([0xff, 0xff, 0xff, 0xff, 0x7f]);
     assert_eq!(decode::<Answer>(&claims_a_lot), Err(Malformed));

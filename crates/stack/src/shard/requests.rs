@@ -70,6 +70,14 @@ impl Shard {
                 self.links.add(id, LinkKind::Device)?;
                 Ok(Reply::Interface(id))
             }
+            Request::RenameInterface { interface, name } => {
+                self.interfaces.rename(interface, name)?;
+                Ok(Reply::Done)
+            }
+            Request::AnswerTimestamps(on) => {
+                self.config.icmp_timestamps = on;
+                Ok(Reply::Done)
+            }
             Request::AddLink { name, link } => layer::link::add(self, name, link),
             Request::RemoveInterface { interface } => layer::link::remove(self, interface),
             Request::Enslave { member, master } => layer::link::enslave(self, now, member, master),

@@ -56,7 +56,7 @@ impl LinkLocal {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Autoconf {
     pub clients: BTreeMap<InterfaceId, Client>,
     pub link_local: BTreeMap<InterfaceId, LinkLocal>,

@@ -112,7 +112,7 @@ pub struct BondSettings {
     pub monitor: Option<ArpMonitor>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Member {
     pub interface: InterfaceId,
     /// The interface is up, and so is its wire.
@@ -136,7 +136,7 @@ pub struct Change {
     pub announce: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Bond {
     pub settings: BondSettings,
     members: Vec<Member>,

@@ -87,7 +87,7 @@ pub enum Forwarding {
     Nowhere,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Bridge {
     settings: BridgeSettings,
     ports: Vec<Port>,

@@ -95,7 +95,7 @@ pub enum Unusable {
     Conflict,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ClaimTable {
     claims: BTreeMap<ClaimKey, Claim>,
     deadlines: BTreeSet<(Instant, ClaimKey)>,

@@ -159,6 +159,17 @@ impl InterfaceTable {
         }
     }
 
+    /// [`Error::InvalidArgument`]: the name is empty or another's, or the interface the loopback.
+    pub fn rename(&mut self, id: InterfaceId, name: String) -> Result<(), Error> {
+        let taken = self.iter().any(|(other, held)| other != id && held.settings.name == name);
+        let interface = self.get_mut(id).ok_or(Error::NoSuchInterface)?;
+        if name.is_empty() || taken || id == InterfaceId::LOOPBACK {
+            return Err(Error::InvalidArgument);
+        }
+        interface.settings.name = name;
+        Ok(())
+    }
+
     /// [`Error::NoSuchInterface`]; the loopback takes no part in routing.
     pub fn set_routing(&mut self, id: InterfaceId, routing: RoutingSettings) -> Result<(), Error> {
         let interface = self.get_mut(id).ok_or(Error::NoSuchInterface)?;
@@ -357,6 +368,21 @@ mod tests {
         // RFC 3021: both addresses of a /31 are hosts.
         table.add_address(id, prefix("10.1.0.0/31")).expect("a host");
         table.add_address(id, prefix("10.1.0.2/32")).expect("a host");
+    }
+
+    #[test]
+    fn a_new_name_is_nobody_elses() {
+        let (mut table, id) = table();
+        table.add(settings("eth1")).expect("a new interface");
+        for bad in ["", "lo", "eth1"] {
+            assert_eq!(table.rename(id, bad.to_owned()), Err(Error::InvalidArgument), "{bad}");
+        }
+        for loopback in [InterfaceId::LOOPBACK, InterfaceId(9)] {
+            assert!(table.rename(loopback, "x".to_owned()).is_err());
+        }
+        table.rename(id, "eth0".to_owned()).expect("its own");
+        table.rename(id, "wan".to_owned()).expect("a free name");
+        assert_eq!(table.get(id).map(|held| &*held.settings.name), Some("wan"));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 pub const MAX_DEPTH: usize = 8;
 
 /// What an interface is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum LinkKind {
     /// A device carries its frames (for the loopback: nobody).
     Device,
@@ -45,7 +45,7 @@ pub struct Own {
     pub mtu: Option<u16>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Link {
     pub kind: LinkKind,
     /// The bond or bridge it is part of.
@@ -99,7 +99,7 @@ impl Link {
 }
 
 /// By interface.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LinkTable {
     links: Vec<Option<Link>>,
 }

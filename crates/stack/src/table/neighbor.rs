@@ -148,7 +148,7 @@ const PENDING_BYTES: usize = 4 << 20;
 /// Questions to everybody disturb every host of the link: as many as may be unanswered at a time.
 const REQUESTS: Rate = Rate { interval: Duration::from_millis(4), burst: 256 };
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct NeighborTable {
     entries: BTreeMap<NeighborKey, Entry>,
     deadlines: BTreeSet<(Instant, NeighborKey)>,

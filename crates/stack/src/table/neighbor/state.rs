@@ -5,7 +5,7 @@ use crate::time::Instant;
 use narrows_wire::address::MacAddr;
 use std::collections::VecDeque;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum State {
     /// Asked; datagrams wait for the answer.
     Incomplete { tries: u8, ask_again: Instant, pending: VecDeque<PendingDatagram> },
@@ -23,7 +23,7 @@ pub(super) enum State {
     Fixed { mac: MacAddr, permanent: bool },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub state: State,
     /// When its link address was last learned or confirmed.

@@ -146,7 +146,7 @@ impl Routes {
 
 type Table = PrefixMap<Routes>;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RouteTables {
     tables: BTreeMap<TableId, Table>,
     rules: RuleList,

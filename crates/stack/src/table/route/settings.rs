@@ -25,6 +25,21 @@ pub enum HostModel {
     Weak,
 }
 
+impl HostModel {
+    pub const ALL: [Self; 2] = [Self::Strong, Self::Weak];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Strong => "strong",
+            Self::Weak => "weak",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|model| model.name() == name)
+    }
+}
+
 /// Whether a source is believable (RFC 3704).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReversePath {
@@ -35,4 +50,20 @@ pub enum ReversePath {
     Loose,
     /// Every source is believed that one host can have.
     Off,
+}
+
+impl ReversePath {
+    pub const ALL: [Self; 3] = [Self::Strict, Self::Loose, Self::Off];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Loose => "loose",
+            Self::Off => "off",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|check| check.name() == name)
+    }
 }

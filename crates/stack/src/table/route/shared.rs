@@ -13,7 +13,7 @@ pub(super) struct FactsId(u32);
 /// Gateways that don't answer.
 pub(super) type Dead = BTreeSet<(InterfaceId, Ipv4Addr)>;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Shared {
     facts: Facts,
     routes: usize,
@@ -21,7 +21,7 @@ struct Shared {
     buckets: Option<Buckets>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct SharedFacts {
     all: Slab<Shared>,
     ids: BTreeMap<Facts, FactsId>,
