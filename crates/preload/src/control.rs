@@ -1,7 +1,7 @@
 //! The calls that set a socket up or name addresses, on anchors. Each gives what Linux would.
 
 use crate::{
-    datagram, kernel, known, reached,
+    datagram, kernel, known, netlink, reached,
     session::{self, with},
     signals, sockaddr, sockopt,
 };
@@ -31,6 +31,11 @@ pub enum Whose {
         nonblocking: bool,
         close_on_exec: bool,
     },
+    /// Of rtnetlink, which the shim itself answers.
+    Netlink {
+        nonblocking: bool,
+        close_on_exec: bool,
+    },
     Kernel,
     /// The kernel's for now, though of the family that Narrows serves.
     KernelWithWarning,
@@ -38,7 +43,8 @@ pub enum Whose {
 
 /// Judges `socket(domain, kind, protocol)`.
 pub fn whose(domain: i32, kind: i32, protocol: i32) -> Result<Whose, Errno> {
-    let flags = kind;
+    let nonblocking = kind & libc::SOCK_NONBLOCK != 0;
+    let close_on_exec = kind & libc::SOCK_CLOEXEC != 0;
     let kind = match (domain, kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC), protocol) {
         // Programs fall back to IPv4.
         (libc::AF_INET6, _, _) => return Err(Errno::AFNOSUPPORT),
@@ -50,13 +56,12 @@ pub fn whose(domain: i32, kind: i32, protocol: i32) -> Result<Whose, Errno> {
             return Err(Errno::PROTONOSUPPORT);
         }
         (libc::AF_INET, _, _) => return Ok(Whose::KernelWithWarning),
+        (libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_DGRAM, libc::NETLINK_ROUTE) => {
+            return Ok(Whose::Netlink { nonblocking, close_on_exec });
+        }
         _ => return Ok(Whose::Kernel),
     };
-    Ok(Whose::Narrows {
-        kind,
-        nonblocking: flags & libc::SOCK_NONBLOCK != 0,
-        close_on_exec: flags & libc::SOCK_CLOEXEC != 0,
-    })
+    Ok(Whose::Narrows { kind, nonblocking, close_on_exec })
 }
 
 /// Says once, to who asked with `NARROWS_LOG` for warnings or more, that a socket of the program
@@ -77,7 +82,7 @@ pub fn warn_of_kernel_socket() {
 pub fn socket(kind: SocketKind, nonblocking: bool, close_on_exec: bool) -> Result<OwnedFd, Errno> {
     let anchor = with(|session| session.socket(kind))?;
     if kind != SocketKind::Tcp {
-        known::expect_datagrams();
+        known::expect_records();
     }
     if nonblocking {
         set_nonblocking(&anchor)?;
@@ -86,6 +91,13 @@ pub fn socket(kind: SocketKind, nonblocking: bool, close_on_exec: bool) -> Resul
         fcntl_setfd(&anchor, FdFlags::empty())?;
     }
     Ok(anchor)
+}
+
+/// A socket of rtnetlink.
+pub fn netlink_socket(nonblocking: bool, close_on_exec: bool) -> Result<OwnedFd, Errno> {
+    let socket = netlink::socket(nonblocking, close_on_exec)?;
+    known::expect_records();
+    Ok(socket)
 }
 
 pub fn bind(anchor: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
@@ -340,7 +352,13 @@ mod tests {
             (AF_INET6, SOCK_STREAM, 0, Err(Errno::AFNOSUPPORT)),
             (AF_INET6, SOCK_DGRAM, 0, Err(Errno::AFNOSUPPORT)),
             (AF_UNIX, SOCK_STREAM, 0, Ok(Whose::Kernel)),
-            (AF_NETLINK, SOCK_RAW, 0, Ok(Whose::Kernel)),
+            (
+                AF_NETLINK,
+                SOCK_RAW | SOCK_CLOEXEC,
+                NETLINK_ROUTE,
+                Ok(Whose::Netlink { nonblocking: false, close_on_exec: true }),
+            ),
+            (AF_NETLINK, SOCK_RAW, NETLINK_GENERIC, Ok(Whose::Kernel)),
             (AF_PACKET, SOCK_RAW, 0, Ok(Whose::Kernel)),
         ] {
             assert_eq!(whose(domain, kind, protocol), whose_it_is, "{domain} {kind} {protocol}");

@@ -8,16 +8,17 @@
 
 use crate::{
     control_message::{self, Messages},
-    kernel, reached, real,
+    kernel,
+    known::Kind,
+    netlink, reached, real,
     session::with,
-    sockaddr,
+    sockaddr::{self, Name},
 };
 use libc::{c_int, iovec, msghdr};
 use narrows_client::ipc::datagram::{Content, Header};
 use rustix::io::Errno;
 use std::{
     mem::MaybeUninit,
-    net::SocketAddr,
     os::fd::{AsRawFd, BorrowedFd},
     ptr,
 };
@@ -30,16 +31,17 @@ const LONGEST: usize = 65_515;
 pub struct Received {
     /// Bytes of the payload, whether or not there was room for them.
     pub length: usize,
-    pub peer: Option<SocketAddr>,
+    pub peer: Name,
     pub control: Messages,
     /// `MSG_TRUNC`, `MSG_ERRQUEUE`.
     pub flags: c_int,
 }
 
-/// An anchor of datagrams, and the kernel's name for it.
+/// A descriptor that carries records, and the kernel's name for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Anchor<'a> {
     pub fd: BorrowedFd<'a>,
+    pub kind: Kind,
     pub cookie: u64,
 }
 
@@ -57,6 +59,11 @@ pub unsafe fn send(
 ) -> Result<usize, Errno> {
     if flags & libc::MSG_OOB != 0 {
         return Err(Errno::OPNOTSUPP);
+    }
+    if anchor.kind == Kind::Netlink {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { gathered(slices) }?;
+        return netlink::send(anchor.fd, &bytes).map(|()| bytes.len());
     }
     let mut header = Header::default();
     if let Some(address) = peer {
@@ -98,6 +105,10 @@ pub unsafe fn receive(
     slices: &[iovec],
     flags: c_int,
 ) -> Result<Received, Errno> {
+    if anchor.kind == Kind::Netlink {
+        // SAFETY: the caller's promise.
+        return unsafe { receive_plain(anchor.fd, slices, flags) };
+    }
     if flags & libc::MSG_ERRQUEUE != 0 {
         // SAFETY: the caller's promise.
         return unsafe { receive_error(anchor.fd, slices) };
@@ -135,11 +146,53 @@ pub unsafe fn receive(
         let cut = total(slices).is_some_and(|room| room < length);
         return Ok(Received {
             length,
-            peer: header.peer,
+            peer: header.peer.map(Name::from).unwrap_or_default(),
             control: Messages::of_datagram(&header),
             flags: if cut { libc::MSG_TRUNC } else { 0 },
         });
     }
+}
+
+/// Receives one of netlink's datagrams, which has no header.
+///
+/// # Safety
+///
+/// `slices` point to bytes that can be written.
+unsafe fn receive_plain(
+    fd: BorrowedFd<'_>,
+    slices: &[iovec],
+    flags: c_int,
+) -> Result<Received, Errno> {
+    // SAFETY: a message without address, slices and control data is valid.
+    let mut message: msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = slices.as_ptr().cast_mut();
+    message.msg_iovlen = slices.len();
+    // SAFETY: the caller's slices can be written.
+    let count = unsafe { real::recvmsg(fd.as_raw_fd(), &raw mut message, flags | libc::MSG_TRUNC) };
+    let length = usize::try_from(count).map_err(|_| Errno::from_raw_os_error(kernel::errno()))?;
+    Ok(Received {
+        length,
+        peer: Name::new(&netlink::address(0)),
+        control: Messages::default(),
+        flags: message.msg_flags & libc::MSG_TRUNC,
+    })
+}
+
+/// The bytes of the slices in one piece.
+///
+/// # Safety
+///
+/// `slices` point to bytes that can be read.
+unsafe fn gathered(slices: &[iovec]) -> Result<Vec<u8>, Errno> {
+    total(slices).filter(|length| *length <= LONGEST).ok_or(Errno::MSGSIZE)?;
+    let mut bytes = Vec::new();
+    for slice in slices.iter().filter(|slice| slice.iov_len > 0) {
+        // SAFETY: the caller's promise.
+        let part =
+            unsafe { std::slice::from_raw_parts(slice.iov_base.cast::<u8>(), slice.iov_len) };
+        bytes.extend_from_slice(part);
+    }
+    Ok(bytes)
 }
 
 /// The oldest entry of the error queue.
@@ -163,7 +216,7 @@ unsafe fn receive_error(fd: BorrowedFd<'_>, slices: &[iovec]) -> Result<Received
     let cut = if rest.is_empty() { 0 } else { libc::MSG_TRUNC };
     Ok(Received {
         length: queued.payload.len(),
-        peer: Some(queued.destination),
+        peer: queued.destination.into(),
         control: Messages::of_error(&queued),
         flags: libc::MSG_ERRQUEUE | cut,
     })

@@ -15,6 +15,8 @@
 //! - UDP and ping sockets (`SOCK_DGRAM`) have anchors that keep records apart, each with a header
 //!   before the datagram, so their data calls are taken too: [`datagram`]. Every data call must
 //!   therefore know which kind of descriptor it is for: [`known`].
+//! - What programs ask about interfaces is answered about the daemon's: [`interface_request`] for the
+//!   ioctls, [`netlink`] for rtnetlink, `exports::interfaces` for the C library's own functions.
 //! - `AF_INET6` is refused, so that programs fall back to IPv4. Raw sockets are the kernel's, with
 //!   a warning when `NARROWS_LOG` asks for one. Other families are untouched.
 //!
@@ -26,8 +28,11 @@ mod control;
 mod control_message;
 mod datagram;
 pub mod exports;
+mod host;
+mod interface_request;
 mod kernel;
 mod known;
+mod netlink;
 mod reached;
 mod real;
 mod session;

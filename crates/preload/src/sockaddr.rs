@@ -61,6 +61,35 @@ fn parse(bytes: &[u8]) -> Option<(i32, SocketAddrV4)> {
     Some((i32::from(u16::from_ne_bytes(*family)), address))
 }
 
+/// The longest address of a socket of this shim: `sizeof(struct sockaddr_ll)`.
+const LONGEST: usize = 20;
+
+/// Where something came from, in the form of its socket's family; empty: nobody says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Name {
+    bytes: [u8; LONGEST],
+    len: usize,
+}
+
+impl Name {
+    /// Of at most [`LONGEST`] bytes.
+    pub fn new(bytes: &[u8]) -> Self {
+        let mut name = Self { bytes: [0; LONGEST], len: bytes.len().min(LONGEST) };
+        name.bytes.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);
+        name
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl From<SocketAddr> for Name {
+    fn from(address: SocketAddr) -> Self {
+        Self::new(&encode(address))
+    }
+}
+
 /// The bytes of a `struct sockaddr_in`. Sockets of this shim are all IPv4.
 pub fn encode(address: SocketAddr) -> [u8; LEN] {
     let mut bytes = [0; LEN];

@@ -8,6 +8,7 @@ mod autoconf;
 mod commands;
 mod configuration;
 mod descriptors;
+mod interfaces;
 mod lifetimes;
 mod links;
 mod multicast;

@@ -1,6 +1,6 @@
 //! Data calls on anchors of datagrams: from C's arguments to safe ones and back.
 
-use super::{input, output_address, status};
+use super::{input, output, status};
 use crate::{
     datagram::{self, Anchor, Received},
     kernel, known,
@@ -9,11 +9,11 @@ use libc::{c_int, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, s
 use rustix::io::Errno;
 use std::{ptr, slice, time::Instant};
 
-/// The anchor of datagrams under this number, if it is one. `errno` is kept.
+/// The descriptor under this number, if it carries records. `errno` is kept.
 #[inline]
 pub fn anchor<'a>(fd: c_int) -> Option<Anchor<'a>> {
-    let cookie = known::datagrams(fd)?;
-    kernel::descriptor(fd).map(|fd| Anchor { fd, cookie })
+    let (kind, cookie) = known::records(fd)?;
+    kernel::descriptor(fd).map(|fd| Anchor { fd, kind, cookie })
 }
 
 fn result(count: Result<usize, Errno>) -> ssize_t {
@@ -192,12 +192,8 @@ pub unsafe fn receive_from(
         Err(errno) => return kernel::fail(errno) as ssize_t,
     };
     if !address.is_null() {
-        let written = match received.peer {
-            // SAFETY: the caller's promise.
-            Some(peer) => unsafe { output_address(Ok(peer), address, address_len) },
-            // SAFETY: the caller's promise.
-            None => unsafe { no_address(address_len) },
-        };
+        // SAFETY: the caller's promise.
+        let written = unsafe { output_name(&received, address, address_len) };
         if status(written) < 0 {
             return -1;
         }
@@ -205,16 +201,18 @@ pub unsafe fn receive_from(
     result(Ok(told(&received, &whole, flags)))
 }
 
+/// Tells where it came from.
+///
 /// # Safety
 ///
-/// `len` must be null or point to a length.
-unsafe fn no_address(len: *mut socklen_t) -> Result<(), Errno> {
-    if len.is_null() {
-        return Err(Errno::FAULT);
-    }
-    // SAFETY: not null, so it points to a length.
-    unsafe { *len = 0 };
-    Ok(())
+/// As for [`output`].
+unsafe fn output_name(
+    received: &Received,
+    room: *mut sockaddr,
+    len: *mut socklen_t,
+) -> Result<(), Errno> {
+    // SAFETY: the caller's promise.
+    unsafe { output(received.peer.bytes(), room.cast(), len, true) }
 }
 
 /// # Safety
@@ -237,13 +235,8 @@ unsafe fn receive_one(
     message.msg_flags = received.flags;
     if !message.msg_name.is_null() {
         let name = message.msg_name.cast();
-        match received.peer {
-            // SAFETY: the caller's promise.
-            Some(peer) => unsafe {
-                output_address(Ok(peer), name, &raw mut message.msg_namelen)?;
-            },
-            None => message.msg_namelen = 0,
-        }
+        // SAFETY: the caller's promise.
+        unsafe { output_name(&received, name, &raw mut message.msg_namelen) }?;
     }
     let control = received.control.bytes();
     let room = if message.msg_control.is_null() { 0 } else { message.msg_controllen };

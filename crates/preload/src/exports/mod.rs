@@ -9,11 +9,12 @@
 #![allow(clippy::missing_safety_doc, reason = "what the C library's functions of these names ask")]
 
 mod datagram;
+pub mod interfaces;
 pub mod transfer;
 
 use crate::{
     control::{self, Whose},
-    kernel, known, real, session,
+    kernel, known, netlink, real, session,
     sockopt::{self, Get, Set},
 };
 use libc::{c_int, c_void, sockaddr, socklen_t};
@@ -33,6 +34,11 @@ extern "C" fn at_load() {
     real::resolve_all();
     session::prepare();
     known::look_at_inherited();
+}
+
+/// The netlink socket under this number, if it is one of the shim's.
+fn netlink_socket<'a>(fd: c_int) -> Option<BorrowedFd<'a>> {
+    known::is_netlink(fd).then(|| kernel::descriptor(fd)).flatten()
 }
 
 /// The anchor under this number, if it is one.
@@ -112,6 +118,12 @@ pub unsafe extern "C-unwind" fn socket(domain: c_int, kind: c_int, protocol: c_i
                 Err(errno) => kernel::fail(errno),
             }
         }
+        Ok(Whose::Netlink { nonblocking, close_on_exec }) => {
+            match control::netlink_socket(nonblocking, close_on_exec) {
+                Ok(socket) => socket.into_raw_fd(),
+                Err(errno) => kernel::fail(errno),
+            }
+        }
         Ok(Whose::KernelWithWarning) => {
             control::warn_of_kernel_socket();
             // SAFETY: numbers only.
@@ -125,6 +137,11 @@ pub unsafe extern "C-unwind" fn socket(domain: c_int, kind: c_int, protocol: c_i
 
 #[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn bind(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int {
+    if let Some(socket) = netlink_socket(fd) {
+        // SAFETY: bind(2) asks the same of the program.
+        let address = unsafe { input(address.cast(), len) };
+        return status(address.and_then(|address| netlink::bind(socket, address)));
+    }
     let Some(anchor) = anchor(fd) else {
         // SAFETY: the program's arguments, as they came.
         return unsafe { real::bind(fd, address, len) };
@@ -140,6 +157,10 @@ pub unsafe extern "C-unwind" fn connect(
     address: *const sockaddr,
     len: socklen_t,
 ) -> c_int {
+    // To the kernel's side, where what is sent goes anyway.
+    if netlink_socket(fd).is_some() {
+        return 0;
+    }
     let Some(anchor) = anchor(fd) else {
         // SAFETY: the program's arguments, as they came.
         return unsafe { real::connect(fd, address, len) };
@@ -147,14 +168,14 @@ pub unsafe extern "C-unwind" fn connect(
     // SAFETY: connect(2) asks the same of the program.
     let address = unsafe { input(address.cast(), len) };
     let connect =
-        if known::datagrams(fd).is_some() { control::connect_datagrams } else { control::connect };
+        if known::is_datagrams(fd) { control::connect_datagrams } else { control::connect };
     status(address.and_then(|address| connect(anchor, address)))
 }
 
 #[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn listen(fd: c_int, backlog: c_int) -> c_int {
     match anchor(fd) {
-        Some(_) if known::datagrams(fd).is_some() => kernel::fail(Errno::OPNOTSUPP),
+        Some(_) if known::is_datagrams(fd) => kernel::fail(Errno::OPNOTSUPP),
         Some(anchor) => status(control::listen(anchor, backlog)),
         // SAFETY: numbers only.
         None => unsafe { real::listen(fd, backlog) },
@@ -182,7 +203,7 @@ pub unsafe extern "C-unwind" fn accept4(
         // SAFETY: the program's arguments, as they came.
         return unsafe { real::accept4(fd, address, len, flags) };
     };
-    if known::datagrams(fd).is_some() {
+    if known::is_datagrams(fd) {
         return kernel::fail(Errno::OPNOTSUPP);
     }
     if flags & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) != 0 {
@@ -217,6 +238,11 @@ pub unsafe extern "C-unwind" fn getsockname(
     address: *mut sockaddr,
     len: *mut socklen_t,
 ) -> c_int {
+    if let Some(socket) = netlink_socket(fd) {
+        let name = netlink::address(netlink::port(socket).unwrap_or(0));
+        // SAFETY: getsockname(2) asks the same of the program.
+        return status(unsafe { output(&name, address.cast(), len, true) });
+    }
     let Some(anchor) = anchor(fd) else {
         // SAFETY: the program's arguments, as they came.
         return unsafe { real::getsockname(fd, address, len) };
@@ -232,6 +258,11 @@ pub unsafe extern "C-unwind" fn getpeername(
     address: *mut sockaddr,
     len: *mut socklen_t,
 ) -> c_int {
+    if netlink_socket(fd).is_some() {
+        let name = netlink::address(0);
+        // SAFETY: getpeername(2) asks the same of the program.
+        return status(unsafe { output(&name, address.cast(), len, true) });
+    }
     let Some(anchor) = anchor(fd) else {
         // SAFETY: the program's arguments, as they came.
         return unsafe { real::getpeername(fd, address, len) };
@@ -249,10 +280,16 @@ pub unsafe extern "C-unwind" fn getsockopt(
     value: *mut c_void,
     len: *mut socklen_t,
 ) -> c_int {
+    if netlink_socket(fd).is_some()
+        && let Some(number) = netlink::option(level, name)
+    {
+        // SAFETY: getsockopt(2) asks the same of the program.
+        return status(unsafe { output(&number.to_ne_bytes(), value, len, false) });
+    }
     // SAFETY: the program's arguments, as they came.
     let real = || unsafe { real::getsockopt(fd, level, name, value, len) };
     let Some(anchor) = anchor(fd) else { return real() };
-    let datagrams = known::datagrams(fd).is_some();
+    let datagrams = known::is_datagrams(fd);
     let get = if datagrams { sockopt::datagram::get } else { sockopt::get };
     let bytes = match get(level, name) {
         Ok(Get::Kernel) => return real(),
@@ -284,12 +321,15 @@ pub unsafe extern "C-unwind" fn setsockopt(
     value: *const c_void,
     len: socklen_t,
 ) -> c_int {
+    if netlink_socket(fd).is_some() && netlink::keeps_option(level, name) {
+        return 0;
+    }
     // SAFETY: the program's arguments, as they came.
     let real = || unsafe { real::setsockopt(fd, level, name, value, len) };
     let Some(anchor) = anchor(fd) else { return real() };
     // SAFETY: setsockopt(2) asks the same of the program.
     let value = unsafe { input(value, len) };
-    let datagrams = known::datagrams(fd).is_some();
+    let datagrams = known::is_datagrams(fd);
     let set = if datagrams { sockopt::datagram::set } else { sockopt::set };
     match value.and_then(|value| set(level, name, value)) {
         Ok(Set::Daemon(option)) if datagrams => {

@@ -123,7 +123,7 @@ pub unsafe extern "C-unwind" fn recvmsg(fd: c_int, message: *mut msghdr, flags: 
     // SAFETY: the kernel has filled the message in.
     if read >= 0 && unsafe { !(*message).msg_control.is_null() && (*message).msg_controllen > 0 } {
         // Descriptors may have come with it.
-        known::expect_datagrams();
+        known::expect_records();
     }
     // SAFETY: the kernel has read the message's header and its slices.
     let room = || unsafe { room((*message).msg_iov, (*message).msg_iovlen as size_t) };
@@ -318,7 +318,7 @@ pub unsafe extern "C-unwind" fn recvmmsg(
 /// `polled` must be null or point to `count` descriptors.
 unsafe fn tell_errors(polled: *mut pollfd, count: nfds_t) {
     let Ok(count) = usize::try_from(count) else { return };
-    if polled.is_null() || !known::may_have_datagrams() {
+    if polled.is_null() || !known::may_have_records() {
         return;
     }
     // SAFETY: the caller's promise.
@@ -391,6 +391,9 @@ pub unsafe extern "C-unwind" fn syscall(
 /// conventions of Linux pass in the same place.
 #[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
+    if let Some(result) = super::interfaces::ioctl(fd, request, argument) {
+        return result;
+    }
     if request == libc::FIONREAD
         && !argument.is_null()
         && let Some(anchor) = datagram::anchor(fd)
