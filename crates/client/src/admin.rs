@@ -1,6 +1,6 @@
 //! Questions about the daemon itself.
 
-use crate::{error::Error, stack::Stack};
+use crate::{error::Error, session::Session, stack::Stack};
 use narrows_ipc::{
     Reply, Request,
     change::Change,
@@ -46,13 +46,7 @@ impl Stack {
     }
 
     pub fn links(&self) -> Result<Vec<LinkRow>, Error> {
-        self.pages(
-            |after| Request::Links { after },
-            |reply| match reply {
-                Reply::Links(page) => Some(page),
-                _ => None,
-            },
-        )
+        self.with(|session| session.links())
     }
 
     pub fn bonds(&self) -> Result<Vec<BondRow>, Error> {
@@ -89,48 +83,21 @@ impl Stack {
 
     /// The routes of one table, or of all, asked for page by page; in no order.
     pub fn routes(&self, table: Option<u32>) -> Result<Vec<RouteRow>, Error> {
-        let (mut all, mut after) = (Vec::new(), (0, 0));
-        loop {
-            match self.ask(Request::Routes { table, after })? {
-                Reply::Routes { rows, next } => {
-                    all.extend(rows);
-                    match next {
-                        Some(next) if next > after => after = next,
-                        _ => return Ok(all),
-                    }
-                }
-                _ => return Err(Error::UnexpectedAnswer),
-            }
-        }
+        self.with(|session| session.routes(table))
     }
 
     /// In the order in which they are asked.
     pub fn rules(&self) -> Result<Vec<RuleRow>, Error> {
-        self.pages(
-            |after| Request::Rules { after },
-            |reply| match reply {
-                Reply::Rules(page) => Some(page),
-                _ => None,
-            },
-        )
+        self.with(|session| session.rules())
     }
 
     /// Where a packet would go.
     pub fn route(&self, question: RouteQuestion) -> Result<RouteAnswer, Error> {
-        match self.ask(Request::Route(question))? {
-            Reply::Route(answer) => Ok(answer),
-            _ => Err(Error::UnexpectedAnswer),
-        }
+        self.with(|session| session.route(question))
     }
 
     pub fn neighbors(&self) -> Result<Vec<NeighborRow>, Error> {
-        self.pages(
-            |after| Request::Neighbors { after },
-            |reply| match reply {
-                Reply::Neighbors(page) => Some(page),
-                _ => None,
-            },
-        )
+        self.with(|session| session.neighbors())
     }
 
     /// Multicast groups, by interface.
@@ -185,9 +152,80 @@ impl Stack {
         }
     }
 
-    /// A report, asked for page by page.
     fn pages<T>(
         &self,
+        request: impl Fn(u32) -> Request,
+        page: impl Fn(Reply) -> Option<Page<T>>,
+    ) -> Result<Vec<T>, Error> {
+        self.with(|session| session.pages(request, page))
+    }
+
+    fn ask(&self, request: Request) -> Result<Reply, Error> {
+        self.with(|session| session.ask(&request, None))
+    }
+}
+
+/// What programs ask about this host, too.
+impl Session {
+    pub fn links(&mut self) -> Result<Vec<LinkRow>, Error> {
+        self.pages(
+            |after| Request::Links { after },
+            |reply| match reply {
+                Reply::Links(page) => Some(page),
+                _ => None,
+            },
+        )
+    }
+
+    /// The routes of one table, or of all, asked for page by page; in no order.
+    pub fn routes(&mut self, table: Option<u32>) -> Result<Vec<RouteRow>, Error> {
+        let (mut all, mut after) = (Vec::new(), (0, 0));
+        loop {
+            match self.ask(&Request::Routes { table, after }, None)? {
+                Reply::Routes { rows, next } => {
+                    all.extend(rows);
+                    match next {
+                        Some(next) if next > after => after = next,
+                        _ => return Ok(all),
+                    }
+                }
+                _ => return Err(Error::UnexpectedAnswer),
+            }
+        }
+    }
+
+    /// In the order in which they are asked.
+    pub fn rules(&mut self) -> Result<Vec<RuleRow>, Error> {
+        self.pages(
+            |after| Request::Rules { after },
+            |reply| match reply {
+                Reply::Rules(page) => Some(page),
+                _ => None,
+            },
+        )
+    }
+
+    /// Where a packet would go.
+    pub fn route(&mut self, question: RouteQuestion) -> Result<RouteAnswer, Error> {
+        match self.ask(&Request::Route(question), None)? {
+            Reply::Route(answer) => Ok(answer),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    pub fn neighbors(&mut self) -> Result<Vec<NeighborRow>, Error> {
+        self.pages(
+            |after| Request::Neighbors { after },
+            |reply| match reply {
+                Reply::Neighbors(page) => Some(page),
+                _ => None,
+            },
+        )
+    }
+
+    /// A report, asked for page by page.
+    fn pages<T>(
+        &mut self,
         request: impl Fn(u32) -> Request,
         page: impl Fn(Reply) -> Option<Page<T>>,
     ) -> Result<Vec<T>, Error> {
@@ -195,16 +233,12 @@ impl Stack {
         loop {
             let after = u32::try_from(all.len()).unwrap_or(u32::MAX);
             let Page { rows, more } =
-                page(self.ask(request(after))?).ok_or(Error::UnexpectedAnswer)?;
+                page(self.ask(&request(after), None)?).ok_or(Error::UnexpectedAnswer)?;
             let some = !rows.is_empty();
             all.extend(rows);
             if !(more && some) {
                 return Ok(all);
             }
         }
-    }
-
-    fn ask(&self, request: Request) -> Result<Reply, Error> {
-        self.with(|session| session.ask(&request, None))
     }
 }

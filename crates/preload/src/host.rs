@@ -2,68 +2,33 @@
 //! each time, because nothing tells the shim of changes.
 
 use crate::session::with;
-use narrows_client::{
-    Error,
-    ipc::{
-        Reply, Request,
-        link::LinkKind,
-        message::{LinkRow, NeighborRow},
-        route::{RouteAnswer, RouteQuestion, RouteRow, RuleRow},
-    },
+use narrows_client::ipc::{
+    link::LinkKind,
+    message::{LinkRow, NeighborRow},
+    route::{RouteAnswer, RouteQuestion, RouteRow, RuleRow},
 };
 use rustix::io::Errno;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// One request about the daemon, of whose reply `take` says whether it is the right one.
-fn ask<T>(request: &Request, take: impl Fn(Reply) -> Option<T>) -> Result<T, Errno> {
-    with(|session| {
-        let (reply, _) = session.exchange(request, None)?;
-        take(reply).ok_or(Error::UnexpectedAnswer)
-    })
-}
-
 pub fn links() -> Result<Vec<LinkRow>, Errno> {
-    ask(&Request::Links, |reply| match reply {
-        Reply::Links(rows) => Some(rows),
-        _ => None,
-    })
+    with(|session| session.links())
 }
 
 /// Of one table, or of all.
 pub fn routes(table: Option<u32>) -> Result<Vec<RouteRow>, Errno> {
-    let (mut all, mut after) = (Vec::new(), (0, 0));
-    loop {
-        let (rows, next) = ask(&Request::Routes { table, after }, |reply| match reply {
-            Reply::Routes { rows, next } => Some((rows, next)),
-            _ => None,
-        })?;
-        all.extend(rows);
-        match next {
-            Some(next) if next > after => after = next,
-            _ => return Ok(all),
-        }
-    }
+    with(|session| session.routes(table))
 }
 
-pub fn route(question: RouteQuestion) -> Result<RouteAnswer, Errno> {
-    ask(&Request::Route(question), |reply| match reply {
-        Reply::Route(answer) => Some(answer),
-        _ => None,
-    })
+pub fn route(question: &RouteQuestion) -> Result<RouteAnswer, Errno> {
+    with(|session| session.route(question.clone()))
 }
 
 pub fn rules() -> Result<Vec<RuleRow>, Errno> {
-    ask(&Request::Rules, |reply| match reply {
-        Reply::Rules(rows) => Some(rows),
-        _ => None,
-    })
+    with(|session| session.rules())
 }
 
 pub fn neighbors() -> Result<Vec<NeighborRow>, Errno> {
-    ask(&Request::Neighbors, |reply| match reply {
-        Reply::Neighbors(rows) => Some(rows),
-        _ => None,
-    })
+    with(|session| session.neighbors())
 }
 
 /// The number of the interface of this name; 0 for none, as in reports of the kernel.
@@ -132,7 +97,10 @@ pub fn broadcast(own: Ipv4Addr, length: u8) -> Option<Ipv4Addr> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use narrows_client::ipc::{link::LinkState, message::AddressRow};
+    use narrows_client::ipc::{
+        link::{LinkState, RoutingState},
+        message::AddressRow,
+    };
 
     /// `lo`, a device `lan`, and a VLAN on it.
     pub fn links() -> Vec<LinkRow> {
@@ -158,6 +126,12 @@ pub mod tests {
                 running: true,
                 promiscuous: false,
                 group: 0,
+                routing: RoutingState {
+                    forward: false,
+                    host_model: "strong".into(),
+                    reverse_path: "strict".into(),
+                    redirects: false,
+                },
             },
         };
         let device = LinkKind::Device("packet:eth1".into());

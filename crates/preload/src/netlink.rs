@@ -193,7 +193,7 @@ fn get(request: &Request<'_>) -> Result<Message, Errno> {
         libc::RTM_GETLINK => Ok(link::row(link::find(&links, request.body)?, &links)),
         libc::RTM_GETROUTE => {
             let question = route::question(&links, request.body)?;
-            let answer = host::route(question.clone())?;
+            let answer = host::route(&question)?;
             Ok(route::answer(&question, &answer, &links))
         }
         _ => Err(Errno::OPNOTSUPP),
