@@ -80,10 +80,17 @@ fn program(owner: &Owner) -> &str {
     name.unwrap_or(&owner.executable)
 }
 
-fn process(owner: Option<&Owner>) -> String {
-    let Some(owner) = owner else { return String::new() };
+/// Who has the socket, and who is at the other end if that is a program here.
+fn processes(row: &SocketRow) -> String {
+    let both = [("users", &row.owner), ("peer", &row.peer)];
+    let words = both.iter().filter_map(|(who, owner)| Some((who, owner.as_ref()?)));
+    let words: Vec<_> = words.map(|(who, owner)| format!("{who}:({})", process(owner))).collect();
+    words.join(" ")
+}
+
+fn process(owner: &Owner) -> String {
     let ended = if owner.ended { ",ended" } else { "" };
-    format!("users:((\"{}\",pid={}{ended}))", program(owner), owner.pid)
+    format!("(\"{}\",pid={}{ended})", program(owner), owner.pid)
 }
 
 pub fn write_sockets(out: &mut dyn Write, options: &Ss, rows: &[SocketRow]) -> io::Result<()> {
@@ -104,7 +111,7 @@ pub fn write_sockets(out: &mut dyn Write, options: &Ss, rows: &[SocketRow]) -> i
             row.send_queue.to_string(),
             endpoint(row.local),
             peer(row),
-            if options.processes { process(row.owner.as_ref()) } else { String::new() },
+            if options.processes { processes(row) } else { String::new() },
         ]
     };
     let mut table: Vec<[String; 7]> = Vec::with_capacity(rows.len() + 1);
@@ -195,8 +202,9 @@ fn to_json(row: &SocketRow) -> Value {
     if let Some(remote) = row.remote {
         json["peer"] = json!({ "address": remote.ip(), "port": remote.port() });
     }
-    if let Some(owner) = &row.owner {
-        json["process"] = json!({
+    for (who, owner) in [("process", &row.owner), ("peer-process", &row.peer)] {
+        let Some(owner) = owner else { continue };
+        json[who] = json!({
             "name": program(owner),
             "executable": owner.executable,
             "pid": owner.pid,
@@ -226,6 +234,7 @@ mod tests {
             receive_queue: 0,
             send_queue: 0,
             owner: None,
+            peer: None,
             tcp: None,
         }
     }
@@ -338,6 +347,16 @@ bytes_sent:5000 minrtt:0.044
         assert_eq!(shown(Ss::default()), ["tcp", "udp", "icmp"]);
         assert_eq!(shown(Ss { udp: true, ..Ss::default() }), ["udp"]);
         assert_eq!(shown(Ss { tcp: true, udp: true, ..Ss::default() }), ["tcp", "udp"]);
+    }
+
+    #[test]
+    fn both_ends_of_a_local_connection_are_named() {
+        let mut row = rows().remove(1);
+        let peer =
+            Owner { pid: 90, executable: "/usr/bin/curl".into(), ..row.owner.clone().unwrap() };
+        row.peer = Some(Owner { ended: false, ..peer });
+        assert_eq!(processes(&row), "users:((\"nginx\",pid=71,ended)) peer:((\"curl\",pid=90))");
+        assert_eq!(to_json(&row)["peer-process"]["pid"], 90);
     }
 
     #[test]

@@ -36,8 +36,8 @@ pub use admin::Pong;
 pub use error::{Error, OpenError};
 pub use narrows_ipc as ipc;
 pub use narrows_ipc::message::{
-    GroupInterface, MembershipChange, OptionName, PathMtuDiscovery, QueuedError, SocketKind,
-    SocketOption, TcpInfo, TcpState,
+    GroupInterface, MembershipChange, OptionName, Owner, PathMtuDiscovery, Peer, QueuedError,
+    SocketKind, SocketOption, TcpInfo, TcpState,
 };
 pub use session::Session;
 pub use stack::Stack;

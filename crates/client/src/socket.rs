@@ -5,7 +5,7 @@ use narrows_ipc::{
     Reply, Request,
     datagram::{Attached, Header},
     message::{
-        GroupInterface, MembershipChange, OptionName, QueuedError, SocketKind, SocketOption,
+        GroupInterface, MembershipChange, OptionName, Peer, QueuedError, SocketKind, SocketOption,
     },
 };
 use std::{
@@ -100,6 +100,24 @@ impl Session {
 
     pub fn peer_address(&mut self, anchor: BorrowedFd<'_>) -> Result<SocketAddr, Error> {
         self.address(&Request::PeerAddress, anchor)
+    }
+
+    /// Who is at the other end; `None`: another host, or nobody.
+    pub fn peer(&mut self, anchor: BorrowedFd<'_>) -> Result<Option<Box<Peer>>, Error> {
+        match self.ask(&Request::Peer, Some(anchor))? {
+            Reply::Peer(peer) => Ok(peer),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    /// A pidfd of the process at the other end, close-on-exec; refused as `NoSuchEntry` where
+    /// [`Session::peer`] gives nobody, and for a process that has been waited for.
+    pub fn peer_process(&mut self, anchor: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
+        match self.exchange(&Request::PeerProcess, Some(anchor))? {
+            (Reply::Done, Some(process)) => Ok(process),
+            (Reply::Done, None) => Err(Error::TooManyOpenFiles),
+            _ => Err(Error::UnexpectedAnswer),
+        }
     }
 
     pub fn set_option(

@@ -6,7 +6,7 @@ use crate::{
 };
 use narrows_ipc::{
     Error,
-    message::{OptionName, SocketKind, SocketOption, TcpInfo},
+    message::{OptionName, Peer, SocketKind, SocketOption, TcpInfo},
 };
 use rustix::{
     io::Errno,
@@ -73,6 +73,14 @@ impl TcpStream {
 
     pub fn peer_addr(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// The principal at the other end, by the kernel's word, if that is a program of this host:
+    /// who made that socket, or whose listener the other end came to. `None` for another host, never
+    /// somebody else.
+    pub fn peer(&self) -> io::Result<Option<Peer>> {
+        let peer = self.stack.with(|session| session.peer(self.as_fd()))?;
+        Ok(peer.map(|peer| *peer))
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -5,7 +5,7 @@ use narrows_ipc::{
     Error,
     datagram::{Content, Header},
     message::{
-        GroupInterface, MembershipChange, OptionName, QueuedError, SocketKind, SocketOption,
+        GroupInterface, MembershipChange, OptionName, Peer, QueuedError, SocketKind, SocketOption,
     },
 };
 use rustix::net::{
@@ -45,6 +45,13 @@ impl UdpSocket {
             Ok(anchor)
         })?;
         Ok(UdpSocket { stack: stack.clone(), anchor, reached: Mutex::default() })
+    }
+
+    /// The principal that would get what is sent to the connected peer, if that is a program of this
+    /// host.
+    pub fn peer(&self) -> io::Result<Option<Peer>> {
+        let peer = self.stack.with(|session| session.peer(self.as_fd()))?;
+        Ok(peer.map(|peer| *peer))
     }
 
     /// Sends a datagram. What can't be sent there is refused: `NetworkUnreachable`,

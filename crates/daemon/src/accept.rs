@@ -6,7 +6,7 @@
 
 use crate::{
     anchor::{Held, RECORDS_IN_FLIGHT, State},
-    pair,
+    identity, pair,
     worker::Worker,
 };
 use narrows_ipc::AcceptRecord;
@@ -64,8 +64,10 @@ fn next(worker: &mut Worker, listener: SocketId) -> Option<Held> {
     match worker.shard.request(now, Principal::default(), request) {
         Ok(Reply::Accepted { socket, local, remote }) => {
             let principal = worker.anchors.get(listener)?.principal.clone();
+            let peer = identity::introduce(worker, socket, &principal);
             let added = worker.add_anchor(socket, principal, pair, |anchor| {
                 anchor.local = local;
+                anchor.peer = peer;
                 anchor.open();
             });
             match added {

@@ -73,6 +73,8 @@ pub(crate) struct Anchor {
     pub cookie: u64,
     /// Who made it, or made the listener it came from.
     pub principal: Rc<Principal>,
+    /// Who is at the other end, where that is a program of this host and was noted.
+    pub peer: Option<Rc<Principal>>,
     /// For the epitaph.
     pub local: SocketAddr,
     pub state: State,
@@ -212,6 +214,7 @@ impl Anchor {
             token,
             cookie,
             principal,
+            peer: None,
             local: SocketAddr::from(([0, 0, 0, 0], 0)),
             state: State::Fresh,
             queued: false,

@@ -1,8 +1,8 @@
 //! What the operator asks: reports, ping, and the daemon's end.
 
 use crate::{
-    anchor::datagram::interface_number, change, options, ping::Echo, route, rule, session::Outcome,
-    worker::Worker,
+    anchor::datagram::interface_number, change, identity, options, ping::Echo, route, rule,
+    session::Outcome, worker::Worker,
 };
 use mio::Token;
 use narrows_ipc::{
@@ -106,6 +106,7 @@ fn sockets(worker: &Worker, after: u64) -> Reply {
 
 fn socket_row(worker: &Worker, id: u64, info: &SocketInfo) -> SocketRow {
     let owner = info.id.and_then(|socket| worker.anchors.get(socket));
+    let peer = info.id.and_then(|socket| identity::of_peer(worker, socket));
     let protocol = match info.kind {
         SocketKind::Tcp => "tcp",
         SocketKind::Udp => "udp",
@@ -120,6 +121,7 @@ fn socket_row(worker: &Worker, id: u64, info: &SocketInfo) -> SocketRow {
         receive_queue: info.receive_queue as u64,
         send_queue: info.send_queue as u64,
         owner: owner.map(|anchor| anchor.principal.report()),
+        peer: peer.map(|peer| peer.report()),
         tcp: info.tcp.as_ref().map(|_| Box::new(options::tcp_info(info))),
     }
 }

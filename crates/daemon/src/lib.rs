@@ -12,6 +12,7 @@
 //! | `principal` | who asks, by the kernel's word |
 //! | `session`, `requests`, `control` | what programs and the operator ask |
 //! | `anchor`, `anchors`, `pair`, `accept`, `epitaph` | the descriptors that stand for sockets |
+//! | `identity` | who is at the other end of a local connection |
 //! | `authorize` | who may do what |
 //! | `config` | the configuration file |
 //! | `reload` | what differs in it, and how to get there |
@@ -32,6 +33,7 @@ mod control;
 mod epitaph;
 mod event_loop;
 mod handshakes;
+mod identity;
 mod links;
 mod metrics;
 mod notice;

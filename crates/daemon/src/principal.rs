@@ -114,6 +114,11 @@ impl Principal {
         certain(&self.cgroup, self.proven)
     }
 
+    /// The process itself, whatever has its number now.
+    pub(crate) fn process(&self) -> Option<&OwnedFd> {
+        self.process.as_ref()
+    }
+
     #[allow(dead_code)] // Rules ask for it.
     pub(crate) fn is_in_group(&self, gid: u32) -> bool {
         self.gid == gid || self.groups.binary_search(&gid).is_ok()

@@ -6,7 +6,7 @@
 use crate::{
     anchor::{Anchor, State},
     epitaph::Epitaph,
-    options, pair,
+    identity, options, pair,
     principal::Principal,
     requests::datagram::about_datagrams,
     session::Outcome,
@@ -58,6 +58,9 @@ pub(crate) fn answer(
             if let Some(socket) = worker.anchors.by_cookie(cookie) {
                 if let Some(anchor) = worker.anchors.get_mut(socket) {
                     anchor.claim();
+                }
+                if request == Request::PeerProcess {
+                    return peer_process(worker, socket);
                 }
                 let caller = Caller { session: token, principal: &principal };
                 Outcome::Answer(about_socket(worker, &caller, socket, request, descriptor))
@@ -115,6 +118,11 @@ fn about_socket(
     request: Request,
     descriptor: OwnedFd,
 ) -> Answer {
+    if request == Request::Peer {
+        let peer = identity::of_peer(worker, socket);
+        let told = peer.map(|peer| identity::tell(&peer, caller.principal)).transpose()?;
+        return Ok(Reply::Peer(told.map(Box::new)));
+    }
     if worker.anchors.get(socket).is_some_and(Anchor::is_datagrams) {
         return about_datagrams(worker, caller, socket, request);
     }
@@ -160,12 +168,21 @@ fn about_socket(
     }
 }
 
+fn peer_process(worker: &Worker, socket: SocketId) -> Outcome {
+    let peer = identity::of_peer(worker, socket).ok_or(Error::NoSuchEntry);
+    match peer.and_then(|peer| identity::process(&peer)) {
+        Ok(process) => Outcome::Anchor(process),
+        Err(error) => Outcome::Answer(Err(error)),
+    }
+}
+
 /// A socket whose connection is over, and whose anchor a program still holds.
 fn about_ended(epitaph: &mut Epitaph, request: &Request) -> Answer {
     match request {
         Request::TakeError => Ok(Reply::Failure(epitaph.error.take())),
         Request::LocalAddress => Ok(Reply::Address(epitaph.local)),
         Request::PeerAddress => Err(Error::NotConnected),
+        Request::Peer => Ok(Reply::Peer(None)),
         Request::SetOption(_) => Ok(Reply::Done),
         Request::GetOption(OptionName::TcpInfo) => {
             Ok(Reply::Option(SocketOption::TcpInfo(Box::default())))

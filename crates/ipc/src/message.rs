@@ -15,7 +15,7 @@ use std::{
 };
 
 /// Raised with every change of a message. Both sides must have the same.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The first message of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +76,10 @@ pub enum Request {
     LocalAddress,
     /// → [`Reply::Address`], or `NotConnected`.
     PeerAddress,
+    /// Who is at the other end → [`Reply::Peer`].
+    Peer,
+    /// The same as a pidfd → [`Reply::Done`] with it attached, or `NoSuchEntry`.
+    PeerProcess,
     SetOption(SocketOption),
     /// → [`Reply::Option`].
     GetOption(OptionName),
@@ -164,6 +168,8 @@ pub struct Page<T> {
 pub enum Reply {
     Done,
     Address(SocketAddr),
+    /// `None`: another host, or nobody.
+    Peer(Option<Box<Peer>>),
     Option(SocketOption),
     Failure(Option<Error>),
     QueuedError(Option<Box<QueuedError>>),
@@ -424,7 +430,19 @@ pub struct SocketRow {
     pub send_queue: u64,
     /// Who owns it: `None` for what the engine finishes on its own (TIME-WAIT, orphans).
     pub owner: Option<Owner>,
+    /// Who is at the other end, if that is a program on this host.
+    pub peer: Option<Owner>,
     pub tcp: Option<Box<TcpInfo>>,
+}
+
+/// Who has the other end of a connection on this host: the principal that made that socket, or whose
+/// listener it came to, by the kernel's word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// `pid` is 0 where the asker's PID namespace has no number for the process.
+    pub owner: Owner,
+    /// Supplementary, in ascending order.
+    pub groups: Vec<u32>,
 }
 
 /// The kernel's word about the process that opened the session.

@@ -6,7 +6,7 @@ use crate::{
     signals, sockaddr, sockopt,
 };
 use narrows_client::{
-    GroupInterface, MembershipChange, OptionName, SocketKind, SocketOption,
+    GroupInterface, MembershipChange, OptionName, Peer, SocketKind, SocketOption,
     anchor::{self, Accepted, Attempt},
     ipc::datagram::Attached,
 };
@@ -260,6 +260,37 @@ pub fn membership(
     change: &MembershipChange,
 ) -> Result<(), Errno> {
     with(|session| session.membership(anchor, group, interface, change.clone()))
+}
+
+/// `SO_PEERCRED`: `struct ucred` of the process at the other end. Where that is another host, or
+/// nobody, it is what Linux says of every TCP and UDP socket: process 0 and nobody's user and group. An
+/// error would leave the structure as it was with programs that don't look, often all zeros: root.
+pub fn peer_credentials(anchor: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
+    let peer = peer(anchor)?.map(|peer| peer.owner);
+    let fields = peer.map_or([0, u32::MAX, u32::MAX], |owner| [owner.pid, owner.uid, owner.gid]);
+    Ok(fields.map(u32::to_ne_bytes).concat())
+}
+
+/// `SO_PEERGROUPS`; `ENODATA` where there is no identity, as on Linux.
+pub fn peer_groups(anchor: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
+    let groups = peer(anchor)?.ok_or(Errno::NODATA)?.groups;
+    Ok(groups.into_iter().flat_map(u32::to_ne_bytes).collect())
+}
+
+/// `SO_PEERPIDFD`; `ENODATA` where there is no identity, as on Linux.
+pub fn peer_process(anchor: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    with(|session| session.peer_process(anchor)).map_err(|errno| match errno {
+        Errno::NOENT => Errno::NODATA,
+        errno if is_over(anchor, errno) => Errno::NODATA,
+        errno => errno,
+    })
+}
+
+fn peer(anchor: BorrowedFd<'_>) -> Result<Option<Box<Peer>>, Errno> {
+    match with(|session| session.peer(anchor)) {
+        Err(errno) if is_over(anchor, errno) => Ok(None),
+        other => other,
+    }
 }
 
 /// Whether a UDP or ping socket tells all of `fields` with each datagram.

@@ -27,6 +27,8 @@ const CONGESTION_NAME: usize = 16;
 /// whose C library uses them.
 const SO_RCVTIMEO_NEW: c_int = 66;
 const SO_SNDTIMEO_NEW: c_int = 67;
+/// From asm-generic/socket.h; missing from the C library's header.
+const SO_PEERPIDFD: c_int = 77;
 /// From linux/tcp.h, where the C library's header lags.
 const TCP_NOTSENT_LOWAT: c_int = 25;
 
@@ -60,8 +62,19 @@ pub enum Get {
     Protocol,
     /// No value: of length 0.
     Empty,
-    /// `struct ucred` of nobody, as Linux gives it for TCP.
-    Nobody,
+    /// Who is at the other end.
+    Peer(PeerPart),
+}
+
+/// What is asked of the one at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerPart {
+    /// `struct ucred`; of nobody for another host, as Linux gives it for TCP.
+    Credentials,
+    /// Supplementary groups.
+    Groups,
+    /// A pidfd.
+    Process,
 }
 
 /// Judges `setsockopt(level, name, value)`.
@@ -210,7 +223,9 @@ fn get_socket(name: c_int) -> Result<Get, Errno> {
         libc::SO_LINGER => Get::Daemon(OptionName::Linger),
         libc::SO_MARK => Get::Daemon(OptionName::Mark),
         libc::SO_BROADCAST => Get::Number(0),
-        libc::SO_PEERCRED => Get::Nobody,
+        libc::SO_PEERCRED => Get::Peer(PeerPart::Credentials),
+        libc::SO_PEERGROUPS => Get::Peer(PeerPart::Groups),
+        SO_PEERPIDFD => Get::Peer(PeerPart::Process),
         libc::SO_TYPE | libc::SO_NO_CHECK => Get::Kernel,
         name if is_the_anchors_to_read(name) => Get::Kernel,
         _ => return Err(Errno::NOPROTOOPT),

@@ -17,11 +17,13 @@
 //! calls, poll events, loop back, transmit, and ask for the next deadline, in that order.
 
 mod addresses;
+mod local;
 mod rehearsal;
 mod report;
 mod requests;
 mod routing;
 
+pub use local::LocalPeer;
 pub use routing::Resolved;
 
 use crate::{

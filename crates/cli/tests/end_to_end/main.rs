@@ -8,6 +8,7 @@ mod autoconf;
 mod commands;
 mod configuration;
 mod descriptors;
+mod identity;
 mod interfaces;
 mod lifetimes;
 mod links;

@@ -15,13 +15,13 @@ pub mod transfer;
 use crate::{
     control::{self, Whose},
     kernel, known, netlink, real, session,
-    sockopt::{self, Get, Set},
+    sockopt::{self, Get, PeerPart, Set},
 };
 use libc::{c_int, c_void, sockaddr, socklen_t};
 use rustix::io::Errno;
 use std::{
     net::SocketAddr,
-    os::fd::{BorrowedFd, IntoRawFd},
+    os::fd::{AsRawFd, BorrowedFd, IntoRawFd},
     ptr, slice,
 };
 
@@ -272,6 +272,43 @@ pub unsafe extern "C-unwind" fn getpeername(
     status(unsafe { output_address(found, address, len) })
 }
 
+/// `getsockopt` of who is at the other end. Unlike other values a list of groups is not cut short.
+///
+/// # Safety
+///
+/// As for [`output`].
+unsafe fn peer(
+    anchor: BorrowedFd<'_>,
+    part: PeerPart,
+    value: *mut c_void,
+    len: *mut socklen_t,
+) -> Result<(), Errno> {
+    let bytes = match part {
+        PeerPart::Credentials => control::peer_credentials(anchor)?,
+        PeerPart::Groups => control::peer_groups(anchor)?,
+        PeerPart::Process => {
+            let process = control::peer_process(anchor)?;
+            let number = process.as_raw_fd().to_ne_bytes();
+            // SAFETY: the caller's promise.
+            unsafe { output(&number, value, len, false) }?;
+            // The program's from here on.
+            let _ = process.into_raw_fd();
+            return Ok(());
+        }
+    };
+    // SAFETY: the caller's promise.
+    let room = unsafe { len.as_ref() }.map_or(0, |len| *len as usize);
+    if part == PeerPart::Groups && room < bytes.len() {
+        if !len.is_null() {
+            // SAFETY: not null, so it points to a length; the program learns how much room it takes.
+            unsafe { *len = socklen_t::try_from(bytes.len()).unwrap_or(socklen_t::MAX) };
+        }
+        return Err(Errno::RANGE);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { output(&bytes, value, len, false) }
+}
+
 #[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn getsockopt(
     fd: c_int,
@@ -306,7 +343,10 @@ pub unsafe extern "C-unwind" fn getsockopt(
         }
         Ok(Get::Number(number)) => Ok(number.to_ne_bytes().to_vec()),
         Ok(Get::Empty) => Ok(Vec::new()),
-        Ok(Get::Nobody) => Ok([0_i32, -1, -1].map(i32::to_ne_bytes).concat()),
+        Ok(Get::Peer(part)) => {
+            // SAFETY: getsockopt(2) asks the same of the program.
+            return status(unsafe { peer(anchor, part, value, len) });
+        }
         Err(errno) => Err(errno),
     };
     // SAFETY: getsockopt(2) asks the same of the program.

@@ -3,8 +3,8 @@
 pub mod multicast;
 
 use super::{
-    Get, Set, byte_or_number, is_the_anchors, is_the_anchors_to_read, number, size, tos, ttl,
-    within,
+    Get, PeerPart, SO_PEERPIDFD, Set, byte_or_number, is_the_anchors, is_the_anchors_to_read,
+    number, size, tos, ttl, within,
 };
 use libc::c_int;
 use narrows_client::{OptionName, PathMtuDiscovery, SocketOption, ipc::datagram::Attached};
@@ -167,7 +167,9 @@ fn get_socket(name: c_int) -> Result<Get, Errno> {
         libc::SO_SNDBUF => Get::Daemon(OptionName::SendBuffer),
         libc::SO_RCVBUF => Get::Daemon(OptionName::ReceiveBuffer),
         libc::SO_LINGER => Get::Daemon(OptionName::Linger),
-        libc::SO_PEERCRED => Get::Nobody,
+        libc::SO_PEERCRED => Get::Peer(PeerPart::Credentials),
+        libc::SO_PEERGROUPS => Get::Peer(PeerPart::Groups),
+        SO_PEERPIDFD => Get::Peer(PeerPart::Process),
         name if is_the_anchors_to_read(name) => Get::Kernel,
         _ => return Err(Errno::NOPROTOOPT),
     })
