@@ -76,6 +76,7 @@ fn write_link(out: &mut dyn Write, link: &LinkRow, all: &[LinkRow], details: boo
             }
             LinkKind::Bond => writeln!(out, "    bond")?,
             LinkKind::Bridge => writeln!(out, "    bridge")?,
+            LinkKind::Private => writeln!(out, "    private")?,
             LinkKind::Loopback | LinkKind::Device(_) => {}
         }
         if !row::is_loopback(link) {
@@ -122,6 +123,7 @@ fn to_json(link: &LinkRow, all: &[LinkRow], details: bool) -> Value {
         })),
         LinkKind::Bond => Some(json!({"info_kind": "bond"})),
         LinkKind::Bridge => Some(json!({"info_kind": "bridge"})),
+        LinkKind::Private => Some(json!({"info_kind": "private"})),
         LinkKind::Loopback | LinkKind::Device(_) => None,
     };
     if let Some(info) = info {

@@ -47,6 +47,7 @@ pub(crate) fn error(error: EngineError) -> Error {
         EngineError::LimitReached => Error::NoBufferSpace,
         EngineError::InUse => Error::InUse,
         EngineError::LinkLoop => Error::LinkLoop,
+        EngineError::OtherZone => Error::OtherZone,
     }
 }
 

@@ -101,7 +101,7 @@ impl Principal {
 
     /// Whom the engine sees: its sockets are told apart by user, as the kernel's are.
     pub(crate) fn of_engine(&self) -> EnginePrincipal {
-        EnginePrincipal(self.uid)
+        EnginePrincipal::user(self.uid)
     }
 
     /// The file that the process ran; `None` when that isn't certain.

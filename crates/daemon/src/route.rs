@@ -15,7 +15,7 @@ use narrows_ipc::{
 };
 use narrows_stack::{
     InterfaceId,
-    request::Request,
+    request::{Principal, Request},
     table::{
         interface::Interface,
         route::{
@@ -129,7 +129,7 @@ pub(crate) fn answer(worker: &Worker, question: &RouteQuestion) -> Result<RouteA
         input: named(&question.input)?,
         output: named(&question.output)?,
         mark: question.mark,
-        user: question.user,
+        principal: Principal { uid: question.user, ..Principal::HOST },
         transport: (Protocol(protocol), source_port, destination_port),
         ..Query::to(destination)
     };

@@ -71,6 +71,8 @@ pub enum Error {
     InUse,
     #[error("the interface would stand upon itself")]
     LinkLoop,
+    #[error("it is in a zone that this one is not admitted to")]
+    OtherZone,
     #[error("the gateway is not on a link of its interface")]
     GatewayNotOnLink,
     #[error("the gateway is an address of this host")]
@@ -109,7 +111,8 @@ impl Error {
             Error::NotConnected => Errno::NOTCONN,
             Error::DestinationRequired => Errno::DESTADDRREQ,
             Error::WouldBlock => Errno::AGAIN,
-            Error::NetworkUnreachable => Errno::NETUNREACH,
+            // There is no such network for who is not admitted.
+            Error::NetworkUnreachable | Error::OtherZone => Errno::NETUNREACH,
             Error::HostUnreachable => Errno::HOSTUNREACH,
             Error::HostDown => Errno::HOSTDOWN,
             Error::HostIsolated => Errno::NONET,

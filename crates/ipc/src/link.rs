@@ -18,6 +18,8 @@ pub enum LinkKind {
     },
     Bond,
     Bridge,
+    /// Of a private zone: its members are all there is on it.
+    Private,
 }
 
 /// How an interface is, beside its addresses.

@@ -81,6 +81,7 @@ impl Display for LinkCommand {
                     }
                     LinkKind::Bond => write!(f, " type bond")?,
                     LinkKind::Bridge => write!(f, " type bridge")?,
+                    LinkKind::Private => write!(f, " type private")?,
                 }
                 words(f, settings)
             }

@@ -13,7 +13,7 @@ use narrows_stack::{
 use std::collections::VecDeque;
 
 /// The principal of every program here; the engine only compares.
-pub const PRINCIPAL: Principal = Principal(1);
+pub const PRINCIPAL: Principal = Principal::user(1);
 
 /// One thing after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,7 +47,7 @@ fn short_connections_among_hostile_frames() {
 /// A host with a listener and a static neighbor, that never sends.
 fn host() -> (Shard, narrows_stack::InterfaceId) {
     let mut shard = Shard::new(Config::default(), [7; 16]);
-    let principal = Principal(1);
+    let principal = Principal::user(1);
     let now = Instant::ZERO;
     let settings = InterfaceSettings {
         name: "sim0".to_owned(),

@@ -12,6 +12,7 @@ use crate::{
         membership::MembershipChange,
         neighbor::NeighborChange,
         route::{Placement, Route, RouteError, RouteFilter, RoutingSettings, Rule, RuleFilter},
+        zone::{Admission, AdmissionId, ZoneId, ZoneSettings},
     },
     tcp::{self, congestion::Algorithm},
     time::Duration,
@@ -37,9 +38,24 @@ impl SocketId {
     }
 }
 
-/// Who asks: a number that the daemon gives to each of its principals. The engine only compares.
+/// Who asks. The engine only compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Principal(pub u32);
+pub struct Principal {
+    /// The user, which rules of routing and the sharing of ports are about.
+    pub uid: u32,
+    /// What zones it is admitted to.
+    pub admission: AdmissionId,
+}
+
+impl Principal {
+    /// This host itself, for what nobody's socket sends.
+    pub const HOST: Self = Self { uid: 0, admission: AdmissionId::HOST };
+
+    /// A user whom nobody admitted anywhere in particular.
+    pub const fn user(uid: u32) -> Self {
+        Self { uid, admission: AdmissionId::NOBODY }
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -215,6 +231,20 @@ pub enum Request {
         address: IpAddr,
         proxied: bool,
     },
+    /// The zone of an interface, and of all that is stacked with it. Sockets that have its addresses
+    /// and whose owners are not admitted there end.
+    SetZone {
+        interface: InterfaceId,
+        zone: ZoneId,
+    },
+    /// Which zones are private, and what may go from zone to zone.
+    SetZones(ZoneSettings),
+    /// What principals of that number are admitted to; `None`: there are none any more. Their sockets
+    /// where they no longer are end.
+    Admit {
+        id: AdmissionId,
+        admission: Option<Admission>,
+    },
     /// How an interface asks and answers by ARP. Conflict detection concerns addresses that are
     /// added later.
     SetArpPolicy {
@@ -226,9 +256,16 @@ pub enum Request {
 /// An interface that stands upon others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NewLink {
-    Vlan { lower: InterfaceId, tag: Tag },
+    Vlan {
+        lower: InterfaceId,
+        tag: Tag,
+    },
     Bond(BondSettings),
     Bridge(BridgeSettings),
+    /// The members of a private zone, and no wire.
+    Private {
+        mac: MacAddr,
+    },
 }
 
 /// One thing to set on an interface.
@@ -452,6 +489,8 @@ pub enum Error {
     SourceNotBelieved,
     #[error("a route or rule prohibits it")]
     Prohibited,
+    #[error("it is in a zone that this one is not admitted to")]
+    OtherZone,
     #[error("a limit of the engine is reached")]
     LimitReached,
     #[error("the interface is part of another, or others stand upon it")]

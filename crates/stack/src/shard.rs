@@ -22,9 +22,11 @@ mod rehearsal;
 mod report;
 mod requests;
 mod routing;
+mod zones;
 
 pub use local::LocalPeer;
 pub use routing::Resolved;
+pub(crate) use zones::meet;
 
 use crate::{
     config::Config,
@@ -53,6 +55,7 @@ use crate::{
         route::RouteTables,
         socket::{Remnants, SocketTable},
         timer::{TimerKey, TimerWheel},
+        zone::ZoneTable,
     },
     time::Instant,
 };
@@ -83,6 +86,7 @@ pub struct Shard {
     pub(crate) counters: Counters,
     pub(crate) interfaces: InterfaceTable,
     pub(crate) links: LinkTable,
+    pub(crate) zones: ZoneTable,
     pub(crate) routes: RouteTables,
     pub(crate) path_mtus: PathMtus,
     pub(crate) identifications: Identifications,
@@ -137,6 +141,7 @@ impl Shard {
             counters: Counters::default(),
             interfaces: InterfaceTable::new(),
             links: LinkTable::new(),
+            zones: ZoneTable::default(),
             routes: RouteTables::new(limits.routes, random.key()),
             path_mtus: PathMtus::new(random.key()),
             identifications: Identifications::new(&mut random),

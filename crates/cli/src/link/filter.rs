@@ -28,7 +28,7 @@ impl Filter {
                 word => {
                     return Err(words.error(format_args!(
                         "don't know `{word}`; write [dev NAME] [up] [group GROUP] [master NAME] \
-                         [type vlan|bond|bridge]"
+                         [type vlan|bond|bridge|private]"
                     )));
                 }
             }
@@ -44,6 +44,7 @@ impl Filter {
             LinkKind::Vlan { .. } => "vlan",
             LinkKind::Bond => "bond",
             LinkKind::Bridge => "bridge",
+            LinkKind::Private => "private",
         };
         self.device.as_ref().is_none_or(|name| link.name == *name)
             && self.group.is_none_or(|group| state.group == group)

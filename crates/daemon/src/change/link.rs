@@ -118,6 +118,7 @@ fn link_config(kind: &LinkKind) -> Result<LinkConfig> {
         LinkKind::Bridge => {
             LinkConfig::Bridge { ports: Vec::new(), settings: BridgeSettings::default() }
         }
+        LinkKind::Private => bail!("a private zone comes with its members: write [[zone]]"),
         LinkKind::Loopback => bail!("the loopback is always there"),
     })
 }

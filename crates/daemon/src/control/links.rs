@@ -22,6 +22,7 @@ pub(super) fn describe(worker: &Worker, id: InterfaceId) -> String {
         LinkKind::Vlan { lower, id, .. } => format!("vlan:{lower}.{id}"),
         LinkKind::Bond => "bond".into(),
         LinkKind::Bridge => "bridge".into(),
+        LinkKind::Private => "private".into(),
     }
 }
 
@@ -35,6 +36,7 @@ fn kind(worker: &Worker, id: InterfaceId) -> LinkKind {
         },
         Some(Kind::Bond(_)) => LinkKind::Bond,
         Some(Kind::Bridge(_)) => LinkKind::Bridge,
+        Some(Kind::Private) => LinkKind::Private,
         Some(Kind::Device) | None => attachment
             .map_or(LinkKind::Loopback, |attachment| LinkKind::Device(attachment.spec.to_string())),
     }

@@ -78,6 +78,10 @@ pub fn row(link: &LinkRow, all: &[LinkRow]) -> Message {
         LinkKind::Bridge => {
             message.nested(libc::IFLA_LINKINFO, |info| info.text(libc::IFLA_INFO_KIND, "bridge"))
         }
+        // As programs know an interface without a wire.
+        LinkKind::Private => {
+            message.nested(libc::IFLA_LINKINFO, |info| info.text(libc::IFLA_INFO_KIND, "dummy"))
+        }
         LinkKind::Device(device) => message.text(libc::IFLA_IFALIAS, device),
         LinkKind::Loopback => {}
     }

@@ -199,7 +199,7 @@ pub(crate) fn handle_timeout(shard: &mut Shard, now: Instant) {
             Due::Failed((interface, address), waiting) => {
                 for datagram in waiting {
                     shard.drop(DropReason::NeighborUnresolved);
-                    icmpv4::undeliverable(shard, now, &datagram);
+                    icmpv4::undeliverable(shard, now, interface, &datagram);
                 }
                 settle_connections(shard, (interface, address));
             }
@@ -333,7 +333,10 @@ fn sender_address(
     source: Option<Ipv4Addr>,
 ) -> Option<Ipv4Addr> {
     let station = shard.interfaces.get(interface)?;
-    let ours = source.filter(|source| shard.interfaces.owner((*source).into()).is_some());
+    let ours = source.filter(|source| {
+        let owner = shard.interfaces.owner((*source).into());
+        owner.is_some_and(|owner| shard.interfaces.zone(owner) == station.zone)
+    });
     let shares_subnet = |source: &Ipv4Addr| {
         let both = |own: &Prefix| own.contains((*source).into()) && own.contains(target.into());
         station.addresses.iter().any(both)

@@ -2,12 +2,13 @@
 //! independent parser has read.
 
 use crate::{
-    Config, Instant, InterfaceId, Reply, Request, Shard, Sink, SocketId,
+    Config, Error, Instant, InterfaceId, Reply, Request, Shard, Sink, SocketId,
     counters::DropReason,
+    layer::route::{Path, path_for},
     request::Principal,
     table::{
         interface::InterfaceSettings,
-        route::{Placement, Route, RouteFilter, TableId},
+        route::{Placement, Query, Route, RouteFilter, TableId},
     },
     time::Duration,
 };
@@ -114,7 +115,7 @@ impl Host {
     }
 
     pub fn request(&mut self, request: Request) -> Reply {
-        self.shard.request(self.now, Principal(1), request).expect("granted")
+        self.shard.request(self.now, Principal::user(1), request).expect("granted")
     }
 
     /// A bound datagram socket.
@@ -281,4 +282,13 @@ pub(crate) fn read_arp(frame: &[u8]) -> (ethernet::Header, arp::Packet) {
 
 pub(crate) fn is_arp(frame: &[u8]) -> bool {
     ethernet::Header::parse(frame).is_ok_and(|(link, _)| link.ether_type == EtherType::ARP)
+}
+
+/// The path of a packet of this host of which nothing but its addresses matters.
+pub(crate) fn path(
+    shard: &Shard,
+    source: Option<Ipv4Addr>,
+    destination: Ipv4Addr,
+) -> Result<Path, Error> {
+    path_for(shard, &Query { source, ..Query::to(destination) })
 }

@@ -12,10 +12,11 @@ mod report;
 use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
-    layer::{Arrival, ipv4_output},
-    request::{Error, GroupInterface, SocketId, SocketKind},
+    layer::{Arrival, route::path_for},
+    request::{Error, GroupInterface, Principal, SocketId, SocketKind},
     table::{
         membership::{MembershipChange, Transition},
+        route,
         timer::TimerKey,
     },
 };
@@ -78,17 +79,18 @@ pub(crate) fn change(
     interface: GroupInterface,
     change: &MembershipChange,
 ) -> Result<(), Error> {
-    let kind = shard.sockets.get(socket).ok_or(Error::NoSuchSocket)?.kind();
-    if kind != SocketKind::Udp {
+    let found = shard.sockets.get(socket).ok_or(Error::NoSuchSocket)?;
+    let who = found.principal;
+    if found.kind() != SocketKind::Udp {
         return Err(Error::InvalidState);
     }
     if !group.is_multicast() {
         return Err(Error::InvalidArgument);
     }
-    let held = shard.memberships.find(socket, named(shard, interface)?, group);
+    let held = shard.memberships.find(socket, named(shard, who, interface)?, group);
     let key = match held {
         Some(key) => key,
-        None => (interface_of(shard, interface, group)?, group),
+        None => (interface_of(shard, who, interface, group)?, group),
     };
     let transition = shard.memberships.change(&shard.config.limits, socket, key, change)?;
     tell(shard, now, &transition);
@@ -102,35 +104,41 @@ pub(crate) fn forget(shard: &mut Shard, now: Instant, socket: SocketId) {
     }
 }
 
-/// The interface that a program names, if it names one.
+/// The interface that a program names, if it names one; those of zones that it is not admitted to are
+/// not there for it.
 pub(crate) fn named(
     shard: &Shard,
+    who: Principal,
     interface: GroupInterface,
 ) -> Result<Option<InterfaceId>, Error> {
     match interface {
         GroupInterface::Any => Ok(None),
         GroupInterface::Address(address) => {
             let owner = shard.interfaces.owner(address.into());
-            owner.map(Some).ok_or(Error::NoSuchInterface)
+            owner
+                .filter(|_| shard.covers(who, address.into()))
+                .map(Some)
+                .ok_or(Error::NoSuchInterface)
         }
         GroupInterface::Interface(interface) => {
-            let found = shard.interfaces.get(interface).map(|_| interface);
-            found.map(Some).ok_or(Error::NoSuchInterface)
+            let found = shard.interfaces.get(interface).filter(|_| shard.admits(who, interface));
+            found.map(|_| Some(interface)).ok_or(Error::NoSuchInterface)
         }
     }
 }
 
 /// The interface that a membership is of: the one named, or the one that packets to the group leave
 /// by.
-pub(crate) fn interface_of(
+fn interface_of(
     shard: &Shard,
+    who: Principal,
     interface: GroupInterface,
     group: Ipv4Addr,
 ) -> Result<InterfaceId, Error> {
-    match named(shard, interface)? {
+    match named(shard, who, interface)? {
         Some(interface) => Ok(interface),
         None => {
-            let path = ipv4_output::path(shard, None, group);
+            let path = path_for(shard, &route::Query { principal: who, ..route::Query::to(group) });
             path.map(|path| path.interface).map_err(|_| Error::NoSuchInterface)
         }
     }

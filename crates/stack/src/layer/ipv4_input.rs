@@ -80,7 +80,7 @@ pub(crate) fn input_from_link(
     let joined =
         destination.is_multicast() && shard.memberships.wants(heard_on, destination, source);
     let inbound = Inbound { interface, header: &header, payload: packet.payload, joined };
-    let cast = match route::decide(&shard.interfaces, &shard.routes, &inbound) {
+    let cast = match route::decide(&shard.interfaces, &shard.zones, &shard.routes, &inbound) {
         Decision::Deliver(cast) => cast,
         // RFC 1812 §5.3.4: what was broadcast on a link is for nobody beyond it.
         Decision::Forward(_) if link != LinkDestination::Station => {

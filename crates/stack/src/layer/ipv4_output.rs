@@ -7,11 +7,11 @@ use crate::{
         arp, ipv4_fragment,
         route::{path_for, transport},
     },
-    request::Error,
+    request::{Error, Principal},
     table::{egress::Frame, ip_settings::IpSettings, route::Query},
 };
 
-pub(crate) use crate::layer::route::{Path, path};
+pub(crate) use crate::layer::route::Path;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use narrows_wire::{
     address::MacAddr,
@@ -29,9 +29,9 @@ pub(crate) struct Datagram<'a> {
     pub ttl: u8,
     pub tos: u8,
     pub dont_fragment: bool,
-    /// What rules may ask for: the mark and the user of the socket.
+    /// What rules may ask for: the mark and the owner of the socket.
     pub mark: u32,
-    pub user: u32,
+    pub principal: Principal,
     /// The interface that the socket is bound to: it leaves by no other.
     pub output: Option<InterfaceId>,
     /// What is for a group is heard on this host too, if somebody here joined it.
@@ -53,7 +53,7 @@ impl Datagram<'_> {
             tos: 0,
             dont_fragment: false,
             mark: 0,
-            user: 0,
+            principal: Principal::HOST,
             output: None,
             heard_here: false,
             options: &[],
@@ -87,12 +87,15 @@ pub(crate) fn output(
     let query = Query {
         source: Some(datagram.source),
         mark: datagram.mark,
-        user: datagram.user,
+        principal: datagram.principal,
         output: datagram.output,
         transport: transport(&header, datagram.payload),
         ..Query::to(datagram.destination)
     };
-    let path = path_for(shard, &query).map_err(|_| DropReason::NoRoute)?;
+    let path = path_for(shard, &query).map_err(|error| match error {
+        Error::OtherZone => DropReason::OtherZone,
+        _ => DropReason::NoRoute,
+    })?;
     header.identification = identification(shard, &header);
     let Datagram { options, payload, .. } = *datagram;
     let pieces = |mtu| {
@@ -158,6 +161,7 @@ pub(crate) fn identification(shard: &mut Shard, header: &ipv4::Header) -> u16 {
 pub(crate) fn error_of(reason: DropReason) -> Error {
     match reason {
         DropReason::NoRoute => Error::NetworkUnreachable,
+        DropReason::OtherZone => Error::OtherZone,
         DropReason::NeighborUnresolved => Error::HostUnreachable,
         DropReason::MessageTooLong => Error::MessageTooLong,
         _ => Error::LimitReached,

@@ -8,6 +8,8 @@ pub(crate) mod arp;
 #[cfg(test)]
 mod attacks;
 pub(crate) mod autoconf;
+#[cfg(test)]
+mod crossings;
 pub(crate) mod ethernet;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -37,7 +37,9 @@ impl Shard {
                 self.local_tcp_peer(&flow)
             }
             SocketBody::Datagram(datagram) if datagram.kind == SocketKind::Udp => {
-                let peer = self.datagrams.one(SocketKind::Udp, &flow, InterfaceId::LOOPBACK)?;
+                let hears = |id| self.hears(id, remote.ip());
+                let lo = InterfaceId::LOOPBACK;
+                let peer = self.datagrams.one(SocketKind::Udp, &flow, lo, hears)?;
                 Some(LocalPeer::Socket(peer))
             }
             _ => None,
@@ -52,7 +54,7 @@ impl Shard {
                     return Some(LocalPeer::Socket(peer));
                 }
                 // Since the handshake another listener may have come to share the port.
-                let listener = self.demux.listener(flow)?;
+                let listener = self.demux.listener(flow, |id| self.hears(id, flow.local.ip()))?;
                 let waits = |socket: &Socket| match &socket.body {
                     SocketBody::Listener(listener) => listener.accept_queue.contains(&peer),
                     _ => false,

@@ -3,7 +3,7 @@
 use super::Shard;
 
 impl Shard {
-    /// A shard with the same interfaces, addresses, routes, rules and neighbors, but without sockets or
+    /// A shard with the same interfaces, zones, addresses, routes, rules and neighbors, but without sockets or
     /// anything to send. What the operator asks of the one is refused by the other for the same
     /// reasons, so several requests can be tried in order before the first is made in earnest.
     pub fn rehearsal(&self) -> Self {
@@ -12,6 +12,7 @@ impl Shard {
         Self {
             interfaces: self.interfaces.clone(),
             links: self.links.clone(),
+            zones: self.zones.clone(),
             routes: self.routes.clone(),
             neighbors: self.neighbors.clone(),
             claims: self.claims.clone(),

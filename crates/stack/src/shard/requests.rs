@@ -3,13 +3,14 @@
 use super::Shard;
 use crate::{
     event::Readiness,
-    layer::{self, ipv4_output},
+    layer::{self, ipv4_output, route::path_for},
     request::{Envelope, Error, Principal, Reply, Request, SocketId, SocketKind, SocketOption},
     table::{
         interface::InterfaceId,
         link::LinkKind,
         neighbor::{NeighborChange, NeighborMode, NeighborSetting},
         port::{Binding, Role},
+        route::Query,
         socket::{DatagramSocket, Listener, Socket, SocketBody},
     },
     time::Instant,
@@ -133,6 +134,9 @@ impl Shard {
                 layer::arp::change::set_proxied(self, interface, address, proxied)?;
                 Ok(Reply::Done)
             }
+            Request::SetZone { interface, zone } => self.set_zone(now, interface, zone),
+            Request::SetZones(settings) => self.set_zones(now, settings),
+            Request::Admit { id, admission } => self.admit(now, id, admission),
             Request::SetArpPolicy { interface, policy } => {
                 let found = self.interfaces.get_mut(interface).ok_or(Error::NoSuchInterface)?;
                 found.arp = policy;
@@ -180,7 +184,7 @@ impl Shard {
         if !local.is_ipv4() {
             return Err(Error::FamilyNotSupported);
         }
-        if !self.may_bind(socket.kind(), local.ip()) {
+        if !self.may_bind(socket.principal, socket.kind(), local.ip()) {
             return Err(Error::AddressNotAvailable);
         }
         let mut binding = Binding {
@@ -194,7 +198,7 @@ impl Shard {
         if local.port() == 0 {
             let port = self.ports.choose(&mut self.random, binding);
             binding.local.set_port(port.ok_or(Error::AddressInUse)?);
-        } else if !self.ports.allows(&binding) {
+        } else if !self.port_is_free(&binding) {
             return Err(Error::AddressInUse);
         }
         let port_chosen = local.port() != 0;
@@ -211,13 +215,23 @@ impl Shard {
         Ok(Reply::Done)
     }
 
-    /// Any address, one of ours; and for datagrams also a broadcast address or a group.
-    fn may_bind(&self, kind: SocketKind, address: IpAddr) -> bool {
-        let broadcast = |address| self.interfaces.iter().any(|(_, i)| i.is_broadcast(address));
+    /// Any address, one of ours in the principal's zones; and for datagrams also a broadcast address
+    /// there, or a group.
+    fn may_bind(&self, who: Principal, kind: SocketKind, address: IpAddr) -> bool {
+        let broadcast = |address| {
+            let mut links = self.interfaces.iter();
+            links.any(|(id, link)| link.is_broadcast(address) && self.admits(who, id))
+        };
         address.is_unspecified()
-            || self.interfaces.owner(address).is_some()
+            || self.interfaces.owner(address).is_some() && self.covers(who, address)
             || kind == SocketKind::Udp
                 && matches!(address, IpAddr::V4(to) if to.is_multicast() || broadcast(to))
+    }
+
+    fn port_is_free(&self, binding: &Binding) -> bool {
+        let meet =
+            |one: &Binding, other: &Binding| super::meet(&self.zones, &self.interfaces, one, other);
+        self.ports.allows(binding, meet)
     }
 
     /// Gives the socket its port; the caller has asked if it may have it.
@@ -260,8 +274,9 @@ impl Shard {
         let socket = self.sockets.get(id).ok_or(Error::NoSuchSocket)?;
         let remote = socket.remote.ok_or(Error::NotConnected)?;
         let bound = layer::udp::bound_address(self, id, &Envelope::default())?;
-        let path = ipv4_output::path(self, bound, ipv4_output::v4(remote.ip())?)?;
-        Ok(Reply::PathMtu(path.mtu))
+        let destination = ipv4_output::v4(remote.ip())?;
+        let query = Query { source: bound, principal: socket.principal, ..Query::to(destination) };
+        Ok(Reply::PathMtu(path_for(self, &query)?.mtu))
     }
 
     /// As on Linux, the pending error is then that of the next entry, or none.
@@ -283,6 +298,10 @@ impl Shard {
     ) -> Result<Reply, Error> {
         if let Some(device) = device {
             self.interfaces.get(device).ok_or(Error::NoSuchInterface)?;
+            let socket = self.sockets.get(id).ok_or(Error::NoSuchSocket)?;
+            if !self.admits(socket.principal, device) {
+                return Err(Error::NoSuchInterface);
+            }
         }
         layer::udp::relocate(self, id, |socket| socket.ip.device = device)
     }
@@ -311,7 +330,7 @@ impl Shard {
             ..bound
         };
         self.ports.release(&bound);
-        if !self.ports.allows(&binding) {
+        if !self.port_is_free(&binding) {
             self.ports.take(bound);
             return Err(Error::AddressInUse);
         }
@@ -392,7 +411,8 @@ impl Shard {
             SocketOption::MulticastLoop(on) => socket.ip.multicast_loop = on,
             SocketOption::MulticastAll(on) => socket.ip.multicast_all = on,
             SocketOption::MulticastInterface(interface) => {
-                let named = layer::igmp::named(self, interface)?;
+                let who = socket.principal;
+                let named = layer::igmp::named(self, who, interface)?;
                 let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
                 socket.ip.multicast_interface = named;
                 return Ok(Reply::Done);

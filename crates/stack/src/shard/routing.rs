@@ -160,7 +160,7 @@ impl Shard {
             source: Some(path.source),
             table,
             broadcast: false,
-            mtu: self.path_mtus.get(destination),
+            mtu: self.path_mtus.get((self.interfaces.zone(path.interface), destination)),
         })
     }
 
@@ -189,7 +189,7 @@ impl Shard {
         let [a, b] = from.to_be_bytes();
         let [c, d] = to.to_be_bytes();
         let packet = Inbound { interface, header: &header, payload: &[a, b, c, d], joined: false };
-        match decide(&self.interfaces, &self.routes, &packet) {
+        match decide(&self.interfaces, &self.zones, &self.routes, &packet) {
             Decision::Deliver(cast) => {
                 let broadcast = cast == Cast::Broadcast;
                 Ok(Resolved { broadcast, ..Resolved::local(InterfaceId::LOOPBACK) })
@@ -210,6 +210,7 @@ impl Shard {
                 DropReason::NotLocal | DropReason::RouteUnreachable => Error::HostUnreachable,
                 DropReason::NoRoute => Error::NetworkUnreachable,
                 DropReason::RouteProhibited => Error::Prohibited,
+                DropReason::OtherZone => Error::OtherZone,
                 _ => Error::InvalidArgument,
             }),
         }

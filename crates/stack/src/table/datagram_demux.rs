@@ -61,12 +61,21 @@ impl DatagramDemux {
         }
     }
 
-    /// The socket for a datagram to one host.
-    pub fn one(&self, kind: SocketKind, flow: &Flow, interface: InterfaceId) -> Option<SocketId> {
-        places(flow).into_iter().find_map(|place| {
+    /// The socket for a datagram to one host; one without an address of its own must be one that
+    /// `hears` of that address.
+    pub fn one(
+        &self,
+        kind: SocketKind,
+        flow: &Flow,
+        interface: InterfaceId,
+        hears: impl Fn(SocketId) -> bool,
+    ) -> Option<SocketId> {
+        let [connected, bound, any] = places(flow);
+        [(connected, false), (bound, false), (any, true)].into_iter().find_map(|(place, any)| {
             let members = self.places.get(&(kind, place))?;
-            let on_device = |member: &&Member| member.device == Some(interface);
-            let anywhere = |member: &&Member| member.device.is_none();
+            let heard = |member: &Member| !any || hears(member.socket);
+            let on_device = |member: &&Member| member.device == Some(interface) && heard(member);
+            let anywhere = |member: &&Member| member.device.is_none() && heard(member);
             self.choose(members.iter().filter(on_device), flow)
                 .or_else(|| self.choose(members.iter().filter(anywhere), flow))
         })
@@ -148,11 +157,11 @@ mod tests {
             [(1, bound("0.0.0.0:53")), (2, bound("10.0.0.1:53")), (3, Place::Connected(flow))]
         {
             demux.insert(UDP, place, member(slot));
-            assert_eq!(demux.one(UDP, &flow, ETH), Some(member(slot).socket));
+            assert_eq!(demux.one(UDP, &flow, ETH, |_| true), Some(member(slot).socket));
         }
-        assert_eq!(demux.one(SocketKind::Ping, &flow, ETH), None);
+        assert_eq!(demux.one(SocketKind::Ping, &flow, ETH, |_| true), None);
         demux.remove(UDP, Place::Connected(flow), member(3).socket);
-        assert_eq!(demux.one(UDP, &flow, ETH), Some(member(2).socket));
+        assert_eq!(demux.one(UDP, &flow, ETH, |_| true), Some(member(2).socket));
     }
 
     #[test]
@@ -161,10 +170,10 @@ mod tests {
         let flow = flow("10.0.0.1:53", "10.0.0.9:999");
         let device = Member { device: Some(ETH), ..member(1) };
         demux.insert(UDP, bound("0.0.0.0:53"), device);
-        assert_eq!(demux.one(UDP, &flow, OTHER), None);
+        assert_eq!(demux.one(UDP, &flow, OTHER, |_| true), None);
         demux.insert(UDP, bound("0.0.0.0:53"), member(2));
-        assert_eq!(demux.one(UDP, &flow, ETH), Some(device.socket));
-        assert_eq!(demux.one(UDP, &flow, OTHER), Some(member(2).socket));
+        assert_eq!(demux.one(UDP, &flow, ETH, |_| true), Some(device.socket));
+        assert_eq!(demux.one(UDP, &flow, OTHER, |_| true), Some(member(2).socket));
     }
 
     #[test]
@@ -178,7 +187,7 @@ mod tests {
                 demux.insert(UDP, bound("0.0.0.0:53"), member);
             }
             let chosen: BTreeSet<_> =
-                flows.iter().filter_map(|flow| demux.one(UDP, flow, ETH)).collect();
+                flows.iter().filter_map(|flow| demux.one(UDP, flow, ETH, |_| true)).collect();
             assert_eq!(chosen.len(), used);
             assert!(reuse_port || chosen.contains(&member(3).socket));
         }

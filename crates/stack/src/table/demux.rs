@@ -86,20 +86,30 @@ impl Demux {
         remove_from(&mut self.listeners, local, id);
     }
 
-    /// The listener for a new flow: of the exact address before the wildcard; of several that
-    /// share the address, the one that the flow's hash falls on.
-    pub fn listener(&self, flow: &Flow) -> Option<SocketId> {
-        let candidates = self
-            .listeners
-            .get(&flow.local)
-            .or_else(|| self.listeners.get(&wildcard(flow.local.port())))?;
-        self.one_of(candidates, flow)
+    /// The listener for a new flow: of the exact address before the wildcard, where it must be one
+    /// that `hears` of that address; of several that share it, the one that the flow's hash falls on.
+    pub fn listener(&self, flow: &Flow, hears: impl Fn(SocketId) -> bool) -> Option<SocketId> {
+        match self.listeners.get(&flow.local) {
+            Some(exact) => self.one_of(exact.iter(), flow),
+            None => {
+                let anywhere = self.listeners.get(&wildcard(flow.local.port()))?;
+                self.one_of(anywhere.iter().filter(|id| hears(**id)), flow)
+            }
+        }
     }
 
-    fn one_of(&self, candidates: &[SocketId], flow: &Flow) -> Option<SocketId> {
-        match candidates {
-            [only] => Some(*only),
-            many => many.get((self.key.hash(flow) % many.len().max(1) as u64) as usize).copied(),
+    fn one_of<'a>(
+        &self,
+        candidates: impl Iterator<Item = &'a SocketId> + Clone,
+        flow: &Flow,
+    ) -> Option<SocketId> {
+        let mut those = candidates.clone();
+        match (those.next(), those.next()) {
+            (only, None) => only.copied(),
+            _ => {
+                let count = candidates.clone().count().max(1) as u64;
+                candidates.clone().nth((self.key.hash(flow) % count) as usize).copied()
+            }
         }
     }
 }
@@ -131,11 +141,11 @@ mod tests {
         let mut demux = demux();
         demux.insert_listener(address("0.0.0.0:80"), id(1));
         demux.insert_listener(address("10.0.0.1:80"), id(2));
-        assert_eq!(demux.listener(&flow("10.0.0.1:80", "10.0.0.9:5000")), Some(id(2)));
-        assert_eq!(demux.listener(&flow("10.0.0.2:80", "10.0.0.9:5000")), Some(id(1)));
-        assert_eq!(demux.listener(&flow("10.0.0.1:81", "10.0.0.9:5000")), None);
+        assert_eq!(demux.listener(&flow("10.0.0.1:80", "10.0.0.9:5000"), |_| true), Some(id(2)));
+        assert_eq!(demux.listener(&flow("10.0.0.2:80", "10.0.0.9:5000"), |_| true), Some(id(1)));
+        assert_eq!(demux.listener(&flow("10.0.0.1:81", "10.0.0.9:5000"), |_| true), None);
         demux.remove_listener(address("10.0.0.1:80"), id(2));
-        assert_eq!(demux.listener(&flow("10.0.0.1:80", "10.0.0.9:5000")), Some(id(1)));
+        assert_eq!(demux.listener(&flow("10.0.0.1:80", "10.0.0.9:5000"), |_| true), Some(id(1)));
     }
 
     #[test]
@@ -150,8 +160,8 @@ mod tests {
                     local: address("10.0.0.1:80"),
                     remote: SocketAddr::new([10, 0, 0, 9].into(), port),
                 };
-                assert_eq!(demux.listener(&flow), demux.listener(&flow));
-                demux.listener(&flow)
+                assert_eq!(demux.listener(&flow, |_| true), demux.listener(&flow, |_| true));
+                demux.listener(&flow, |_| true)
             })
             .collect();
         let used: BTreeSet<_> = chosen.iter().copied().collect();

@@ -7,7 +7,7 @@
 
 use crate::{
     request::Error,
-    table::{arp_policy::ArpPolicy, route::RoutingSettings},
+    table::{arp_policy::ArpPolicy, route::RoutingSettings, zone::ZoneId},
 };
 use core::net::{IpAddr, Ipv4Addr};
 use narrows_wire::{
@@ -38,6 +38,7 @@ pub struct InterfaceSettings {
 #[derive(Clone, Debug)]
 pub struct Interface {
     pub settings: InterfaceSettings,
+    pub zone: ZoneId,
     pub addresses: Vec<Prefix>,
     pub arp: ArpPolicy,
     /// Hosts that this interface answers ARP for, beside those that `arp.proxy_arp` allows.
@@ -46,7 +47,13 @@ pub struct Interface {
 
 impl Interface {
     fn new(settings: InterfaceSettings, addresses: Vec<Prefix>) -> Self {
-        Self { settings, addresses, arp: ArpPolicy::default(), proxied: BTreeSet::new() }
+        Self {
+            settings,
+            zone: ZoneId::PUBLIC,
+            addresses,
+            arp: ArpPolicy::default(),
+            proxied: BTreeSet::new(),
+        }
     }
 
     /// Is an earlier address of this interface in the same subnet? Then that one is the source of
@@ -243,6 +250,17 @@ impl InterfaceTable {
             return Some(InterfaceId::LOOPBACK);
         }
         self.owners.get(&address).copied()
+    }
+
+    /// The zone of an interface; of one that is gone, `public`.
+    pub fn zone(&self, id: InterfaceId) -> ZoneId {
+        self.get(id).map_or(ZoneId::PUBLIC, |interface| interface.zone)
+    }
+
+    /// The zone that an address is in; those of nobody, and those that only routes make local, are in
+    /// `public`.
+    pub fn zone_of(&self, address: IpAddr) -> ZoneId {
+        self.owner(address).map_or(ZoneId::PUBLIC, |owner| self.zone(owner))
     }
 
     /// The interface's first address in the subnet of `destination`, or its first address.

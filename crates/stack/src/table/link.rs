@@ -36,6 +36,8 @@ pub enum LinkKind {
     },
     Bond(Box<Bond>),
     Bridge(Box<Bridge>),
+    /// The members of a private zone are all there is on it: its frames go nowhere.
+    Private,
 }
 
 /// Set by the operator; `None`: as what it stands upon.
@@ -262,7 +264,7 @@ impl LinkTable {
         let timeouts = self.links.iter().flatten().filter_map(|link| match &link.kind {
             LinkKind::Bond(bond) => bond.next_timeout(),
             LinkKind::Bridge(bridge) => bridge.next_timeout(),
-            LinkKind::Device | LinkKind::Vlan { .. } => None,
+            LinkKind::Device | LinkKind::Vlan { .. } | LinkKind::Private => None,
         });
         timeouts.min()
     }
@@ -273,6 +275,7 @@ impl LinkTable {
         link.up
             && match &link.kind {
                 LinkKind::Device => link.carrier,
+                LinkKind::Private => true,
                 LinkKind::Vlan { lower, .. } => self.is_running(*lower),
                 LinkKind::Bond(bond) => bond.is_running(),
                 LinkKind::Bridge(bridge) => bridge.ports().any(|port| self.is_running(port)),

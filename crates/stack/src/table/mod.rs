@@ -24,3 +24,4 @@ pub mod reassembly;
 pub mod route;
 pub mod socket;
 pub mod timer;
+pub mod zone;

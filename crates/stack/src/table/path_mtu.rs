@@ -7,6 +7,7 @@
 
 use crate::{
     random::Key,
+    table::zone::ZoneId,
     time::{Duration, Instant},
 };
 use core::net::Ipv4Addr;
@@ -22,9 +23,12 @@ const SLOTS: usize = 4096;
 /// Slots that one destination may be in.
 const WAYS: usize = 4;
 
+/// A host, and the zone that the way there is in: another zone's may be another host.
+pub type Destination = (ZoneId, Ipv4Addr);
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    destination: Ipv4Addr,
+    destination: Destination,
     mtu: u16,
     expires: Instant,
 }
@@ -44,7 +48,7 @@ impl PathMtus {
     }
 
     /// The longest packet that gets to `destination`, if a router said so.
-    pub fn get(&self, destination: Ipv4Addr) -> Option<u16> {
+    pub fn get(&self, destination: Destination) -> Option<u16> {
         if self.deadlines.is_empty() {
             return None;
         }
@@ -55,7 +59,7 @@ impl PathMtus {
 
     /// A router said that no longer packet than `mtu` gets to `destination`. Lengthening it is not
     /// believed.
-    pub fn learn(&mut self, now: Instant, destination: Ipv4Addr, mtu: u16) {
+    pub fn learn(&mut self, now: Instant, destination: Destination, mtu: u16) {
         let bucket = self.bucket(destination);
         let start = bucket.start;
         let Some(slots) = self.slots.get_mut(bucket) else { return };
@@ -94,7 +98,7 @@ impl PathMtus {
     }
 
     /// The slots that a destination may be in.
-    fn bucket(&self, destination: Ipv4Addr) -> core::ops::Range<usize> {
+    fn bucket(&self, destination: Destination) -> core::ops::Range<usize> {
         let start = (self.key.hash(&destination) % (SLOTS / WAYS) as u64) as usize * WAYS;
         start..start + WAYS
     }
@@ -109,8 +113,8 @@ mod tests {
         PathMtus::new(Random::new([3; 16]).key())
     }
 
-    fn host(number: u32) -> Ipv4Addr {
-        Ipv4Addr::from_bits(0x0a00_0000 + number)
+    fn host(number: u32) -> Destination {
+        (ZoneId::PUBLIC, Ipv4Addr::from_bits(0x0a00_0000 + number))
     }
 
     #[test]
@@ -123,6 +127,8 @@ mod tests {
             assert_eq!(mtus.get(host(1)), Some(believed), "{said}");
         }
         assert_eq!(mtus.get(host(2)), None);
+        let elsewhere = ZoneId::new(1).expect("a zone");
+        assert_eq!(mtus.get((elsewhere, host(1).1)), None, "another zone's path");
     }
 
     #[test]

@@ -42,17 +42,14 @@ pub struct PortTable {
 const COUNTERS: usize = 1 << 14;
 
 impl Binding {
-    /// Whether this one can't come to a port that `other` holds.
+    /// Whether this one can't come to a port that `other` holds, at an address that is both's.
     fn conflicts(&self, other: &Self) -> bool {
-        let same_address = self.local.ip() == other.local.ip()
-            || self.local.ip().is_unspecified()
-            || other.local.ip().is_unspecified();
-        if !same_address || (self.role == Role::Ephemeral && other.role == Role::Ephemeral) {
+        if self.role == Role::Ephemeral && other.role == Role::Ephemeral {
             return false;
         }
         let both_reuse_address = self.reuse_address && other.reuse_address;
         let both_reuse_port =
-            self.reuse_port && other.reuse_port && self.principal == other.principal;
+            self.reuse_port && other.reuse_port && self.principal.uid == other.principal.uid;
         // Linux lets both share as long as no other listens: the first listener wins, also beside
         // connections that an earlier one left. Of datagram sockets the last one wins.
         !(both_reuse_port || (both_reuse_address && other.role != Role::Listener))
@@ -66,11 +63,12 @@ impl PortTable {
         Self { ports: HashMap::with_hasher(random.key()), range, key: random.key(), counters }
     }
 
-    /// May `binding` take its port?
-    pub fn allows(&self, binding: &Binding) -> bool {
-        self.ports
-            .get(&(binding.kind, binding.local.port()))
-            .is_none_or(|holders| holders.iter().all(|(holder, _)| !binding.conflicts(holder)))
+    /// May `binding` take its port? `meet`: whether two have an address in common.
+    pub fn allows(&self, binding: &Binding, meet: impl Fn(&Binding, &Binding) -> bool) -> bool {
+        let holders = self.ports.get(&(binding.kind, binding.local.port()));
+        holders.is_none_or(|holders| {
+            holders.iter().all(|(holder, _)| !binding.conflicts(holder) || !meet(binding, holder))
+        })
     }
 
     /// Takes the port; the caller has asked `allows`, or inherits from one who had.
@@ -118,6 +116,7 @@ impl PortTable {
         &mut self,
         binding: Binding,
         remote: SocketAddr,
+        meet: impl Fn(&Binding, &Binding) -> bool,
         usable: impl Fn(u16) -> bool,
     ) -> Option<u16> {
         let local = binding.local.ip();
@@ -128,7 +127,7 @@ impl PortTable {
         let step = (0..self.range_len()).find(|step| {
             let port = self.port(start + step);
             let candidate = Binding { local: SocketAddr::new(local, port), ..binding };
-            self.allows(&candidate) && usable(port)
+            self.allows(&candidate, &meet) && usable(port)
         })?;
         self.counters[slot] = (count + step + 1) as u16;
         Some(self.port(start + step))
@@ -149,11 +148,17 @@ mod tests {
         Binding {
             kind: SocketKind::Tcp,
             local: local.parse().expect("address"),
-            principal: Principal(1),
+            principal: Principal::user(1),
             reuse_address: false,
             reuse_port: false,
             role,
         }
+    }
+
+    /// In one zone, which all are admitted to.
+    fn meet(one: &Binding, other: &Binding) -> bool {
+        let (one, other) = (one.local.ip(), other.local.ip());
+        one == other || one.is_unspecified() || other.is_unspecified()
     }
 
     fn table() -> (PortTable, Random) {
@@ -169,7 +174,7 @@ mod tests {
         let listener = |local| Binding { reuse_address: true, ..binding(local, Role::Listener) };
         let group = |user| Binding {
             reuse_port: true,
-            principal: Principal(user),
+            principal: Principal::user(user),
             ..binding("0.0.0.0:80", Role::Listener)
         };
         let ephemeral = |local| binding(local, Role::Ephemeral);
@@ -191,9 +196,9 @@ mod tests {
         for (what, first, second, allowed) in cases {
             let (mut table, _) = table();
             table.take(first);
-            assert_eq!(table.allows(&second), allowed, "{what}");
+            assert_eq!(table.allows(&second, meet), allowed, "{what}");
             table.release(&first);
-            assert!(table.allows(&second), "{what}, released");
+            assert!(table.allows(&second, meet), "{what}, released");
         }
     }
 
@@ -204,9 +209,9 @@ mod tests {
         table.take(held);
         table.take(held);
         table.release(&held);
-        assert!(!table.allows(&held));
+        assert!(!table.allows(&held, meet));
         table.release(&held);
-        assert!(table.allows(&held));
+        assert!(table.allows(&held, meet));
     }
 
     #[test]
@@ -228,15 +233,15 @@ mod tests {
         let remote = "10.0.0.9:80".parse().expect("address");
         let mut taken = BTreeSet::new();
         for _ in 0..100 {
-            let port = table.choose_for(from, remote, |port| !taken.contains(&port));
+            let port = table.choose_for(from, remote, meet, |port| !taken.contains(&port));
             assert!(taken.insert(port.expect("a free port")));
         }
-        assert_eq!(table.choose_for(from, remote, |port| !taken.contains(&port)), None);
+        assert_eq!(table.choose_for(from, remote, meet, |port| !taken.contains(&port)), None);
         // Elsewhere the sequence begins elsewhere (RFC 6056 §3.3.4).
         let starts: BTreeSet<_> = (1..=20)
             .filter_map(|host| {
                 let remote = SocketAddr::new([10, 0, 1, host].into(), 80);
-                table.choose_for(from, remote, |_| true)
+                table.choose_for(from, remote, meet, |_| true)
             })
             .collect();
         assert!(starts.len() > 10, "{starts:?}");

@@ -268,7 +268,7 @@ mod tests {
 
     fn socket() -> Socket {
         let local = "0.0.0.0:0".parse().expect("address");
-        Socket::new(Principal(0), local, tcp::Settings::default(), SocketBody::Closed)
+        Socket::new(Principal::user(0), local, tcp::Settings::default(), SocketBody::Closed)
     }
 
     #[test]

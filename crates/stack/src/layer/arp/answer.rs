@@ -3,7 +3,7 @@
 
 use super::is_probe;
 use crate::{
-    InterfaceId, Shard, layer::ipv4_output, table::arp_policy::ArpIgnore,
+    InterfaceId, Shard, layer::route::path_from, table::arp_policy::ArpIgnore,
     table::interface::Interface,
 };
 use core::net::Ipv4Addr;
@@ -17,7 +17,8 @@ pub(super) fn answers(shard: &Shard, interface: InterfaceId, packet: &Packet) ->
         Some(InterfaceId::LOOPBACK) => false,
         Some(owner) => {
             let own = owner == interface;
-            !is_ignored(station, own, packet)
+            shard.interfaces.zone(owner) == station.zone
+                && !is_ignored(station, own, packet)
                 && (is_probe(packet)
                     || !station.arp.arp_filter
                     || leads_back(shard, interface, packet.sender_ip))
@@ -44,7 +45,7 @@ fn is_ignored(station: &Interface, own: bool, packet: &Packet) -> bool {
 
 /// Would a packet to `host` leave by `interface`?
 fn leads_back(shard: &Shard, interface: InterfaceId, host: Ipv4Addr) -> bool {
-    ipv4_output::path(shard, None, host).is_ok_and(|path| path.interface == interface)
+    path_from(shard, interface, host).is_ok_and(|path| path.interface == interface)
 }
 
 /// Proxy ARP (RFC 1027): for a host that is reached by another interface, where packets that come in
@@ -53,7 +54,7 @@ fn stands_in(shard: &Shard, interface: InterfaceId, station: &Interface, target:
     let asked = station.arp.proxy_arp || station.proxied.contains(&target);
     asked
         && station.settings.routing.forward
-        && ipv4_output::path(shard, None, target).is_ok_and(|path| {
+        && path_from(shard, interface, target).is_ok_and(|path| {
             path.interface != interface && path.interface != InterfaceId::LOOPBACK
         })
 }

@@ -280,7 +280,11 @@ fn what_cannot_be_pinned() {
         (InterfaceId(7), address("10.0.0.1"), PEER_MAC, Error::NoSuchInterface),
     ] {
         let request = Request::PinNeighbor { interface, address, mac };
-        assert_eq!(host.shard.request(host.now, Principal(1), request), Err(error), "{address}");
+        assert_eq!(
+            host.shard.request(host.now, Principal::user(1), request),
+            Err(error),
+            "{address}"
+        );
     }
 }
 

@@ -101,7 +101,7 @@ fn leased(detection: ConflictDetection) -> Host {
 }
 
 fn gateway(host: &Host) -> Option<Ipv4Addr> {
-    ipv4_output::path(&host.shard, None, REMOTE).ok().map(|path| path.next_hop)
+    path(&host.shard, None, REMOTE).ok().map(|path| path.next_hop)
 }
 
 #[test]

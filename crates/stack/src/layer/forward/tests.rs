@@ -31,7 +31,8 @@ fn router_with(mtu: u16, capabilities: Capabilities, routing: RoutingSettings) -
     let mut host = Host::with_peer();
     let settings =
         InterfaceSettings { name: "far".into(), mac: FAR_MAC, mtu, capabilities, routing };
-    let added = host.shard.request(host.now, Principal(0), Request::AddInterface { settings });
+    let added =
+        host.shard.request(host.now, Principal::user(0), Request::AddInterface { settings });
     assert_eq!(added, Ok(Reply::Interface(FAR)));
     let prefix = Prefix::new(Ipv4Addr::new(10, 1, 0, 2).into(), 24).expect("a prefix");
     host.request(Request::AddAddress { interface: FAR, prefix });

@@ -45,7 +45,8 @@ pub(super) struct Report<'a> {
 pub(super) fn report(shard: &mut Shard, report: &Report<'_>) -> Result<(), DropReason> {
     let limit = shard.config.limits.queued_errors;
     let Report { kind, flow, .. } = report;
-    let id = shard.datagrams.one(*kind, flow, report.interface);
+    let hears = |id| shard.hears(id, flow.local.ip());
+    let id = shard.datagrams.one(*kind, flow, report.interface, hears);
     let id = id.ok_or(DropReason::IcmpUnmatched)?;
     let socket = shard.sockets.get_mut(id).ok_or(DropReason::IcmpUnmatched)?;
     let (error, hard, mtu) = match report.problem {
@@ -77,12 +78,17 @@ pub(super) fn report(shard: &mut Shard, report: &Report<'_>) -> Result<(), DropR
 
 /// A frame whose next hop answers no ARP. Who sent it, be it a program here, is told what a router
 /// tells.
-pub(crate) fn undeliverable(shard: &mut Shard, now: Instant, frames: &[Frame]) {
+pub(crate) fn undeliverable(
+    shard: &mut Shard,
+    now: Instant,
+    interface: InterfaceId,
+    frames: &[Frame],
+) {
     let packet = frames.first().and_then(|frame| frame.bytes.get(ethernet::HEADER_LEN..));
     let Some(Ok(packet)) = packet.map(Packet::parse) else { return };
     let source = packet.header.source;
     if shard.interfaces.owner(source.into()).is_none() && !shard.routes.is_local(source) {
-        return error_output::undeliverable(shard, now, &packet);
+        return error_output::undeliverable(shard, now, interface, &packet);
     }
     let whole = [packet.header_bytes, packet.payload].concat();
     let Ok(quote) = Quote::parse(&whole) else { return };

@@ -14,7 +14,7 @@ use crate::{
         route::path_for,
         udp,
     },
-    request::{Envelope, Error, SocketId, SocketKind},
+    request::{Envelope, Error, Principal, SocketId, SocketKind},
     table::{datagram::Datagram, demux::Flow, route::Query},
 };
 use core::net::{Ipv4Addr, SocketAddr};
@@ -77,7 +77,8 @@ pub(super) fn reply_input(
         local: SocketAddr::new(arrival.header.destination.into(), identifier),
         remote: SocketAddr::new(arrival.header.source.into(), 0),
     };
-    let id = shard.datagrams.one(SocketKind::Ping, &flow, arrival.interface);
+    let hears = |id| shard.hears(id, flow.local.ip());
+    let id = shard.datagrams.one(SocketKind::Ping, &flow, arrival.interface, hears);
     let id = id.ok_or(DropReason::IcmpUnmatched)?;
     let socket = shard.sockets.get_mut(id).ok_or(DropReason::IcmpUnmatched)?;
     let datagram = socket.datagram().ok_or(DropReason::IcmpUnmatched)?;
@@ -102,7 +103,7 @@ struct Way {
     identifier: u16,
     mtu: usize,
     output: Option<InterfaceId>,
-    user: u32,
+    principal: Principal,
     mark: u32,
 }
 
@@ -128,7 +129,7 @@ pub(crate) fn send_echo(
         tos: envelope.tos.unwrap_or(settings.tos),
         dont_fragment: fits && settings.path_mtu.forbids_fragments(),
         payload: &message,
-        user: way.user,
+        principal: way.principal,
         mark: way.mark,
         output: way.output,
         ..ipv4_output::Datagram::plain(way.source, way.destination, Protocol::ICMP)
@@ -158,14 +159,14 @@ fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope, len: usize) -> Resu
         return Err(Error::InvalidState);
     }
     let (remote, settings) = (envelope.remote.or(socket.remote), socket.ip.clone());
-    let (user, mark) = (socket.principal.0, settings.mark);
+    let (principal, mark) = (socket.principal, settings.mark);
     let destination = match v4(remote.ok_or(Error::NoDestination)?.ip())? {
         Ipv4Addr::UNSPECIFIED => Ipv4Addr::LOCALHOST,
         destination => destination,
     };
     let bound = udp::bound_address(shard, id, envelope)?;
     let output = envelope.interface.or(settings.device);
-    let query = Query { source: bound, output, user, mark, ..Query::to(destination) };
+    let query = Query { source: bound, output, principal, mark, ..Query::to(destination) };
     let path = path_for(shard, &query)?;
     if let Some(datagram) = shard.sockets.get_mut(id).and_then(|socket| socket.datagram()) {
         datagram.last_interface = Some(path.interface);
@@ -184,7 +185,7 @@ fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope, len: usize) -> Resu
         identifier: local.port(),
         mtu: path.mtu.into(),
         output,
-        user,
+        principal,
         mark,
     })
 }

@@ -80,7 +80,8 @@ fn datagram_error(
 ) -> Result<(), DropReason> {
     let [message, code, ..] = *arrival.payload else { return Err(DropReason::IcmpMalformed) };
     let interface = arrival.interface;
-    let sender = shard.datagrams.one(kind, &flow, interface);
+    let hears = |id| shard.hears(id, flow.local.ip());
+    let sender = shard.datagrams.one(kind, &flow, interface, hears);
     sender.ok_or(DropReason::IcmpUnmatched)?;
     let problem = match problem {
         Problem::TooBig { mtu } => {
@@ -105,13 +106,20 @@ fn too_big(shard: &mut Shard, now: Instant, quote: &Quote, mtu: u16) -> Result<(
     if !quote.header.dont_fragment {
         return Err(DropReason::IcmpIgnored);
     }
-    learn_path_mtu(shard, now, quote.header.destination, mtu);
+    learn_path_mtu(shard, now, (quote.header.source, quote.header.destination), mtu);
     Ok(())
 }
 
-/// What leads to `destination` takes packets of `mtu` bytes for the next ten minutes.
-pub(crate) fn learn_path_mtu(shard: &mut Shard, now: Instant, destination: Ipv4Addr, mtu: u16) {
-    shard.path_mtus.learn(now, destination, mtu);
+/// What leads from an address of ours, in its zone, to another host takes packets of `mtu` bytes for
+/// the next ten minutes.
+pub(crate) fn learn_path_mtu(
+    shard: &mut Shard,
+    now: Instant,
+    (own, destination): (Ipv4Addr, Ipv4Addr),
+    mtu: u16,
+) {
+    let zone = shard.interfaces.zone_of(own.into());
+    shard.path_mtus.learn(now, (zone, destination), mtu);
     shard.routes.touch();
     arm(shard);
 }

@@ -9,7 +9,7 @@ use crate::{
         Arrival,
         ipv4_input::may_be_source,
         ipv4_output::{self, Datagram},
-        route::path,
+        route::path_from,
     },
     table::interface::InterfaceId,
 };
@@ -74,8 +74,13 @@ pub(crate) fn redirect(shard: &mut Shard, now: Instant, arrival: &Arrival<'_>, g
 }
 
 /// A packet that was being forwarded, and whose next hop answers no ARP.
-pub(super) fn undeliverable(shard: &mut Shard, now: Instant, packet: &Packet<'_>) {
-    let Ok(back) = path(shard, None, packet.header.source) else { return };
+pub(super) fn undeliverable(
+    shard: &mut Shard,
+    now: Instant,
+    interface: InterfaceId,
+    packet: &Packet<'_>,
+) {
+    let Ok(back) = path_from(shard, interface, packet.header.source) else { return };
     let Packet { header, header_bytes, payload, .. } = *packet;
     let offload = RxOffload::default();
     let arrival = Arrival { interface: back.interface, header, header_bytes, payload, offload };
@@ -91,7 +96,7 @@ fn send(shard: &mut Shard, now: Instant, about: &Arrival<'_>, error: Header) {
     // the one that answers come from.
     let source = match shard.interfaces.owner(about.header.destination.into()) {
         Some(_) => about.header.destination,
-        None => match path(shard, None, destination) {
+        None => match path_from(shard, about.interface, destination) {
             Ok(back) => back.source,
             Err(_) => return shard.drop(DropReason::NoRoute),
         },

@@ -8,7 +8,7 @@ const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 fn change(host: &mut Host, socket: SocketId, change: MembershipChange) -> Result<(), Error> {
     let (group, interface) = (GROUP, GroupInterface::Address(OWN));
     let request = Request::Membership { socket, group, interface, change };
-    host.shard.request(host.now, crate::request::Principal(1), request).map(drop)
+    host.shard.request(host.now, crate::request::Principal::user(1), request).map(drop)
 }
 
 fn source(last: u8) -> Ipv4Addr {
@@ -237,7 +237,7 @@ fn refusals() {
     ] {
         let change = MembershipChange::Join;
         let request = Request::Membership { socket, group, interface, change };
-        let refused = host.shard.request(host.now, crate::request::Principal(1), request);
+        let refused = host.shard.request(host.now, crate::request::Principal::user(1), request);
         assert_eq!(refused, Err(error), "{group} {interface:?}");
     }
     // Without a word about the interface, the route decides.

@@ -14,7 +14,7 @@ const DATAGRAM: Datagram<'_> = Datagram {
     tos: 0,
     dont_fragment: false,
     mark: 0,
-    user: 0,
+    principal: Principal::HOST,
     output: None,
     heard_here: false,
     options: &[],
@@ -265,7 +265,7 @@ fn small_links_cut_small() {
         routing: Default::default(),
     };
     let request = Request::AddInterface { settings };
-    let reply = host.shard.request(host.now, Principal(0), request).expect("granted");
+    let reply = host.shard.request(host.now, Principal::user(0), request).expect("granted");
     let crate::Reply::Interface(tiny) = reply else { panic!("{reply:?}") };
     host.request(Request::AddAddress { interface: tiny, prefix: prefix("10.2.0.2/24") });
     let neighbor = address("10.2.0.1");

@@ -86,6 +86,7 @@ pub(crate) fn course(
         }
         interface = match &mut link.kind {
             LinkKind::Device => return Some(Course::Device(interface, header)),
+            LinkKind::Private => return Some(Course::Down),
             LinkKind::Vlan { lower, tag } => {
                 if !header.push(*tag) {
                     return Some(Course::Copies);
@@ -136,6 +137,8 @@ pub(crate) fn output(
         }
         interface = match &mut link.kind {
             LinkKind::Device => return push(shard, interface, frame),
+            // Who is there has heard it in this host.
+            LinkKind::Private => return Ok(()),
             LinkKind::Vlan { lower, tag } => {
                 let (lower, tag) = (*lower, *tag);
                 insert(&mut frame, tag)?;

@@ -31,6 +31,7 @@ pub(crate) fn add(shard: &mut Shard, name: String, new: NewLink) -> Result<Reply
             (below.settings.mac, below.settings.mtu)
         }
         NewLink::Bond(_) | NewLink::Bridge(_) => (random_mac(shard), DEFAULT_MTU),
+        NewLink::Private { mac } => (*mac, DEFAULT_MTU),
     };
     let settings = InterfaceSettings {
         name,
@@ -40,10 +41,16 @@ pub(crate) fn add(shard: &mut Shard, name: String, new: NewLink) -> Result<Reply
         routing: RoutingSettings::default(),
     };
     let id = shard.interfaces.add(settings)?;
+    // A VLAN's frames are on its link's wire: whoever has that has them.
+    if let NewLink::Vlan { lower, .. } = &new {
+        let zone = shard.interfaces.zone(*lower);
+        shard.put_in_zone(id, zone);
+    }
     let kind = match new {
         NewLink::Vlan { lower, tag } => LinkKind::Vlan { lower, tag },
         NewLink::Bond(settings) => LinkKind::Bond(Box::new(Bond::new(settings))),
         NewLink::Bridge(settings) => LinkKind::Bridge(Box::new(Bridge::new(settings))),
+        NewLink::Private { .. } => LinkKind::Private,
     };
     if let Err(error) = shard.links.add(id, kind) {
         shard.interfaces.remove(id);
@@ -87,6 +94,9 @@ pub(crate) fn enslave(
     master: InterfaceId,
 ) -> Result<Reply, Error> {
     shard.links.may_enslave(member, master)?;
+    if shard.interfaces.zone(member) != shard.interfaces.zone(master) {
+        return Err(Error::OtherZone);
+    }
     let station = shard.interfaces.get(member).ok_or(Error::NoSuchInterface)?;
     let (mac, mtu) = (station.settings.mac, station.settings.mtu);
     let running = shard.links.is_running(member);

@@ -42,7 +42,7 @@ fn tagged(tag: Tag, frame: &[u8]) -> Vec<u8> {
 
 impl Host {
     fn refuse(&mut self, request: Request) -> Error {
-        self.shard.request(self.now, Principal(1), request).expect_err("refused")
+        self.shard.request(self.now, Principal::user(1), request).expect_err("refused")
     }
 
     fn add_link(&mut self, name: &str, link: NewLink) -> InterfaceId {
@@ -146,7 +146,7 @@ fn interfaces_stand_so_high_and_no_higher() {
         let link = NewLink::Vlan { lower, tag: customer(id) };
         host.shard.request(
             host.now,
-            Principal(1),
+            Principal::user(1),
             Request::AddLink { name: format!("v{id}"), link },
         )
     };
@@ -174,7 +174,7 @@ fn an_mtu_fits_what_is_below() {
         (mtu(ETH, 65_535), true),
         (mtu(InterfaceId::LOOPBACK, 1500), false),
     ] {
-        let reply = host.shard.request(host.now, Principal(1), request.clone());
+        let reply = host.shard.request(host.now, Principal::user(1), request.clone());
         assert_eq!(reply.is_ok(), allowed, "{request:?}");
     }
     let mtu_of = |shard: &Shard, id| shard.interfaces.get(id).map(|it| it.settings.mtu);

@@ -1,6 +1,6 @@
 //! What becomes of a packet that came in.
 
-use super::transport;
+use super::{transport, zone::crosser};
 use crate::{
     counters::DropReason,
     table::{
@@ -8,6 +8,7 @@ use crate::{
         route::{
             Answer, HostModel, NextHop, Query, ReversePath, RouteKind, RouteTables, RoutingSettings,
         },
+        zone::{ZoneId, ZoneSet, ZoneTable},
     },
 };
 use core::net::Ipv4Addr;
@@ -71,12 +72,13 @@ impl Refusal {
 /// be on no wire and sources that can't be true are refused before any protocol sees the packet.
 pub(crate) fn decide(
     interfaces: &InterfaceTable,
+    zones: &ZoneTable,
     routes: &RouteTables,
     packet: &Inbound<'_>,
 ) -> Decision {
     let Inbound { interface, header, .. } = *packet;
     if interface == InterfaceId::LOOPBACK {
-        return own(interfaces, routes, packet);
+        return own(interfaces, zones, routes, packet);
     }
     let Some(station) = interfaces.get(interface) else {
         return Refusal::silent(DropReason::NotLocal);
@@ -91,6 +93,9 @@ pub(crate) fn decide(
     {
         return Refusal::silent(DropReason::Martian);
     }
+    if !zones.is_single() && is_elsewhere(interfaces, zones, routes, packet, station.zone) {
+        return Refusal::silent(DropReason::OtherZone);
+    }
     let settings = &station.settings.routing;
     let local = is_local(interfaces, routes, packet, settings);
     if !broadcast && !local && !settings.forward {
@@ -102,8 +107,22 @@ pub(crate) fn decide(
     match (broadcast, local) {
         (true, _) => Decision::Deliver(Cast::Broadcast),
         (false, true) => Decision::Deliver(Cast::Unicast),
-        (false, false) => forward(interfaces, routes, packet),
+        (false, false) => forward(interfaces, zones, routes, packet),
     }
+}
+
+/// Is it for an address of ours in another zone, which nothing lets it go to?
+fn is_elsewhere(
+    interfaces: &InterfaceTable,
+    zones: &ZoneTable,
+    routes: &RouteTables,
+    packet: &Inbound<'_>,
+    from: ZoneId,
+) -> bool {
+    let destination = packet.header.destination;
+    let ours = interfaces.owner(destination.into()).is_some() || routes.is_local(destination);
+    let to = interfaces.zone_of(destination.into());
+    ours && !zones.lets_cross(from, to, &crosser(packet.header, packet.payload))
 }
 
 /// A packet for a group is for us if somebody here has joined it and wants to hear its sender.
@@ -152,11 +171,24 @@ fn may_be_on_wire(destination: Ipv4Addr, broadcast: bool) -> bool {
 }
 
 /// A packet of our own: both ends are ours, or it is our copy of what we sent to several.
-fn own(interfaces: &InterfaceTable, routes: &RouteTables, packet: &Inbound<'_>) -> Decision {
+fn own(
+    interfaces: &InterfaceTable,
+    zones: &ZoneTable,
+    routes: &RouteTables,
+    packet: &Inbound<'_>,
+) -> Decision {
     let header = packet.header;
+    let lets_cross = || {
+        let zone = |address: Ipv4Addr| interfaces.zone_of(address.into());
+        let (from, to) = (zone(header.source), zone(header.destination));
+        from == to || zones.lets_cross(from, to, &crosser(header, packet.payload))
+    };
     let ours =
         |address: Ipv4Addr| interfaces.owner(address.into()).is_some() || routes.is_local(address);
     match (ours(header.source), ours(header.destination)) {
+        (true, true) if !zones.is_single() && !lets_cross() => {
+            Refusal::silent(DropReason::OtherZone)
+        }
         (true, true) => Decision::Deliver(Cast::Unicast),
         (true, false) if packet.joined => Decision::Deliver(Cast::Multicast),
         (true, false) => {
@@ -195,7 +227,8 @@ fn is_believable(routes: &RouteTables, packet: &Inbound<'_>, station: &Interface
         return true;
     }
     let own = Some(packet.header.destination).filter(|own| !own.is_multicast());
-    let back = Query { source: own, ..Query::to(source) };
+    let zones = ZoneSet::only(station.zone);
+    let back = Query { source: own, zones, ..Query::to(source) };
     match routes.lookup(&back) {
         Answer::Found(found) if found.facts.kind == RouteKind::Unicast => {
             let by_this = |hop: &NextHop| hop.interface == packet.interface;
@@ -206,10 +239,16 @@ fn is_believable(routes: &RouteTables, packet: &Inbound<'_>, station: &Interface
 }
 
 /// RFC 1812 §5.2: where to, for another host.
-fn forward(interfaces: &InterfaceTable, routes: &RouteTables, packet: &Inbound<'_>) -> Decision {
+fn forward(
+    interfaces: &InterfaceTable,
+    zones: &ZoneTable,
+    routes: &RouteTables,
+    packet: &Inbound<'_>,
+) -> Decision {
     let Inbound { interface, header, payload, .. } = *packet;
     // RFC 3927 §7: link-local addresses mean something else on every link.
     let destination = header.destination;
+    let from = interfaces.zone(interface);
     if destination.is_link_local() || header.source.is_link_local() {
         return Refusal::silent(DropReason::NotLocal);
     }
@@ -217,6 +256,10 @@ fn forward(interfaces: &InterfaceTable, routes: &RouteTables, packet: &Inbound<'
         source: Some(header.source),
         input: Some(interface),
         transport: transport(header, payload),
+        zones: match zones.is_single() {
+            true => ZoneSet::ALL,
+            false => zones.beyond(from),
+        },
         ..Query::to(destination)
     };
     match routes.lookup(&query) {
@@ -224,6 +267,10 @@ fn forward(interfaces: &InterfaceTable, routes: &RouteTables, packet: &Inbound<'
             Some(hop) => {
                 let next_hop = hop.via.unwrap_or(destination);
                 let link = interfaces.get(hop.interface);
+                let to = interfaces.zone(hop.interface);
+                if from != to && !zones.lets_cross(from, to, &crosser(header, payload)) {
+                    return Refusal::silent(DropReason::OtherZone);
+                }
                 // RFC 1812 §5.3.5.2: directed broadcasts are not forwarded.
                 let leads_on = |link: &Interface| {
                     !link.is_broadcast(next_hop) && !link.is_subnet_number(next_hop)

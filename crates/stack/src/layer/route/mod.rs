@@ -3,14 +3,16 @@
 //! | file | what is there |
 //! |---|---|
 //! | `input` | [`decide`]: a packet that came in is for this host, for another, or for nobody |
-//! | `output` | [`path`]: the way of a packet that this host sends |
+//! | `output` | [`path_for`]: the way of a packet that this host sends |
+//! | `zone` | which ways are left where there are zones |
 
 mod input;
 mod output;
+mod zone;
 
 pub(crate) use crate::table::route::Path;
 pub(crate) use input::{Cast, Decision, Inbound, Refusal, Way, decide, may_be_source};
-pub(crate) use output::{path, path_for};
+pub(crate) use output::{path_for, path_from};
 
 use narrows_wire::ipv4::{Header, Protocol};
 

@@ -1,35 +1,43 @@
 //! The way of a packet that this host sends: interface, next hop, source address and MTU.
 
+use super::zone;
 use crate::{
     Shard,
     request::Error,
     table::{
         interface::InterfaceId,
         route::{Answer, HostModel, Path, Query, RouteKind},
+        zone::ZoneSet,
     },
 };
 use core::net::Ipv4Addr;
 
-/// The path of a packet of which nothing but its addresses matters.
-pub(crate) fn path(
+/// The path to a host as an interface sees it: in its zone.
+pub(crate) fn path_from(
     shard: &Shard,
-    source: Option<Ipv4Addr>,
+    interface: InterfaceId,
     destination: Ipv4Addr,
 ) -> Result<Path, Error> {
-    path_for(shard, &Query { source, ..Query::to(destination) })
+    let zones = ZoneSet::only(shard.interfaces.zone(interface));
+    path_for(shard, &Query { zones, ..Query::to(destination) })
 }
 
 /// Local destinations go by the loopback interface. A source address that is given already decides
 /// the interface where the host is strong (RFC 1122 §3.3.4.2): packets leave by the one that owns it,
-/// whatever other ways there are.
+/// whatever other ways there are. It decides the zone too; without one, all zones are looked at that
+/// the principal is admitted to.
 pub(crate) fn path_for(shard: &Shard, query: &Query) -> Result<Path, Error> {
     let destination = query.destination;
     let owner = match query.source {
         Some(source) => owner(shard, source)?,
         None => None,
     };
+    let query = &Query { zones: zone::open_to(shard, query), ..*query };
     if is_local(shard, destination) {
-        return local_path(shard, destination);
+        return local_path(shard, query);
+    }
+    if query.output.is_some_and(|output| !query.zones.contains(shard.interfaces.zone(output))) {
+        return Err(Error::OtherZone);
     }
     if destination.is_multicast() {
         return group_path(shard, query, owner);
@@ -54,7 +62,8 @@ pub(crate) fn path_for(shard: &Shard, query: &Query) -> Result<Path, Error> {
         Answer::Refused(_) => return Err(Error::InvalidArgument),
         Answer::None => return Err(Error::NetworkUnreachable),
     };
-    let Some(hop) = found.hop else { return local_path(shard, destination) };
+    let Some(hop) = found.hop else { return local_path(shard, &query) };
+    zone::check(shard, &query, shard.interfaces.zone(hop.interface))?;
     if destination.is_broadcast() {
         return link_path(shard, hop.interface, &query);
     }
@@ -63,14 +72,23 @@ pub(crate) fn path_for(shard: &Shard, query: &Query) -> Result<Path, Error> {
     if link.is_subnet_number(next_hop) {
         return Err(Error::NetworkUnreachable);
     }
-    let chosen = || shard.interfaces.source_for(hop.interface, next_hop);
-    let source = query.source.or(found.facts.source).or_else(chosen);
+    // Of a private zone's subnet there is nobody but its members, and those are here.
+    if shard.zones.is_private(link.zone) && !link.is_broadcast(next_hop) {
+        return Err(Error::HostUnreachable);
+    }
+    let chosen = || zone::source_for(shard, &query, hop.interface, next_hop);
+    let source = query.source.or_else(|| match shard.zones.is_private(link.zone) {
+        true => None,
+        false => found.facts.source,
+    });
+    let source = source.or_else(chosen);
     let mtu = link.settings.mtu;
+    let learned = shard.path_mtus.get((link.zone, destination));
     Ok(Path {
         interface: hop.interface,
         next_hop,
         source: source.ok_or(Error::AddressNotAvailable)?,
-        mtu: shard.path_mtus.get(destination).map_or(mtu, |known| known.min(mtu)),
+        mtu: learned.map_or(mtu, |known| known.min(mtu)),
         broadcast: link.is_broadcast(next_hop),
     })
 }
@@ -79,7 +97,8 @@ pub(crate) fn path_for(shard: &Shard, query: &Query) -> Result<Path, Error> {
 /// the one that the default route leads to, whatever its gateway.
 fn link_path(shard: &Shard, interface: InterfaceId, query: &Query) -> Result<Path, Error> {
     let link = shard.interfaces.get(interface).ok_or(Error::NetworkUnreachable)?;
-    let chosen = || shard.interfaces.source_for(interface, query.destination);
+    zone::check(shard, query, link.zone)?;
+    let chosen = || zone::source_for(shard, query, interface, query.destination);
     Ok(Path {
         interface,
         next_hop: query.destination,
@@ -99,7 +118,8 @@ fn group_path(shard: &Shard, query: &Query, owner: Option<InterfaceId>) -> Resul
     };
     let interface = query.output.or(owner).or_else(by_route).ok_or(Error::NetworkUnreachable)?;
     let link = shard.interfaces.get(interface).ok_or(Error::NetworkUnreachable)?;
-    let source = query.source.or_else(|| shard.interfaces.source_for(interface, group));
+    zone::check(shard, query, link.zone)?;
+    let source = query.source.or_else(|| zone::source_for(shard, query, interface, group));
     Ok(Path {
         interface,
         next_hop: group,
@@ -128,10 +148,20 @@ fn is_strong(shard: &Shard, interface: InterfaceId) -> bool {
     settings.is_some_and(|routing| routing.host_model == HostModel::Strong && !routing.forward)
 }
 
-/// As on Linux, an own address is reached from itself, and all of 127.0.0.0/8 from 127.0.0.1.
-fn local_path(shard: &Shard, destination: Ipv4Addr) -> Result<Path, Error> {
+/// As on Linux, an own address is reached from itself, and all of 127.0.0.0/8 from 127.0.0.1; a member
+/// of a private zone, from another member's.
+fn local_path(shard: &Shard, query: &Query) -> Result<Path, Error> {
+    let destination = query.destination;
     let loopback = shard.interfaces.get(InterfaceId::LOOPBACK).ok_or(Error::NetworkUnreachable)?;
-    let source = if destination.is_loopback() { Ipv4Addr::LOCALHOST } else { destination };
+    let owner = shard.interfaces.owner(destination.into()).unwrap_or(InterfaceId::LOOPBACK);
+    let zone = shard.interfaces.zone(owner);
+    zone::check(shard, query, zone)?;
+    let source = match shard.zones.is_private(zone) {
+        true => query.source.or_else(|| zone::source_for(shard, query, owner, destination)),
+        false if destination.is_loopback() => Some(Ipv4Addr::LOCALHOST),
+        false => Some(destination),
+    };
+    let source = source.ok_or(Error::OtherZone)?;
     Ok(Path {
         interface: InterfaceId::LOOPBACK,
         next_hop: destination,

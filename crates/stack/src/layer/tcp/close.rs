@@ -3,6 +3,7 @@
 use super::{conclude, remove, remove_half_open, settle};
 use crate::{
     Instant, Shard,
+    event::Readiness,
     layer::udp,
     request::{Error, Reply, SocketId, SocketKind},
     table::socket::SocketBody,
@@ -51,6 +52,33 @@ pub(crate) fn abort(shard: &mut Shard, now: Instant, id: SocketId) -> Result<Rep
         }
         _ => close(shard, now, id),
     }
+}
+
+/// The socket's owner may not be where it is any more: it hears nothing from now on, a peer is told by
+/// a reset, and the program finds the error.
+pub(crate) fn expel(shard: &mut Shard, now: Instant, id: SocketId) {
+    let Some(socket) = shard.sockets.get(id) else { return };
+    if socket.orphan || socket.unaccepted {
+        let _gone = abort(shard, now, id);
+        return;
+    }
+    let (kind, place, local, flow) =
+        (socket.kind(), udp::place(socket), socket.local, socket.flow());
+    let Some(socket) = shard.sockets.get_mut(id) else { return };
+    match (&mut socket.body, flow, place) {
+        (SocketBody::Connection(connection), Some(flow), _) => {
+            let reply = connection.abort(now, &mut shard.buffers);
+            let outcome = Outcome { reply, dropped: None, fate: Fate::Closed };
+            conclude(shard, now, id, flow, outcome);
+        }
+        (SocketBody::Listener(_), ..) => shard.demux.remove_listener(local, id),
+        (SocketBody::Datagram(_), _, Some(place)) => shard.datagrams.remove(kind, place, id),
+        _ => {}
+    }
+    if let Some(socket) = shard.sockets.get_mut(id) {
+        socket.error = Some(Error::OtherZone);
+    }
+    shard.notify(id, Readiness::FAILED);
 }
 
 /// Connections that nobody accepted are reset, handshakes under way forgotten.

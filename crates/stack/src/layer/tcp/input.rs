@@ -90,7 +90,7 @@ fn listen_input(
     sequence: Option<u32>,
 ) -> Result<(), DropReason> {
     let flags = segment.header.flags;
-    let Some(listener) = shard.demux.listener(&flow) else {
+    let Some(listener) = listener(shard, &flow) else {
         refuse(shard, now, flow, segment);
         return Err(DropReason::TcpNoSocket);
     };
@@ -132,6 +132,11 @@ fn listen_input(
     shard.timers.arm(TimerKey::HalfOpen(index), timeout);
     output::reply(shard, now, flow, &syn_ack);
     Ok(())
+}
+
+/// The socket that listens where a flow ends.
+fn listener(shard: &Shard, flow: &Flow) -> Option<SocketId> {
+    shard.demux.listener(flow, |id| shard.hears(id, flow.local.ip()))
 }
 
 /// RFC 9293 §3.10.7.1.
@@ -231,7 +236,7 @@ fn time_wait_input(
         }
         TimeWaitVerdict::Reopen => {
             let sequence = open::sequence_after(entry.state.snd_nxt);
-            if shard.demux.listener(&flow).is_some() {
+            if listener(shard, &flow).is_some() {
                 leave_time_wait(shard, index);
             }
             listen_input(shard, now, flow, segment, Some(sequence))
@@ -252,17 +257,17 @@ pub(crate) fn error_input(
     };
     let socket = shard.sockets.get_mut(id).ok_or(DropReason::IcmpUnmatched)?;
     let connection = socket.connection().ok_or(DropReason::IcmpUnmatched)?;
-    let known = match (error, flow.remote.ip()) {
-        (IcmpError::FragmentationNeeded { mtu }, IpAddr::V4(remote)) => {
-            connection.is_outstanding(sequence).then_some((remote, mtu))
+    let known = match (error, flow.local.ip(), flow.remote.ip()) {
+        (IcmpError::FragmentationNeeded { mtu }, IpAddr::V4(local), IpAddr::V4(remote)) => {
+            connection.is_outstanding(sequence).then_some(((local, remote), mtu))
         }
         _ => None,
     };
     let fate = connection.icmp_error(now, &mut shard.buffers, sequence, error);
     conclude(shard, now, id, flow, Outcome { reply: None, dropped: None, fate });
     // For connections to come, and for others to that host.
-    if let Some((remote, mtu)) = known {
-        icmpv4::learn_path_mtu(shard, now, remote, mtu);
+    if let Some((path, mtu)) = known {
+        icmpv4::learn_path_mtu(shard, now, path, mtu);
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ mod input;
 mod open;
 mod output;
 
-pub(crate) use close::{abort, close, shutdown_send};
+pub(crate) use close::{abort, close, expel, shutdown_send};
 pub(crate) use input::{error_input, input};
 pub(crate) use open::{connect, reconnect_error};
 pub(crate) use output::{next_packet, transmit};
@@ -112,7 +112,7 @@ fn path_of(shard: &mut Shard, id: SocketId) -> Result<Path, Error> {
 fn query(flow: &Flow, principal: Principal, mark: u32) -> Result<Query, Error> {
     Ok(Query {
         source: Some(v4(flow.local.ip())?).filter(|source| !source.is_unspecified()),
-        user: principal.0,
+        principal,
         mark,
         transport: (Protocol::TCP, flow.local.port(), flow.remote.port()),
         ..Query::to(v4(flow.remote.ip())?)

@@ -5,9 +5,11 @@ use crate::{
     Instant, Shard,
     layer::route::{Path, path_for},
     request::{Error, Reply, SocketId, SocketKind},
+    shard::meet,
     table::{
         demux::{Demux, Flow, FlowOwner},
         port::{Binding, Role, flow_from},
+        route::Query,
         socket::{Remnants, SocketBody},
     },
     tcp::{Connection, State, listen::Opening},
@@ -63,7 +65,8 @@ pub(crate) fn connect(
     }
     let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
     let flow = Flow { local: socket.local, remote };
-    let mut query = query(&flow, socket.principal, socket.ip.mark)?;
+    let query = query(&flow, socket.principal, socket.ip.mark)?;
+    let mut query = Query { begins: true, ..query };
     if socket.local.port() == 0 {
         // The port follows from the address, and that from the way: of several ways, any.
         query.transport.1 = shard.random.next_u32() as u16;
@@ -95,7 +98,9 @@ pub(crate) fn connect(
             };
             let (demux, remnants) = (&shard.demux, &shard.remnants);
             let free = |port| usable(demux, remnants, now, &flow_from(source, port, remote));
-            let port = shard.ports.choose_for(binding, remote, free);
+            let (zones, interfaces) = (&shard.zones, &shard.interfaces);
+            let meet = |one: &Binding, other: &Binding| meet(zones, interfaces, one, other);
+            let port = shard.ports.choose_for(binding, remote, meet, free);
             let local = SocketAddr::new(source, port.ok_or(Error::AddressNotAvailable)?);
             let binding = Binding { local, ..binding };
             shard.ports.take(binding);

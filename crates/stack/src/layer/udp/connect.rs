@@ -28,7 +28,7 @@ pub(crate) fn connect(shard: &mut Shard, id: SocketId, remote: SocketAddr) -> Re
     let query = Query {
         source: bound,
         output: output_interface(&socket.ip, &Envelope::default(), destination),
-        user: socket.principal.0,
+        principal: socket.principal,
         mark: socket.ip.mark,
         ..Query::to(destination)
     };

@@ -30,7 +30,8 @@ pub(crate) fn input(
     if !is_own(shard, arrival.header.destination) {
         return deliver_to_all(shard, now, arrival, &flow, payload);
     }
-    let Some(id) = shard.datagrams.one(SocketKind::Udp, &flow, arrival.interface) else {
+    let hears = |id| shard.hears(id, flow.local.ip());
+    let Some(id) = shard.datagrams.one(SocketKind::Udp, &flow, arrival.interface, hears) else {
         icmpv4::unreachable(shard, now, arrival, Unreachable::PORT);
         return Err(DropReason::UdpNoSocket);
     };
@@ -55,9 +56,12 @@ fn deliver_to_all(
     let arrival = Arrival { interface, ..*arrival };
     let (group, source) = (arrival.header.destination, arrival.header.source);
     let wants = |id: &SocketId| {
-        let all = || shard.sockets.get(*id).is_some_and(|socket| socket.ip.multicast_all);
-        !group.is_multicast()
-            || shard.memberships.admits(*id, interface, group, source).unwrap_or_else(all)
+        let Some(socket) = shard.sockets.get(*id) else { return false };
+        let joined = || {
+            let admits = shard.memberships.admits(*id, interface, group, source);
+            admits.unwrap_or(socket.ip.multicast_all)
+        };
+        shard.admits(socket.principal, interface) && (!group.is_multicast() || joined())
     };
     let sockets: Vec<SocketId> =
         shard.datagrams.all(SocketKind::Udp, flow, interface).filter(wants).collect();

@@ -9,7 +9,7 @@ use crate::{
         ipv4_output::{self, Datagram, error_of, v4},
         route::{Path, path_for},
     },
-    request::{Envelope, Error, SocketId, SocketKind},
+    request::{Envelope, Error, Principal, SocketId, SocketKind},
     table::{
         error_queue::{Origin, QueuedError},
         ip_settings::IpSettings,
@@ -36,7 +36,7 @@ struct Way {
     destination_port: u16,
     path: Path,
     output: Option<InterfaceId>,
-    user: u32,
+    principal: Principal,
     settings: IpSettings,
     /// SO_NO_CHECK.
     no_checksum: bool,
@@ -114,11 +114,11 @@ fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope) -> Result<Way, Erro
     let settings = socket.ip.clone();
     let bound = bound_address(shard, id, envelope)?;
     let output = output_interface(&settings, envelope, destination);
-    let user = socket.principal.0;
+    let principal = socket.principal;
     let query = Query {
         source: bound,
         output,
-        user,
+        principal,
         mark: settings.mark,
         transport: (Protocol::UDP, local.port(), remote.port()),
         ..Query::to(destination)
@@ -137,7 +137,7 @@ fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope) -> Result<Way, Erro
         destination_port: remote.port(),
         path,
         output,
-        user,
+        principal,
         settings,
         no_checksum: datagram.no_checksum,
         segment_size: datagram.segment_size,
@@ -152,7 +152,9 @@ pub(crate) fn bound_address(
     envelope: &Envelope,
 ) -> Result<Option<Ipv4Addr>, Error> {
     let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
-    let is_own = |address: &Ipv4Addr| is_own(shard, *address);
+    let who = socket.principal;
+    let is_own =
+        |address: &Ipv4Addr| is_own(shard, *address) && shard.covers(who, (*address).into());
     if let Some(IpAddr::V4(source)) = envelope.source.filter(|source| !source.is_unspecified()) {
         return Some(source).filter(is_own).map(Some).ok_or(Error::NetworkUnreachable);
     }
@@ -205,7 +207,7 @@ fn send(
         }),
         tos: envelope.tos.unwrap_or(way.settings.tos),
         dont_fragment: fits && way.settings.path_mtu.forbids_fragments(),
-        user: way.user,
+        principal: way.principal,
         mark: way.settings.mark,
         output: way.output,
         heard_here: way.settings.multicast_loop,

@@ -12,6 +12,7 @@
 //! | `balance` | which of several next hops a flow takes |
 //! | `rule` | rules |
 //! | `settings` | how an interface takes part |
+//! | `zones` | which routes are whose, by the zone of their interface |
 //!
 //! A lookup is as Linux's fib_lookup(): each rule that is about the packet names a table; the route
 //! of the longest prefix with the lowest metric decides, unless none of its next hops may be used:
@@ -29,6 +30,7 @@ mod settings;
 mod shared;
 mod trie;
 mod types;
+mod zones;
 
 pub use rule::{Action, Rule, RuleFilter, Selector};
 pub use settings::{HostModel, ReversePath, RoutingSettings};
@@ -37,13 +39,21 @@ pub use types::{
     Scope, TableId,
 };
 
-use crate::{random::Key, table::interface::InterfaceId};
+use crate::{
+    random::Key,
+    request::Principal,
+    table::{
+        interface::InterfaceId,
+        zone::{ZoneId, ZoneSet},
+    },
+};
 use core::net::{IpAddr, Ipv4Addr};
 use narrows_wire::{address::Prefix, ipv4::Protocol};
 use rule::RuleList;
 use shared::{Dead, FactsId, SharedFacts, is_dead};
 use std::collections::BTreeMap;
 use trie::PrefixMap;
+use zones::ZoneMap;
 
 /// Tables with routes: Linux has 256 without a list, and nobody writes rules for more.
 pub const MAX_TABLES: usize = 256;
@@ -65,8 +75,12 @@ pub struct Query {
     /// It leaves by no other interface, which is no business of rules (the strong host model).
     pub held_to: Option<InterfaceId>,
     pub mark: u32,
-    /// The user whose socket sends it; 0 for what nobody's does.
-    pub user: u32,
+    /// Whose socket sends it.
+    pub principal: Principal,
+    /// It may leave by interfaces of these zones alone.
+    pub zones: ZoneSet,
+    /// It asks for something new: TCP's first SYN.
+    pub begins: bool,
     /// Protocol and both ports, in which flows between the same hosts differ; zeros where they
     /// can't be known: of fragments, and of other protocols.
     pub transport: (Protocol, u16, u16),
@@ -82,7 +96,9 @@ impl Query {
             output: None,
             held_to: None,
             mark: 0,
-            user: 0,
+            principal: Principal::HOST,
+            zones: ZoneSet::ALL,
+            begins: false,
             transport: (Protocol(0), 0, 0),
         }
     }
@@ -94,9 +110,11 @@ impl Query {
         key.hash(&(addresses, protocol.0, source_port, destination_port))
     }
 
-    fn may_use(&self, hop: &NextHop) -> bool {
+    fn may_use(&self, hop: &NextHop, zones: &ZoneMap) -> bool {
         let agrees = |asked: Option<InterfaceId>| asked.is_none_or(|asked| asked == hop.interface);
-        agrees(self.output) && agrees(self.held_to)
+        agrees(self.output)
+            && agrees(self.held_to)
+            && (self.zones == ZoneSet::ALL || self.zones.contains(zones.of(hop.interface)))
     }
 }
 
@@ -152,6 +170,7 @@ pub struct RouteTables {
     rules: RuleList,
     shared: SharedFacts,
     dead: Dead,
+    zones: ZoneMap,
     routes: usize,
     limit: usize,
     /// Of the hash that deals flows out to next hops.
@@ -167,6 +186,7 @@ impl RouteTables {
             rules: RuleList::default(),
             shared: SharedFacts::default(),
             dead: Dead::new(),
+            zones: ZoneMap::default(),
             routes: 0,
             limit,
             key,
@@ -181,6 +201,12 @@ impl RouteTables {
 
     /// Something beside routes changed that answers are made of.
     pub(crate) fn touch(&mut self) {
+        self.generation += 1;
+    }
+
+    /// The routes by an interface are in its zone.
+    pub(crate) fn set_zone(&mut self, interface: InterfaceId, zone: ZoneId) {
+        self.zones.set(interface, zone);
         self.generation += 1;
     }
 
@@ -359,17 +385,27 @@ impl RouteTables {
     /// Among routes that lead no further than `scope`.
     fn lookup_in(&self, id: TableId, query: &Query, scope: Scope) -> Option<Found<'_>> {
         let table = self.tables.get(&id)?;
-        let any = |hop: &NextHop| query.may_use(hop);
+        let any = |hop: &NextHop| query.may_use(hop, &self.zones);
+        let closer = |hop: &NextHop| any(hop) && self.zones.of(hop.interface) != ZoneId::PUBLIC;
         let alive = |hop: &NextHop| any(hop) && !is_dead(hop, &self.dead);
+        let alive_closer = |hop: &NextHop| closer(hop) && alive(hop);
         table.lookup(query.destination, |key, routes| {
             let first = |will_do: &dyn Fn(&NextHop) -> bool| {
                 let select = |id: &FactsId| self.shared.select(*id, &self.key, query, will_do);
                 let near = |(facts, _): &(&Facts, _)| facts.scope >= scope;
                 routes.as_slice().iter().filter_map(select).find(near)
             };
-            let found = match self.dead.is_empty() {
-                true => first(&any),
-                false => first(&alive).or_else(|| first(&any)),
+            // Of one prefix in several zones, that of the smaller circle.
+            let closer = || first(&closer).filter(|(_, hop)| hop.is_some());
+            let found = match (self.dead.is_empty(), self.zones.is_single()) {
+                (true, true) => first(&any),
+                (true, false) => closer().or_else(|| first(&any)),
+                (false, true) => first(&alive).or_else(|| first(&any)),
+                (false, false) => first(&alive_closer)
+                    .filter(|(_, hop)| hop.is_some())
+                    .or_else(|| first(&alive))
+                    .or_else(closer)
+                    .or_else(|| first(&any)),
             };
             let (facts, hop) = found?;
             Some(Found { to: prefix_of(key)?, table: id, facts, hop })

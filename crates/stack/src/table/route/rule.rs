@@ -66,7 +66,7 @@ impl Selector {
             && self.input.is_none_or(|interface| interface == input)
             && self.output.is_none_or(|interface| query.output == Some(interface))
             && self.mark.is_none_or(|(value, mask)| (value ^ query.mark) & mask == 0)
-            && self.users.as_ref().is_none_or(|users| users.contains(&query.user));
+            && self.users.as_ref().is_none_or(|users| users.contains(&query.principal.uid));
         all != self.invert
     }
 }
@@ -190,6 +190,7 @@ impl RuleList {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Principal;
 
     fn rule(preference: u32, selector: Selector, table: u32) -> Rule {
         Rule { preference, selector, action: Action::Lookup(TableId(table)) }
@@ -241,8 +242,8 @@ mod tests {
             ),
             (
                 Selector { users: Some(1000..=1999), ..any() },
-                Query { user: 1999, ..plain },
-                Query { user: 2000, ..plain },
+                Query { principal: Principal::user(1999), ..plain },
+                Query { principal: Principal::user(2000), ..plain },
             ),
             (
                 Selector { invert: true, to: prefix("10.0.0.0/8"), ..any() },

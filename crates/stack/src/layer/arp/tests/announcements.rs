@@ -102,7 +102,7 @@ fn an_address_that_somebody_has_is_not_taken() {
         assert_eq!(said(&mut host, Duration::from_secs(60)), []);
         assert!(!has(&host) && !routed(&host));
         let again = Request::AddAddress { interface: ETH, prefix: prefix("10.1.0.2/16") };
-        let refused = host.shard.request(host.now, Principal(1), again.clone());
+        let refused = host.shard.request(host.now, Principal::user(1), again.clone());
         assert_eq!(refused, Err(Error::AddressInUse));
         host.request(Request::RemoveAddress { interface: ETH, prefix: prefix("10.1.0.2/16") });
         host.request(again);

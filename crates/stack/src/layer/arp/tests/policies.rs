@@ -112,7 +112,10 @@ fn single_hosts_are_proxied() {
     let behind = Ipv4Addr::new(10, 2, 0, 7);
     let mut host = host(ArpPolicy::default());
     let set = |proxied| Request::SetProxied { interface: ETH, address: behind.into(), proxied };
-    assert_eq!(host.shard.request(host.now, Principal(1), set(false)), Err(Error::NoSuchEntry));
+    assert_eq!(
+        host.shard.request(host.now, Principal::user(1), set(false)),
+        Err(Error::NoSuchEntry)
+    );
     host.request(set(true));
     assert_eq!(answer(&mut host, PEER, behind), Some(OWN_MAC));
     assert_eq!(answer(&mut host, PEER, [10, 2, 0, 8].into()), None);
@@ -164,7 +167,10 @@ fn neighbors_are_set_and_removed() {
     let remove = Request::RemoveNeighbor { interface: ETH, address: PEER.into() };
     host.request(remove.clone());
     assert!(host.shard.neighbors.is_empty());
-    assert_eq!(host.shard.request(host.now, Principal(1), remove.clone()), Err(Error::NoSuchEntry));
+    assert_eq!(
+        host.shard.request(host.now, Principal::user(1), remove.clone()),
+        Err(Error::NoSuchEntry)
+    );
     send(&mut host, socket, PEER, 1).expect("waits");
     host.request(remove);
     assert_eq!(host.drops(), [(DropReason::NeighborUnresolved, 1)], "what waited is dropped");
