@@ -57,6 +57,9 @@ pub enum Command {
     Drill(Drill),
     /// Show everything at once, on a network of its own, and check every byte
     Demo,
+    /// What the daemon starts, to keep the rights that it gives up
+    #[command(hide = true)]
+    Keeper(Up),
     /// The programs at either end of the demo, the bench and the tests
     #[command(hide = true)]
     Peer(Peer),

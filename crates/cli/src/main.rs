@@ -57,6 +57,9 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<ExitCode> {
     let ask = || Stack::connect(Some(&socket));
     match arguments.command {
         Command::Up(options) => up::execute(options, socket)?,
+        Command::Keeper(options) => {
+            narrows_daemon::keeper::run(&socket, options.config.as_deref())?
+        }
         Command::Run(program) => run::execute(&program, &socket)?,
         Command::Ss(options) => ss::execute(&options, &ask()?, out)?,
         Command::Stat(options) => stat::execute(&options, &ask()?, out)?,

@@ -25,7 +25,8 @@ pub fn write_statistics(out: &mut dyn Write, statistics: &Statistics) -> io::Res
         statistics.counters.iter().map(|(name, value)| [name.clone(), value.to_string()]).collect();
     report::write_table(out, [Align::Left, Align::Right], &counters)?;
     writeln!(out)?;
-    write_drops(out, statistics)
+    write_drops(out, statistics)?;
+    writeln!(out, "\nsandbox: {}", statistics.confinement)
 }
 
 /// The drops that happened; one line that says so when none did.
@@ -52,13 +53,24 @@ fn to_json(statistics: &Statistics) -> Value {
         .iter()
         .map(|drop| (drop.name.clone(), json!({ "count": drop.count, "meaning": drop.meaning })))
         .collect();
-    json!({ "counters": counters, "drops": drops })
+    let held = &statistics.confinement;
+    json!({
+        "counters": counters,
+        "drops": drops,
+        "sandbox": {
+            "user": held.user,
+            "capabilities": held.capabilities,
+            "no_new_privileges": held.no_new_privileges,
+            "system_calls": held.system_calls,
+            "landlock": held.landlock,
+        },
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use narrows_ipc::message::DropRow;
+    use narrows_ipc::message::{Confinement, DropRow};
 
     fn some() -> Statistics {
         let drop = |name: &str, meaning: &str, count| DropRow {
@@ -72,6 +84,13 @@ mod tests {
                 drop("arp-not-for-us", "asks for another machine's address", 7),
                 drop("martian", "an address that can't be on a wire", 0),
             ],
+            confinement: Confinement {
+                user: 65_530,
+                capabilities: vec!["net_admin".into(), "net_raw".into()],
+                no_new_privileges: true,
+                system_calls: Some(61),
+                landlock: Some(7),
+            },
         }
     }
 
@@ -85,6 +104,9 @@ frames sent     3400
 
 dropped        count meaning
 arp-not-for-us     7 asks for another machine's address
+
+sandbox: user 65530, capabilities net_admin net_raw, no new privileges, 61 system calls, landlock \
+version 7
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
@@ -101,5 +123,6 @@ arp-not-for-us     7 asks for another machine's address
         let json = to_json(&some());
         assert_eq!(json["counters"]["frames sent"], 3400);
         assert_eq!(json["drops"]["arp-not-for-us"]["count"], 7);
+        assert_eq!(json["sandbox"]["capabilities"], json!(["net_admin", "net_raw"]));
     }
 }

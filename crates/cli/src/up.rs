@@ -1,7 +1,7 @@
 //! `narrows up`: the daemon, in the foreground.
 
 use crate::arguments::Up;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use narrows_daemon::Options;
 use std::{
     io::{self, IsTerminal},
@@ -23,5 +23,6 @@ pub fn execute(up: Up, socket: PathBuf) -> Result<()> {
         // Colors are for eyes, not for files.
         .with_ansi(io::stderr().is_terminal())
         .init();
-    narrows_daemon::run(Options { config: up.config, socket })
+    let keeper = Some(std::env::current_exe().context("this program's path")?);
+    narrows_daemon::run(Options { config: up.config, socket, keeper })
 }

@@ -3,8 +3,9 @@
 //! close(2) of somebody else's descriptor may take as long as somebody likes: a lingering socket,
 //! a file on a file system that its sender serves. The event loop must not wait for that.
 
+use crate::sandbox::Sandbox;
+use anyhow::{Context, Result};
 use std::{
-    io,
     os::fd::{IntoRawFd, OwnedFd},
     sync::mpsc::{SyncSender, TrySendError, sync_channel},
 };
@@ -18,12 +19,21 @@ pub(crate) struct Closer {
 }
 
 impl Closer {
-    /// Starts the thread; it ends with the value.
-    pub(crate) fn start() -> io::Result<Self> {
-        let (queue, waiting) = sync_channel(QUEUE);
-        std::thread::Builder::new()
-            .name("narrows-closer".into())
-            .spawn(move || waiting.into_iter().for_each(drop::<OwnedFd>))?;
+    /// Starts the thread, in the sandbox if there is one; it ends with the value.
+    pub(crate) fn start(sandbox: Option<Sandbox>) -> Result<Self> {
+        let (queue, waiting) = sync_channel::<OwnedFd>(QUEUE);
+        let (report, confined) = sync_channel(1);
+        let work = move || {
+            let entered = sandbox.map_or(Ok(()), |sandbox| sandbox.enter().map(drop));
+            let may_work = entered.is_ok();
+            // Whoever started us waits for it.
+            let _ = report.send(entered);
+            if may_work {
+                waiting.into_iter().for_each(drop);
+            }
+        };
+        std::thread::Builder::new().name("narrows-closer".into()).spawn(work)?;
+        confined.recv().context("the thread that closes descriptors has ended")??;
         Ok(Self { queue })
     }
 

@@ -21,6 +21,7 @@ use toml::Spanned;
 
 mod address;
 mod arp;
+mod daemon;
 mod link;
 mod neighbor;
 mod route;
@@ -29,6 +30,7 @@ mod routing;
 mod tests;
 mod topology;
 
+pub(crate) use daemon::{Account, DaemonConfig};
 pub(crate) use link::{BondConfig, LinkConfig};
 pub(crate) use neighbor::NeighborConfig;
 pub(crate) use route::{RouteConfig, RuleConfig};
@@ -44,6 +46,7 @@ pub(crate) struct Configuration {
     pub neighbors: Vec<NeighborConfig>,
     /// Are ICMP timestamp requests answered?
     pub icmp_timestamps: bool,
+    pub daemon: DaemonConfig,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +95,7 @@ struct File {
     icmp: Option<IcmpTable>,
     #[serde(default)]
     neighbor: Vec<neighbor::NeighborTable>,
+    daemon: Option<daemon::DaemonTable>,
 }
 
 #[derive(Deserialize)]
@@ -177,6 +181,7 @@ impl Configuration {
             rules: Vec::new(),
             icmp_timestamps: false,
             neighbors: Vec::new(),
+            daemon: DaemonConfig::default(),
         }
     }
 
@@ -203,6 +208,9 @@ impl Configuration {
         for table in &tables.rule {
             let rule = checker.rule(&configuration, table)?;
             configuration.rules.push(rule);
+        }
+        if let Some(table) = &tables.daemon {
+            configuration.daemon = checker.daemon(table)?;
         }
         configuration.icmp_timestamps = tables.icmp.is_some_and(|icmp| icmp.timestamp);
         for table in &tables.neighbor {

@@ -2,7 +2,7 @@
 
 use crate::{
     anchor::datagram::interface_number, change, identity, options, ping::Echo, route, rule,
-    session::Outcome, worker::Worker,
+    sandbox, session::Outcome, worker::Worker,
 };
 use mio::Token;
 use narrows_ipc::{
@@ -141,6 +141,7 @@ fn statistics(worker: &mut Worker) -> Statistics {
     Statistics {
         counters: rows.into_iter().map(|(name, value)| (name.into(), value)).collect(),
         drops: drops.chain(lost).collect(),
+        confinement: sandbox::report(worker.landlock),
     }
 }
 

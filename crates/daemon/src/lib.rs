@@ -14,6 +14,7 @@
 //! | `anchor`, `anchors`, `pair`, `accept`, `epitaph` | the descriptors that stand for sockets |
 //! | `identity` | who is at the other end of a local connection |
 //! | `authorize` | who may do what |
+//! | `sandbox`, `keeper` | what the daemon gives up, and who keeps it |
 //! | `config` | the configuration file |
 //! | `reload` | what differs in it, and how to get there |
 
@@ -34,6 +35,7 @@ mod epitaph;
 mod event_loop;
 mod handshakes;
 mod identity;
+pub mod keeper;
 mod links;
 mod metrics;
 mod notice;
@@ -47,6 +49,7 @@ mod requests;
 mod rig;
 mod route;
 mod rule;
+mod sandbox;
 mod session;
 mod spin;
 mod startup;
@@ -54,6 +57,7 @@ mod token;
 mod worker;
 
 pub use config::ConfigError;
+pub use sandbox::system_calls;
 
 use std::path::PathBuf;
 
@@ -65,6 +69,10 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// Where programs reach the daemon.
     pub socket: PathBuf,
+    /// The program that calls [`keeper::run`] when it is started as `PROGRAM --socket PATH keeper
+    /// [--config FILE]`. With it the daemon gives up what it needs no more, unless the configuration
+    /// says otherwise; without it, it keeps the rights it was started with.
+    pub keeper: Option<PathBuf>,
 }
 
 /// Runs the daemon in the foreground, until SIGTERM, SIGINT or a request ends it.

@@ -4,10 +4,11 @@
 use crate::{
     attachment::Attachment,
     config::{BondConfig, InterfaceConfig, LinkConfig},
+    keeper::Keeper,
 };
 use anyhow::{Context, Result, bail};
 use mio::Registry;
-use narrows_device::{Device, DeviceSpec, link};
+use narrows_device::{Device, DeviceSpec, TapDevice, link};
 use narrows_stack::{
     Instant, InterfaceId, Shard,
     request::{LinkChange, LinkSettings, NewLink, PortChange, Principal, Reply, Request},
@@ -20,9 +21,12 @@ use std::net::Ipv4Addr;
 const MAX_MTU: u16 = u16::MAX;
 
 /// Opens the interface's device, if it has one of its own.
-pub(crate) fn open(config: &InterfaceConfig) -> Result<Option<Device>> {
+pub(crate) fn open(config: &InterfaceConfig, keeper: &Keeper) -> Result<Option<Device>> {
     let LinkConfig::Device(spec) = &config.link else { return Ok(None) };
-    let device = Device::open(spec)?;
+    let device = match spec {
+        DeviceSpec::Tap(name) => Device::Tap(TapDevice::open_on(keeper.tun(), name)?),
+        DeviceSpec::Packet(_) => Device::open(spec)?,
+    };
     if let DeviceSpec::Tap(name) = spec {
         let found = link::find(name).context("can't list the kernel's interfaces")?;
         let kernel = found.with_context(|| format!("{name} is gone"))?;

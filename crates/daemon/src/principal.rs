@@ -34,11 +34,12 @@
 //! open file does. The shim opens another after a fork, after an exec, and when the program has
 //! become another user.
 
+use crate::keeper::{Keeper, ProcessFacts};
 use narrows_ipc::{Endpoint, listener::Credentials, message::Owner};
 use narrows_stack::request::Principal as EnginePrincipal;
 use narrows_sys::peer;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::{io, os::fd::OwnedFd, path::PathBuf};
+use std::{io, os::fd::OwnedFd};
 
 /// One process, as it was when it opened its session.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ pub(crate) struct Principal {
 
 impl Principal {
     /// Who connected the other end of a session's socket.
-    pub(crate) fn of_peer(endpoint: &Endpoint) -> io::Result<Self> {
+    pub(crate) fn of_peer(endpoint: &Endpoint, keeper: &Keeper) -> io::Result<Self> {
         let credentials = Credentials::of_peer(endpoint)?;
         let groups = peer::groups(endpoint)?;
         let (process, proven) = match peer::process(endpoint) {
@@ -71,7 +72,8 @@ impl Principal {
             Err(error) if is_shortage(&error) => return Err(error),
             Err(_) => (None, true),
         };
-        Ok(Self::new(credentials, groups, process, proven))
+        let facts = keeper.process(credentials.pid);
+        Ok(Self::new(credentials, groups, process, proven, facts))
     }
 
     fn new(
@@ -79,6 +81,7 @@ impl Principal {
         groups: Vec<u32>,
         process: Option<OwnedFd>,
         proven: bool,
+        facts: ProcessFacts,
     ) -> Self {
         let Credentials { pid, uid, gid } = credentials;
         let mut principal = Self {
@@ -86,8 +89,8 @@ impl Principal {
             uid,
             gid,
             groups,
-            executable: executable(pid),
-            cgroup: cgroup(pid),
+            executable: facts.executable,
+            cgroup: facts.cgroup,
             process,
             proven,
         };
@@ -160,23 +163,6 @@ fn by_number(pid: u32) -> Option<OwnedFd> {
     pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
-fn executable(pid: u32) -> String {
-    let path = std::fs::read_link(format!("/proc/{pid}/exe"));
-    path.map(|path: PathBuf| path.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-fn cgroup(pid: u32) -> String {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    cgroup_in(&text).unwrap_or_default().to_owned()
-}
-
-/// The path that cgroups(7) calls the process's, of `/proc/PID/cgroup`.
-fn cgroup_in(text: &str) -> Option<&str> {
-    let unified = text.lines().find_map(|line| line.strip_prefix("0::"));
-    let named = || text.lines().find_map(|line| line.split_once(":name=systemd:"));
-    unified.or_else(|| named().map(|(_, path)| path))
-}
-
 #[cfg(test)]
 impl Principal {
     /// One that is made up.
@@ -201,23 +187,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_groups_of_both_versions() {
-        for (text, expected) in [
-            ("0::/system.slice/nginx.service\n", Some("/system.slice/nginx.service")),
-            ("9:name=systemd:/a\n4:memory:/b\n0::/c:d\n", Some("/c:d")),
-            ("9:cpu:/b\n1:name=systemd:/user.slice/x\n", Some("/user.slice/x")),
-            ("4:memory:/b\n", None),
-            ("", None),
-        ] {
-            assert_eq!(cgroup_in(text), expected, "{text:?}");
-        }
-    }
-
-    #[test]
     fn this_process_knows_itself() {
         let own = std::process::id();
         let credentials = Credentials { pid: own, uid: 5, gid: 6 };
-        let principal = Principal::new(credentials, vec![7, 9], by_number(own), true);
+        let principal =
+            Principal::new(credentials, vec![7, 9], by_number(own), true, ProcessFacts::read(own));
         let executable = std::env::current_exe().expect("an executable");
         assert_eq!(principal.executable(), executable.to_str());
         assert!(principal.cgroup().is_none_or(|path| path.starts_with('/')));
@@ -229,8 +203,10 @@ mod tests {
 
     #[test]
     fn who_has_ended_is_not_taken_for_who_has_his_number() {
-        let credentials = Credentials { pid: std::process::id(), uid: 5, gid: 6 };
-        let principal = Principal::new(credentials, Vec::new(), None, true);
+        let own = std::process::id();
+        let credentials = Credentials { pid: own, uid: 5, gid: 6 };
+        let facts = ProcessFacts::read(own);
+        let principal = Principal::new(credentials, Vec::new(), None, true, facts);
         let Owner { executable, cgroup, ended, .. } = principal.report();
         assert_eq!((executable.as_str(), cgroup.as_str(), ended), ("", "", true));
     }
@@ -239,7 +215,8 @@ mod tests {
     fn what_was_found_by_number_is_for_reports_alone() {
         let own = std::process::id();
         let credentials = Credentials { pid: own, uid: 5, gid: 6 };
-        let principal = Principal::new(credentials, Vec::new(), by_number(own), false);
+        let principal =
+            Principal::new(credentials, Vec::new(), by_number(own), false, ProcessFacts::read(own));
         assert!(!principal.report().executable.is_empty());
         assert_eq!((principal.executable(), principal.cgroup()), (None, None));
     }

@@ -1,7 +1,9 @@
 //! A worker without devices, and programs on the same thread: connections go over 127.0.0.1 inside
 //! the engine.
 
-use crate::{authorize::Policy, clock::Clock, event_loop, token::LISTENER, worker::Worker};
+use crate::{
+    authorize::Policy, clock::Clock, closer::Closer, event_loop, token::LISTENER, worker::Worker,
+};
 use mio::{Events, Interest, Poll, unix::SourceFd};
 use narrows_ipc::{
     AcceptRecord, Answer, Endpoint, Error, Hello, Listener, Reply, Request, VERSION, Welcome,
@@ -52,7 +54,9 @@ impl Rig {
         let shard = Shard::new(Config::default(), [7; 16]);
         let registry = registry.try_clone().expect("epoll");
         let policy = Policy { daemon_uid: rustix::process::geteuid().as_raw() };
-        let worker = Worker::new(shard, Clock::start(), registry, Vec::new(), listener, policy);
+        let closer = Closer::start(None).expect("a thread");
+        let clock = Clock::start();
+        let worker = Worker::new(shard, clock, registry, Vec::new(), listener, policy, closer);
         Self { worker: worker.expect("a worker"), poll, events: Events::with_capacity(64), path }
     }
 

@@ -1,6 +1,6 @@
 //! Sessions: the control sockets of programs. Each is one process; who it is, the kernel says.
 
-use crate::{control, principal::Principal, requests, token, worker::Worker};
+use crate::{control, keeper::Keeper, principal::Principal, requests, token, worker::Worker};
 use mio::{Interest, Registry, Token, unix::SourceFd};
 use narrows_ipc::{
     Answer, Endpoint, Error, Hello, Reply, Request, TransportError, VERSION, Welcome,
@@ -72,8 +72,13 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     /// Takes a new session in.
-    pub(crate) fn insert(&mut self, registry: &Registry, endpoint: Endpoint) -> io::Result<Token> {
-        let principal = Rc::new(Principal::of_peer(&endpoint)?);
+    pub(crate) fn insert(
+        &mut self,
+        registry: &Registry,
+        keeper: &Keeper,
+        endpoint: Endpoint,
+    ) -> io::Result<Token> {
+        let principal = Rc::new(Principal::of_peer(&endpoint, keeper)?);
         let Principal { pid, uid, gid, groups, .. } = &*principal;
         let (executable, cgroup) = (principal.executable(), principal.cgroup());
         tracing::debug!(pid, uid, gid, ?groups, executable, cgroup, "session opened");

@@ -6,10 +6,13 @@ use crate::{
     attachment::Attachment,
     authorize::Policy,
     clock::Clock,
+    closer::Closer,
     config,
-    config::{Configuration, from_below},
+    config::{Configuration, DaemonConfig, from_below},
+    keeper::Keeper,
     links::{self, Site},
     reload::{self, Source},
+    sandbox::{self, Sandbox},
     token,
     worker::Worker,
 };
@@ -33,9 +36,6 @@ use std::{
 /// Descriptors wanted: two for each of half a million connections on their way to programs.
 const DESCRIPTORS: u64 = 1 << 20;
 
-/// Any program may open a session; what it may do is decided by who it is.
-const SOCKET_MODE: u32 = 0o666;
-
 pub(crate) struct Daemon {
     pub worker: Worker,
     pub poll: Poll,
@@ -44,22 +44,13 @@ pub(crate) struct Daemon {
 }
 
 pub(crate) fn start(options: &Options) -> Result<Daemon> {
-    let source = Source::read(options.config.clone())?;
+    let source = Source::read(options.config.clone(), &Keeper::Absent)?;
     let configuration = &source.configuration;
     match narrows_sys::limits::raise_descriptor_limit(DESCRIPTORS) {
         Ok(limit) => tracing::debug!(limit, "descriptors"),
         Err(error) => tracing::warn!(%error, "can't raise the limit of open files"),
     }
-    let listener = Listener::bind(&options.socket, SOCKET_MODE).map_err(|error| {
-        let path = options.socket.display();
-        match error.kind() {
-            ErrorKind::AddrInUse => anyhow::anyhow!(
-                "another daemon answers at {path}: end it with `narrows --socket {path} down`, or \
-                 choose another path with --socket"
-            ),
-            _ => anyhow::Error::new(error).context(format!("can't listen at {path}")),
-        }
-    })?;
+    let listener = listen(options, &configuration.daemon)?;
     let clock = Clock::start();
     let poll = Poll::new().context("epoll")?;
     let seed = narrows_sys::random::random().context("no randomness from the kernel")?;
@@ -72,11 +63,39 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
     poll.registry().register(&mut SourceFd(&raw), token::LISTENER, Interest::READABLE)?;
     let policy = Policy { daemon_uid: rustix::process::geteuid().as_raw() };
     let registry = poll.registry().try_clone()?;
-    let mut worker = Worker::new(shard, clock, registry, attachments, listener, policy)?;
+    // From here on with fewer rights. Who may administer is still decided by who started it.
+    let (socket, program, file) = (&options.socket, &options.keeper, &options.config);
+    let keeper = Keeper::start(&configuration.daemon, program.as_deref(), socket, file.as_deref())
+        .context("the keeper")?;
+    let sandbox = match &keeper {
+        Keeper::Absent => None,
+        Keeper::There(_) => Some(Sandbox::new(configuration.daemon)?),
+    };
+    let closer = Closer::start(sandbox.clone())?;
+    let landlock = sandbox.map(|sandbox| sandbox.enter()).transpose()?.flatten();
+    if !configuration.daemon.sandbox {
+        tracing::warn!("[daemon] sandbox = false: the daemon keeps all rights it was started with");
+    }
+    let mut worker = Worker::new(shard, clock, registry, attachments, listener, policy, closer)?;
+    (worker.keeper, worker.landlock) = (keeper, landlock);
     worker.links_changed();
     worker.source = source;
     announce(&worker, options);
     Ok(Daemon { worker, poll, _signals: signals })
+}
+
+fn listen(options: &Options, config: &DaemonConfig) -> Result<Listener> {
+    let bound = Listener::bind_for(&options.socket, config.socket_mode, config.socket_group);
+    bound.map_err(|error| {
+        let path = options.socket.display();
+        match error.kind() {
+            ErrorKind::AddrInUse => anyhow::anyhow!(
+                "another daemon answers at {path}: end it with `narrows --socket {path} down`, or \
+                 choose another path with --socket"
+            ),
+            _ => anyhow::Error::new(error).context(format!("can't listen at {path}")),
+        }
+    })
 }
 
 fn engine_config(configuration: &Configuration) -> Config {
@@ -101,7 +120,7 @@ fn attach(
 ) -> Result<(Vec<InterfaceId>, Vec<Attachment>)> {
     let mut devices = Vec::new();
     for config in &configuration.interfaces {
-        let device = links::open(config);
+        let device = links::open(config, &Keeper::Absent);
         devices.push(device.with_context(|| format!("interface \"{}\"", config.name))?);
     }
     let mut site = Site { shard, now: clock.now(), registry: poll.registry() };
@@ -183,5 +202,6 @@ fn announce(worker: &Worker, options: &Options) {
         let parts: Vec<_> = addresses.chain(mac).collect();
         eprintln!("narrows: {} on {}, {}", config.name, config.link.describe(), parts.join(", "));
     }
+    tracing::info!("sandbox: {}", sandbox::report(worker.landlock));
     eprintln!("narrows: ready, socket {}", options.socket.display());
 }

@@ -15,6 +15,7 @@ use crate::{
     config::Configuration,
     epitaph::{Epitaph, Epitaphs},
     handshakes::Handshakes,
+    keeper::Keeper,
     metrics::Metrics,
     notice, options,
     pair::{self, Pair, Pairs},
@@ -65,6 +66,9 @@ pub(crate) struct Worker {
     pub pings: Pings,
     pub carriers: Carriers,
     pub source: Source,
+    pub keeper: Keeper,
+    /// The version of Landlock that holds for this thread.
+    pub landlock: Option<u32>,
     /// Given to devices so far.
     serials: usize,
     pub pairs: Pairs,
@@ -98,6 +102,7 @@ impl Worker {
         attachments: Vec<Attachment>,
         listener: Listener,
         policy: Policy,
+        closer: Closer,
     ) -> io::Result<Self> {
         let carriers = Carriers::watch(&registry)?;
         Ok(Self {
@@ -112,9 +117,11 @@ impl Worker {
             pings: Pings::default(),
             carriers,
             source: Source { file: None, configuration: Configuration::default() },
+            keeper: Keeper::Absent,
+            landlock: None,
             serials: 0,
             pairs: Pairs::new()?,
-            closer: Closer::start()?,
+            closer,
             policy,
             metrics: Metrics::default(),
             stopping: false,
@@ -236,7 +243,7 @@ impl Worker {
                 return false;
             }
             let result = match self.listener.accept() {
-                Ok(Some(endpoint)) => self.sessions.insert(&self.registry, endpoint),
+                Ok(Some(endpoint)) => self.sessions.insert(&self.registry, &self.keeper, endpoint),
                 Ok(None) => {
                     self.sessions_wait = false;
                     return false;

@@ -34,9 +34,15 @@ impl TapDevice {
     /// Makes the interface, or attaches to it if there is one that nobody uses, and sets it up. An
     /// interface made here goes when the device is dropped.
     pub fn open(name: &str) -> Result<Self, OpenError> {
+        Self::open_on(tun::open_node(), name)
+    }
+
+    /// The same with `/dev/net/tun` as somebody else has opened it, who may.
+    pub fn open_on(node: io::Result<OwnedFd>, name: &str) -> Result<Self, OpenError> {
         let what = format!("opening the TAP interface {name}");
         let failed = |error| OpenError::io(&what, error);
-        let tap = tun::open_tap(name).map_err(|error| match Errno::from_io_error(&error) {
+        let tap = node.and_then(|node| tun::make_tap(node, name));
+        let tap = tap.map_err(|error| match Errno::from_io_error(&error) {
             // The device node's mode, which no capability in a user namespace overrides.
             Some(Errno::ACCESS) => OpenError::io("opening /dev/net/tun", error),
             Some(Errno::PERM) => {

@@ -6,6 +6,7 @@ use rustix::{
     fs::Mode,
     io::Errno,
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
+    process::Gid,
 };
 use std::{
     io,
@@ -44,9 +45,34 @@ impl Credentials {
 #[derive(Debug)]
 pub struct Listener {
     socket: OwnedFd,
+    file: SocketFile,
+}
+
+/// A control socket's file, known by more than its path: a successor's is left alone.
+#[derive(Clone, Debug)]
+pub struct SocketFile {
     path: PathBuf,
-    /// Device and inode of the file, so that a successor's is left alone.
-    file: (u64, u64),
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// The file that is at `path` now.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), identity: identity(path)? })
+    }
+
+    /// Removes it, if it is still the same. If it can't be removed, the next daemon finds it stale.
+    pub fn remove(&self) {
+        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 impl Listener {
@@ -54,6 +80,12 @@ impl Listener {
     /// may open sessions. A file that a dead daemon left is replaced; with a daemon alive at
     /// `path` this fails with `AddrInUse`.
     pub fn bind(path: &Path, mode: u32) -> io::Result<Self> {
+        Self::bind_for(path, mode, None)
+    }
+
+    /// The same, for `mode`'s middle digit to be about `group`; `None`: about the group that new
+    /// files get.
+    pub fn bind_for(path: &Path, mode: u32, group: Option<u32>) -> io::Result<Self> {
         let address = SocketAddrUnix::new(path)?;
         if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty())
         {
@@ -68,10 +100,12 @@ impl Listener {
             }
             other => other?,
         }
+        // Made before anything else can fail, so that it goes with the value.
+        let listener = Listener { socket, file: SocketFile::at(path)? };
+        if let Some(group) = group {
+            rustix::fs::chown(path, None, Some(Gid::from_raw(group)))?;
+        }
         rustix::fs::chmod(path, Mode::from_raw_mode(mode))?;
-        let metadata = std::fs::symlink_metadata(path)?;
-        let listener =
-            Listener { socket, path: path.to_owned(), file: (metadata.dev(), metadata.ino()) };
         rustix::net::listen(&listener.socket, BACKLOG)?;
         Ok(listener)
     }
@@ -92,7 +126,7 @@ impl Listener {
 
     /// Where it listens.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.file.path
     }
 }
 
@@ -104,12 +138,7 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let ours = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file);
-        if ours {
-            // If it can't be removed, the next daemon finds it stale.
-            let _ = std::fs::remove_file(&self.path);
-        }
+        self.file.remove();
     }
 }
 

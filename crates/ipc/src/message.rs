@@ -10,6 +10,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -464,6 +465,42 @@ pub struct Statistics {
     /// Name and value, in the order of a report.
     pub counters: Vec<(String, u64)>,
     pub drops: Vec<DropRow>,
+    pub confinement: Confinement,
+}
+
+/// What the daemon itself may do, by the kernel's word.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    pub user: u32,
+    /// As capabilities(7) has them, in lower case and without their prefix.
+    pub capabilities: Vec<String>,
+    pub no_new_privileges: bool,
+    /// How many system calls it may make; `None`: any.
+    pub system_calls: Option<u32>,
+    /// The version of Landlock that holds.
+    pub landlock: Option<u32>,
+}
+
+impl fmt::Display for Confinement {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { user, capabilities, no_new_privileges, system_calls, landlock } = self;
+        let capabilities = match capabilities.as_slice() {
+            [] => "no capabilities".into(),
+            // Root's are all there are, which is too many to read.
+            many if many.len() > 8 => format!("{} capabilities", many.len()),
+            few => format!("capabilities {}", few.join(" ")),
+        };
+        let privileges = if *no_new_privileges { "no new privileges" } else { "new privileges" };
+        write!(formatter, "user {user}, {capabilities}, {privileges}, ")?;
+        match system_calls {
+            Some(count) => write!(formatter, "{count} system calls, ")?,
+            None => write!(formatter, "any system call, ")?,
+        }
+        match landlock {
+            Some(version) => write!(formatter, "landlock version {version}"),
+            None => write!(formatter, "no landlock"),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,11 +8,16 @@ use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
-/// Makes the TAP interface of that name, or attaches to it if it exists and nobody has. The
-/// descriptor does not block; frames either way are led by a `struct virtio_net_hdr` of 10 bytes.
-pub fn open_tap(name: &str) -> io::Result<OwnedFd> {
-    let tap =
-        open("/dev/net/tun", OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+/// A descriptor from which a TAP interface can be made, in the calling thread's network namespace.
+pub fn open_node() -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(open("/dev/net/tun", flags, Mode::empty())?)
+}
+
+/// Makes the TAP interface of that name from a descriptor of [`open_node`], or attaches to it if it
+/// exists and nobody has. The descriptor does not block; frames either way are led by a `struct
+/// virtio_net_hdr` of 10 bytes.
+pub fn make_tap(tap: OwnedFd, name: &str) -> io::Result<OwnedFd> {
     // SAFETY: all zeros is a valid ifreq.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if name.len() >= request.ifr_name.len() || name.bytes().any(|byte| byte == 0) {

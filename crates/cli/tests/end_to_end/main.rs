@@ -18,6 +18,7 @@ mod programs;
 mod refusals;
 mod reload;
 mod routing;
+mod sandbox;
 mod stage;
 mod transfers;
 mod udp;

@@ -69,7 +69,7 @@ fn add(worker: &mut Worker, name: &str, kind: &LinkKind, settings: &[LinkSetting
         bail!("device {} is in use already: {}", device.name(), held.spec);
     }
     let config = InterfaceConfig::bare(name, link, LinkOptions::default());
-    let device = links::open(&config)?;
+    let device = links::open(&config, &worker.keeper)?;
     let serial = worker.next_serial();
     let (id, attachment) = site(worker).make(&config, device, serial)?;
     worker.attachments.extend(attachment);

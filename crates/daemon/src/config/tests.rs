@@ -5,6 +5,7 @@ use narrows_stack::table::{
 };
 use narrows_wire::address::MacAddr;
 
+mod daemon;
 mod links;
 
 fn links() -> Vec<Link> {
@@ -119,6 +120,7 @@ fn a_whole_file() {
         ],
         rules: Vec::new(),
         icmp_timestamps: false,
+        daemon: DaemonConfig::default(),
         neighbors: vec![NeighborConfig {
             address: Ipv4Addr::new(10, 0, 0, 1),
             mac: MacAddr([2, 0, 0, 0, 0, 15]),

@@ -20,6 +20,7 @@ pub(crate) mod route;
 use crate::{
     attachment::Attachment,
     config::{Configuration, InterfaceConfig},
+    keeper::Keeper,
     links::{self, Hardware, Site},
     worker::Worker,
 };
@@ -43,11 +44,12 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(crate) fn read(file: Option<PathBuf>) -> Result<Self> {
+    pub(crate) fn read(file: Option<PathBuf>, keeper: &Keeper) -> Result<Self> {
         let configuration = match &file {
             None => Configuration::without_file(),
             Some(path) => {
-                let text = std::fs::read_to_string(path)
+                let text = keeper
+                    .configuration(path)
                     .with_context(|| format!("can't read the configuration {}", path.display()))?;
                 let links = link::list().context("can't list the kernel's interfaces")?;
                 Configuration::parse(path, &text, &links)?
@@ -192,7 +194,10 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
     if file.is_none() {
         bail!("the daemon was started without a configuration file: nothing to read again");
     }
-    let new = Source::read(file)?;
+    let new = Source::read(file, &worker.keeper)?;
+    if worker.source.configuration.daemon != new.configuration.daemon {
+        bail!("[daemon] is for the start alone: put it back, or start the daemon anew");
+    }
     let is_there = |name: &str| {
         let mut interfaces = worker.shard.interfaces();
         interfaces.any(|(_, station)| station.settings.name == name)
@@ -230,7 +235,11 @@ fn open(worker: &Worker, difference: &Difference<'_>) -> Result<BTreeMap<String,
         if difference.coming.contains(&*config.name) {
             // Two sockets on one interface of the kernel are fine, two owners of a TAP are not: that
             // one is opened when the old one is closed.
-            let device = if held(worker, config).is_some() { None } else { links::open(config)? };
+            let device = if held(worker, config).is_some() {
+                None
+            } else {
+                links::open(config, &worker.keeper)?
+            };
             devices.extend(device.map(|device| (config.name.clone(), device)));
         }
     }
@@ -274,7 +283,7 @@ fn run(worker: &mut Worker, step: &Step, devices: &mut BTreeMap<String, Device>)
         Act::Make(config) => {
             let device = match devices.remove(&config.name) {
                 Some(device) => Some(device),
-                None => links::open(config)?,
+                None => links::open(config, &worker.keeper)?,
             };
             let serial = worker.next_serial();
             let made: (_, Option<Attachment>) = site(worker).make(config, device, serial)?;

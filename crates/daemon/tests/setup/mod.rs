@@ -50,7 +50,7 @@ impl Setup {
 
     /// Runs a daemon in this thread, in Narrows' namespace.
     pub fn run(&self) -> Result<()> {
-        let options = Options { config: Some(self.config()), socket: self.socket() };
+        let options = Options { config: Some(self.config()), socket: self.socket(), keeper: None };
         self.network.narrows.run(|| narrows_daemon::run(options))?
     }
 

@@ -281,7 +281,7 @@ fn plain_tap(namespace: &Namespace) -> Result<Option<(OwnedFd, Link)>> {
         return Ok(None);
     }
     namespace.run(|| {
-        let tap = tun::open_tap("plain0")?;
+        let tap = tun::make_tap(tun::open_node()?, "plain0")?;
         Ok(Some((tap, link::find("plain0")?.context("plain0")?)))
     })?
 }
