@@ -47,6 +47,8 @@ pub enum Command {
     /// Show multicast groups, as ip-maddress(8) does
     #[command(aliases = ["maddress", "m"])]
     Maddr(Query),
+    /// Show and change who may do what, and ask whether somebody may
+    Policy(PolicyQuery),
     /// Send ICMP echo requests from Narrows' address
     Ping(Ping),
     /// Read the configuration file again, apply the difference, and say what changed
@@ -125,6 +127,32 @@ pub struct Query {
     #[arg(short, long, global = true)]
     pub json: bool,
     /// [show] [[dev] NAME] | add … | del … | flush …
+    #[arg(value_name = "WORDS", hide = true)]
+    pub words: Vec<String>,
+}
+
+/// What `narrows policy` takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct PolicyQuery {
+    /// JSON
+    #[arg(short, long)]
+    pub json: bool,
+    /// Who: a user, by name or number
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Who: a group; may be given several times to `check`
+    #[arg(long, value_name = "NAME")]
+    pub group: Vec<String>,
+    /// Who: the path of the program
+    #[arg(long, value_name = "PATH")]
+    pub executable: Option<String>,
+    /// Who: the path of the control group
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<String>,
+    /// In which zone
+    #[arg(long, value_name = "NAME")]
+    pub zone: Option<String>,
+    /// [list] | add grant|deny WHO ACT | del NUMBER | del grant|deny WHO ACT | check WHO ACT
     #[arg(value_name = "WORDS", hide = true)]
     pub words: Vec<String>,
 }

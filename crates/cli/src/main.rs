@@ -16,6 +16,7 @@ mod link;
 mod maddr;
 mod neigh;
 mod ping;
+mod policy;
 mod reload;
 mod report;
 mod route;
@@ -71,6 +72,7 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<ExitCode> {
         Command::Rule(query) => rule::execute(&query, &ask()?, out)?,
         Command::Neigh(query) => neigh::execute(&query, &ask()?, out)?,
         Command::Maddr(query) => maddr::execute(&query, &ask()?, out)?,
+        Command::Policy(query) => return policy::execute(&query, &ask()?, out),
         Command::Ping(options) => return ping::execute(&options, &ask()?, out),
         Command::Reload => reload::execute(&ask()?, out)?,
         Command::Down => down::execute(&ask()?)?,

@@ -6,9 +6,10 @@ use narrows_ipc::{
     change::Change,
     link::{BondRow, FdbRow, PortRow},
     message::{GroupRow, LinkRow, NeighborRow, Page, SocketRow, Statistics},
+    policy::{Defaults, PolicyAnswer, PolicyQuestion, PolicyRow},
     route::{RouteAnswer, RouteQuestion, RouteRow, RuleRow},
 };
-use std::{net::Ipv4Addr, time::Duration};
+use std::{cell::Cell, net::Ipv4Addr, time::Duration};
 
 /// An answered echo request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +110,30 @@ impl Stack {
                 _ => None,
             },
         )
+    }
+
+    /// The rules of the policy by ascending number, and what holds without one.
+    pub fn policy(&self) -> Result<(Defaults, Vec<PolicyRow>), Error> {
+        let found = Cell::new(Defaults::default());
+        let rows = self.pages(
+            |after| Request::Policy { after },
+            |reply| match reply {
+                Reply::Policy { defaults, page } => {
+                    found.set(defaults);
+                    Some(page)
+                }
+                _ => None,
+            },
+        )?;
+        Ok((found.get(), rows))
+    }
+
+    /// What the policy would decide.
+    pub fn decide(&self, question: PolicyQuestion) -> Result<PolicyAnswer, Error> {
+        match self.ask(Request::Decide(Box::new(question)))? {
+            Reply::Decided(answer) => Ok(answer),
+            _ => Err(Error::UnexpectedAnswer),
+        }
     }
 
     /// One ICMP echo request with `payload_len` bytes of data. `TimedOut` when no answer came

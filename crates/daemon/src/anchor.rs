@@ -28,7 +28,7 @@
 //! Readiness is edge-triggered: `readable` and `writable` remember what was last seen. A read
 //! shorter than asked, or a write shorter than offered, ends it until the next event.
 
-use crate::{pair, principal::Principal};
+use crate::{pair, policy::Authority, principal::Principal};
 use mio::{Interest, Registry, Token, event::Event, unix::SourceFd};
 use narrows_ipc::AcceptRecord;
 use narrows_stack::{
@@ -326,13 +326,16 @@ impl Anchor {
         &mut self,
         shard: &mut Shard,
         now: Instant,
+        authority: &mut Authority,
         budget: usize,
         record: &mut [u8],
     ) -> Pumped {
         let mut pumped = Pumped { to_program: 0, from_program: 0, next: Next::Wait };
         match self.state {
             State::Open(_) => self.pump_streams(shard, now, budget, &mut pumped),
-            State::Datagrams(_) => self.pump_datagrams(shard, now, budget, record, &mut pumped),
+            State::Datagrams(_) => {
+                self.pump_datagrams(shard, now, authority, budget, record, &mut pumped);
+            }
             _ if self.hung_up => pumped.next = Next::End(Ending::Closed),
             _ if self.failed => pumped.next = Next::End(Ending::Failed),
             _ => {}

@@ -1,6 +1,7 @@
 //! Changes at run time: addresses, neighbors and interfaces. Each takes effect whole or not at all.
 
 mod link;
+mod policy;
 
 pub(crate) use link::remove as remove_link;
 
@@ -20,13 +21,18 @@ use std::net::IpAddr;
 
 pub(crate) fn apply(worker: &mut Worker, token: Token, change: Change) -> Answer {
     let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
-    worker.policy.configure(&session.principal)?;
+    worker.authority.administer(&session.principal)?;
     let pid = session.principal.pid;
     if let Change::Link(command) = &change {
         if let Err(why) = link::apply(worker, command) {
             return Ok(Reply::Refused(format!("{why:#}")));
         }
         worker.renew_devices();
+        tracing::info!(pid, %change, "changed");
+        return Ok(Reply::Done);
+    }
+    if let Some(result) = policy::apply(&mut worker.authority.policy, &change) {
+        result?;
         tracing::info!(pid, %change, "changed");
         return Ok(Reply::Done);
     }
@@ -70,8 +76,11 @@ fn request(worker: &Worker, change: &Change) -> Result<Request, Error> {
             interface: interface_named(worker, interface)?,
             address: *address,
         },
-        // Not one request, but as many as it takes.
-        Change::Link(_) => return Err(Error::BadMessage),
+        // Not one request of the engine.
+        Change::Link(_)
+        | Change::AddPolicy { .. }
+        | Change::RemovePolicy { .. }
+        | Change::RemovePolicyById { .. } => return Err(Error::BadMessage),
         Change::AddRoute { route, placement } => route::add(worker, route, *placement)?,
         Change::RemoveRoute { route } => route::remove(worker, route)?,
         Change::AddRule { rule } => rule::add(worker, rule)?,

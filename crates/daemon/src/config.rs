@@ -6,6 +6,7 @@
 //! one device under two interfaces, devices that aren't there, addresses the kernel has itself.
 
 use narrows_device::{DeviceSpec, link::Link};
+use narrows_policy::{Defaults, Effect, Rule};
 use narrows_stack::table::{
     arp_policy::ArpPolicy, autoconf::AddressSource, route::RoutingSettings,
 };
@@ -19,11 +20,13 @@ use std::{
 };
 use toml::Spanned;
 
+mod account;
 mod address;
 mod arp;
 mod daemon;
 mod link;
 mod neighbor;
+mod policy;
 mod route;
 mod routing;
 #[cfg(test)]
@@ -36,14 +39,17 @@ pub(crate) use neighbor::NeighborConfig;
 pub(crate) use route::{RouteConfig, RuleConfig};
 pub(crate) use topology::{LinkOptions, from_below};
 
-/// What the daemon does: interfaces, routes beside those that their addresses imply, and neighbors
-/// that are not asked for.
+/// What the daemon does: interfaces, routes beside those that their addresses imply, neighbors that
+/// are not asked for, and who may do what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Configuration {
     pub interfaces: Vec<InterfaceConfig>,
     pub routes: Vec<RouteConfig>,
     pub rules: Vec<RuleConfig>,
     pub neighbors: Vec<NeighborConfig>,
+    /// What holds where no rule does.
+    pub defaults: Defaults,
+    pub policy: Vec<Rule>,
     /// Are ICMP timestamp requests answered?
     pub icmp_timestamps: bool,
     pub daemon: DaemonConfig,
@@ -96,6 +102,11 @@ struct File {
     #[serde(default)]
     neighbor: Vec<neighbor::NeighborTable>,
     daemon: Option<daemon::DaemonTable>,
+    policy: Option<policy::PolicyTable>,
+    #[serde(default)]
+    grant: Vec<Spanned<policy::GrantTable>>,
+    #[serde(default)]
+    deny: Vec<Spanned<policy::GrantTable>>,
 }
 
 #[derive(Deserialize)]
@@ -182,6 +193,8 @@ impl Configuration {
             icmp_timestamps: false,
             neighbors: Vec::new(),
             daemon: DaemonConfig::default(),
+            defaults: Defaults::default(),
+            policy: Vec::new(),
         }
     }
 
@@ -217,6 +230,13 @@ impl Configuration {
             let neighbor = checker.neighbor(&configuration, table)?;
             configuration.neighbors.push(neighbor);
         }
+        configuration.defaults = checker.defaults(tables.policy.as_ref())?;
+        for (effect, tables) in [(Effect::Deny, &tables.deny), (Effect::Grant, &tables.grant)] {
+            for table in tables {
+                let rules = checker.rules_of(&configuration, effect, table)?;
+                configuration.policy.extend(rules);
+            }
+        }
         Ok(configuration)
     }
 }
@@ -230,9 +250,13 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn error(&self, span: Range<usize>, message: impl Into<String>) -> ConfigError {
+        ConfigError { file: self.file.into(), line: self.line(span), message: message.into() }
+    }
+
+    /// Counted from 1.
+    fn line(&self, span: Range<usize>) -> usize {
         let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        ConfigError { file: self.file.into(), line, message: message.into() }
+        1 + before.iter().filter(|byte| **byte == b'\n').count()
     }
 
     fn interface(

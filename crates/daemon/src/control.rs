@@ -10,6 +10,7 @@ use narrows_ipc::{
     codec::{self, MAX_PACKET},
     message::{AddressRow, DropRow, GroupRow, LinkRow, NeighborRow, Page, SocketRow, Statistics},
 };
+use narrows_policy::Protocol;
 use narrows_stack::{
     InterfaceId,
     counters::Counters,
@@ -19,14 +20,20 @@ use narrows_stack::{
     },
 };
 use narrows_wire::address::{MacAddr, Prefix};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 mod links;
+mod policy;
 
 /// Bytes of rows in one reply: a packet, with room for what is around them.
 pub(crate) const PAGE: usize = MAX_PACKET - 64;
 
 pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Outcome {
+    if tells_of_others(&request)
+        && let Err(error) = may_inspect(worker, token)
+    {
+        return Outcome::Answer(Err(error));
+    }
     Outcome::Answer(match request {
         Request::Sockets { after } => Ok(sockets(worker, after)),
         Request::Statistics => Ok(Reply::Statistics(statistics(worker))),
@@ -39,6 +46,8 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
         Request::Route(question) => route::answer(worker, &question).map(Reply::Route),
         Request::Groups { after } => Ok(Reply::Groups(page(groups(worker), after))),
         Request::Neighbors { after } => Ok(Reply::Neighbors(page(neighbors(worker), after))),
+        Request::Policy { after } => Ok(policy::report(&worker.authority.policy, after)),
+        Request::Decide(question) => policy::decide(worker, token, &question),
         Request::Ping { destination, sequence, payload_len, timeout } => {
             let echo = Echo { destination, sequence, payload_len, timeout };
             match ping(worker, token, echo) {
@@ -53,15 +62,36 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
     })
 }
 
+/// What everybody does, or may do. Interfaces, addresses and routes every program needs to know.
+fn tells_of_others(request: &Request) -> bool {
+    match request {
+        Request::Sockets { .. }
+        | Request::Statistics
+        | Request::Fdb { .. }
+        | Request::Neighbors { .. }
+        | Request::Groups { .. }
+        | Request::Policy { .. } => true,
+        Request::Decide(question) => question.subject.is_some(),
+        _ => false,
+    }
+}
+
+fn may_inspect(worker: &mut Worker, token: Token) -> Result<(), Error> {
+    let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
+    worker.authority.inspect(&session.principal)
+}
+
 fn ping(worker: &mut Worker, token: Token, echo: Echo) -> Result<(), Error> {
     let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
+    let remote = SocketAddr::new(echo.destination.into(), 0);
+    worker.authority.connect(&session.principal, Protocol::Icmp, remote)?;
     let principal = session.principal.of_engine();
     worker.pings.send(&mut worker.shard, &worker.clock, token, principal, echo)
 }
 
 fn reload(worker: &mut Worker, token: Token) -> Answer {
     let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
-    worker.policy.configure(&session.principal)?;
+    worker.authority.administer(&session.principal)?;
     let pid = session.principal.pid;
     Ok(match crate::reload::reload(worker) {
         Ok(changes) => {
@@ -77,7 +107,7 @@ fn reload(worker: &mut Worker, token: Token) -> Answer {
 
 fn stop(worker: &mut Worker, token: Token) -> Answer {
     let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
-    worker.policy.stop(&session.principal)?;
+    worker.authority.administer(&session.principal)?;
     tracing::info!(pid = session.principal.pid, "asked to stop");
     worker.stopping = true;
     Ok(Reply::Done)
@@ -140,7 +170,7 @@ fn statistics(worker: &mut Worker) -> Statistics {
     });
     Statistics {
         counters: rows.into_iter().map(|(name, value)| (name.into(), value)).collect(),
-        drops: drops.chain(lost).collect(),
+        drops: drops.chain(lost).chain(worker.authority.refused()).collect(),
         confinement: sandbox::report(worker.landlock),
     }
 }

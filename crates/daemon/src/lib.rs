@@ -13,7 +13,7 @@
 //! | `session`, `requests`, `control` | what programs and the operator ask |
 //! | `anchor`, `anchors`, `pair`, `accept`, `epitaph` | the descriptors that stand for sockets |
 //! | `identity` | who is at the other end of a local connection |
-//! | `authorize` | who may do what |
+//! | `policy` | who may do what |
 //! | `sandbox`, `keeper` | what the daemon gives up, and who keeps it |
 //! | `config` | the configuration file |
 //! | `reload` | what differs in it, and how to get there |
@@ -24,7 +24,6 @@ mod accept;
 mod anchor;
 mod anchors;
 mod attachment;
-mod authorize;
 mod carriers;
 mod change;
 mod clock;
@@ -42,6 +41,7 @@ mod notice;
 mod options;
 mod pair;
 mod ping;
+mod policy;
 mod principal;
 mod reload;
 mod requests;

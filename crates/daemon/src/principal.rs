@@ -122,11 +122,6 @@ impl Principal {
         self.process.as_ref()
     }
 
-    #[allow(dead_code)] // Rules ask for it.
-    pub(crate) fn is_in_group(&self, gid: u32) -> bool {
-        self.gid == gid || self.groups.binary_search(&gid).is_ok()
-    }
-
     /// Is the process gone? Its sockets may live on, in others.
     pub(crate) fn has_ended(&self) -> bool {
         self.process.as_ref().is_none_or(peer::has_ended)
@@ -196,9 +191,6 @@ mod tests {
         assert_eq!(principal.executable(), executable.to_str());
         assert!(principal.cgroup().is_none_or(|path| path.starts_with('/')));
         assert!(!principal.report().ended);
-        for (gid, expected) in [(6, true), (7, true), (8, false), (9, true), (5, false)] {
-            assert_eq!(principal.is_in_group(gid), expected, "{gid}");
-        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! cookie says which one it is; a descriptor that isn't an anchor of ours is refused.
 
 use crate::{
-    anchor::{Anchor, State},
+    anchor::{Anchor, State, datagram::Datagrams},
     epitaph::Epitaph,
     identity, options, pair,
     principal::Principal,
@@ -17,6 +17,7 @@ use narrows_ipc::{
     Answer, Error, Reply, Request,
     message::{OptionName, SocketKind, SocketOption},
 };
+use narrows_policy::{ActKind, Protocol};
 use narrows_stack::{
     SocketId,
     request::{Reply as EngineReply, Request as EngineRequest, SocketInfo},
@@ -92,9 +93,12 @@ fn open(worker: &mut Worker, principal: Rc<Principal>, kind: SocketKind) -> Resu
     match worker.shard.request(now, principal.of_engine(), request) {
         Ok(EngineReply::Socket(socket)) => {
             let prepare = |anchor: &mut Anchor| {
-                if kind != SocketKind::Tcp {
-                    anchor.state = State::Datagrams(Box::default());
-                }
+                let protocol = match kind {
+                    SocketKind::Tcp => return,
+                    SocketKind::Udp => Protocol::Udp,
+                    SocketKind::Ping => Protocol::Icmp,
+                };
+                anchor.state = State::Datagrams(Box::new(Datagrams::new(protocol)));
             };
             worker.add_anchor(socket, principal, pair, prepare).map_err(|error| {
                 worker.request_quietly(EngineRequest::Close { socket });
@@ -128,12 +132,16 @@ fn about_socket(
     }
     match request {
         Request::Bind { local } => {
-            worker.policy.bind(caller.principal, local)?;
+            worker.authority.bind(caller.principal, Protocol::Tcp, local)?;
             engine(worker, caller, EngineRequest::Bind { socket, local })?;
             remember_local(worker, caller, socket)
         }
         Request::Connect { remote } => connect(worker, caller, socket, remote, descriptor),
         Request::Listen { backlog } => {
+            if !worker.authority.policy.is_unrestricted(ActKind::Listen) {
+                let local = info(worker, caller, socket)?.local;
+                worker.authority.listen(caller.principal, local)?;
+            }
             engine(worker, caller, EngineRequest::Listen { socket, backlog })?;
             let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
             if let Err(error) = anchor.listening() {
@@ -196,9 +204,9 @@ fn about_ended(epitaph: &mut Epitaph, request: &Request) -> Answer {
 }
 
 /// Most options concern nobody but the program.
-fn may_set(worker: &Worker, caller: &Caller<'_>, option: &SocketOption) -> Result<(), Error> {
+fn may_set(worker: &mut Worker, caller: &Caller<'_>, option: &SocketOption) -> Result<(), Error> {
     match option {
-        SocketOption::Mark(_) => worker.policy.mark(caller.principal),
+        SocketOption::Mark(_) => worker.authority.administer(caller.principal),
         _ => Ok(()),
     }
 }
@@ -210,6 +218,7 @@ fn connect(
     remote: SocketAddr,
     program_end: OwnedFd,
 ) -> Answer {
+    worker.authority.connect(caller.principal, Protocol::Tcp, remote)?;
     engine(worker, caller, EngineRequest::Connect { socket, remote })?;
     let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
     anchor.connecting(program_end.as_fd(), worker.pairs.filler());

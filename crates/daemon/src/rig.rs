@@ -2,13 +2,14 @@
 //! the engine.
 
 use crate::{
-    authorize::Policy, clock::Clock, closer::Closer, event_loop, token::LISTENER, worker::Worker,
+    clock::Clock, closer::Closer, event_loop, policy::Authority, token::LISTENER, worker::Worker,
 };
 use mio::{Events, Interest, Poll, unix::SourceFd};
 use narrows_ipc::{
     AcceptRecord, Answer, Endpoint, Error, Hello, Listener, Reply, Request, VERSION, Welcome,
     message::SocketKind,
 };
+use narrows_policy::Policy;
 use narrows_stack::{Config, Shard};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -53,10 +54,11 @@ impl Rig {
         registry.register(&mut SourceFd(&raw), LISTENER, Interest::READABLE).expect("epoll_ctl");
         let shard = Shard::new(Config::default(), [7; 16]);
         let registry = registry.try_clone().expect("epoll");
-        let policy = Policy { daemon_uid: rustix::process::geteuid().as_raw() };
-        let closer = Closer::start(None).expect("a thread");
+        let policy = Policy::new(rustix::process::geteuid().as_raw());
         let clock = Clock::start();
-        let worker = Worker::new(shard, clock, registry, Vec::new(), listener, policy, closer);
+        let authority = Authority::new(policy, clock);
+        let closer = Closer::start(None).expect("a thread");
+        let worker = Worker::new(shard, clock, registry, Vec::new(), listener, authority, closer);
         Self { worker: worker.expect("a worker"), poll, events: Events::with_capacity(64), path }
     }
 

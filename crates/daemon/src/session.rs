@@ -248,6 +248,8 @@ fn is_report(request: &Request) -> bool {
             | Request::Route(_)
             | Request::Neighbors { .. }
             | Request::Groups { .. }
+            | Request::Policy { .. }
+            | Request::Decide(_)
     )
 }
 

@@ -4,13 +4,13 @@
 use crate::{
     Options,
     attachment::Attachment,
-    authorize::Policy,
     clock::Clock,
     closer::Closer,
     config,
     config::{Configuration, DaemonConfig, from_below},
     keeper::Keeper,
     links::{self, Site},
+    policy::Authority,
     reload::{self, Source},
     sandbox::{self, Sandbox},
     token,
@@ -19,6 +19,7 @@ use crate::{
 use anyhow::{Context, Result};
 use mio::{Interest, Poll, unix::SourceFd};
 use narrows_ipc::Listener;
+use narrows_policy::Policy;
 use narrows_stack::{
     Config, InterfaceId, Shard,
     request::{Principal, Reply, Request},
@@ -61,7 +62,10 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
     let signals = signals(&poll).context("signal handlers")?;
     let raw = listener.as_fd().as_raw_fd();
     poll.registry().register(&mut SourceFd(&raw), token::LISTENER, Interest::READABLE)?;
-    let policy = Policy { daemon_uid: rustix::process::geteuid().as_raw() };
+    let mut policy = Policy::new(rustix::process::geteuid().as_raw());
+    policy.set_defaults(configuration.defaults);
+    policy.add(configuration.policy.iter().cloned());
+    let authority = Authority::new(policy, clock);
     let registry = poll.registry().try_clone()?;
     // From here on with fewer rights. Who may administer is still decided by who started it.
     let (socket, program, file) = (&options.socket, &options.keeper, &options.config);
@@ -76,7 +80,7 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
     if !configuration.daemon.sandbox {
         tracing::warn!("[daemon] sandbox = false: the daemon keeps all rights it was started with");
     }
-    let mut worker = Worker::new(shard, clock, registry, attachments, listener, policy, closer)?;
+    let mut worker = Worker::new(shard, clock, registry, attachments, listener, authority, closer)?;
     (worker.keeper, worker.landlock) = (keeper, landlock);
     worker.links_changed();
     worker.source = source;

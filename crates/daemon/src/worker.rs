@@ -8,7 +8,6 @@ use crate::{
     anchor::{Anchor, CHUNK, Ending, Next, State, datagram},
     anchors::Anchors,
     attachment::Attachment,
-    authorize::Policy,
     carriers::Carriers,
     clock::Clock,
     closer::Closer,
@@ -20,6 +19,7 @@ use crate::{
     notice, options,
     pair::{self, Pair, Pairs},
     ping::Pings,
+    policy::Authority,
     principal::Principal,
     reload::Source,
     session::{self, Sessions},
@@ -73,7 +73,7 @@ pub(crate) struct Worker {
     serials: usize,
     pub pairs: Pairs,
     pub closer: Closer,
-    pub policy: Policy,
+    pub authority: Authority,
     pub metrics: Metrics,
     /// The daemon is to end.
     pub stopping: bool,
@@ -101,7 +101,7 @@ impl Worker {
         registry: Registry,
         attachments: Vec<Attachment>,
         listener: Listener,
-        policy: Policy,
+        authority: Authority,
         closer: Closer,
     ) -> io::Result<Self> {
         let carriers = Carriers::watch(&registry)?;
@@ -122,7 +122,7 @@ impl Worker {
             serials: 0,
             pairs: Pairs::new()?,
             closer,
-            policy,
+            authority,
             metrics: Metrics::default(),
             stopping: false,
             listener,
@@ -368,7 +368,8 @@ impl Worker {
     fn pump(&mut self, socket: SocketId, budget: &mut usize) -> bool {
         let Some(anchor) = self.anchors.get_mut(socket) else { return false };
         let now = self.clock.now();
-        let pumped = anchor.pump(&mut self.shard, now, CHUNK, &mut self.record);
+        let pumped =
+            anchor.pump(&mut self.shard, now, &mut self.authority, CHUNK, &mut self.record);
         self.metrics.bytes_to_programs += pumped.to_program as u64;
         self.metrics.bytes_from_programs += pumped.from_program as u64;
         *budget = budget.saturating_sub(pumped.to_program.max(pumped.from_program));

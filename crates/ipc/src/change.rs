@@ -2,6 +2,7 @@
 
 use crate::{
     link::LinkCommand,
+    policy::{Rule, RuleId},
     route::{RouteMatch, RoutePlacement, RouteRow, RuleRow},
 };
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,18 @@ pub enum Change {
     /// The first rule of which all is true that is said.
     RemoveRule {
         rule: RuleRow,
+    },
+    /// Adds a rule of policy; `AlreadyExists` if one says the same.
+    AddPolicy {
+        rule: Rule,
+    },
+    /// Removes the rule that says the same.
+    RemovePolicy {
+        rule: Rule,
+    },
+    /// Removes a rule by its number.
+    RemovePolicyById {
+        id: RuleId,
     },
     /// Whether the interface answers ARP for a host that is reached by another.
     SetProxy {

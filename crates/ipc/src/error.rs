@@ -17,6 +17,8 @@ pub enum Error {
     NoSuchOption,
     #[error("permission denied")]
     PermissionDenied,
+    #[error("operation not permitted")]
+    NotPermitted,
     #[error("the address is in use")]
     AddressInUse,
     #[error("there is one already")]
@@ -100,6 +102,7 @@ impl Error {
             Error::NotSupported => Errno::OPNOTSUPP,
             Error::NoSuchOption => Errno::NOPROTOOPT,
             Error::PermissionDenied => Errno::ACCESS,
+            Error::NotPermitted => Errno::PERM,
             Error::AddressInUse => Errno::ADDRINUSE,
             Error::AlreadyExists => Errno::EXIST,
             Error::NoSuchEntry => Errno::NOENT,

@@ -16,6 +16,7 @@ pub mod link;
 pub mod listener;
 pub mod message;
 pub mod path;
+pub mod policy;
 pub mod route;
 pub mod transport;
 mod words;

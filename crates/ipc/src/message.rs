@@ -6,6 +6,7 @@ use crate::{
     change::Change,
     error::Error,
     link::{BondRow, FdbRow, LinkState, PortRow},
+    policy::{Defaults, PolicyAnswer, PolicyQuestion, PolicyRow},
     route::{RouteAnswer, RouteQuestion, RouteRow, RuleRow},
 };
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use std::{
 };
 
 /// Raised with every change of a message. Both sides must have the same.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// The first message of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +134,12 @@ pub enum Request {
     Groups {
         after: u32,
     },
+    /// → [`Reply::Policy`].
+    Policy {
+        after: u32,
+    },
+    /// → [`Reply::Decided`].
+    Decide(Box<PolicyQuestion>),
     /// One ICMP echo → [`Reply::Pong`] when answered, or an error after `timeout`.
     Ping {
         destination: Ipv4Addr,
@@ -140,7 +147,7 @@ pub enum Request {
         payload_len: u16,
         timeout: Duration,
     },
-    /// → `Done`, for root and the daemon's own user.
+    /// → `Done`, or `NotPermitted`.
     Change(Change),
     /// → [`Reply::Reloaded`], or `Refused`.
     Reload,
@@ -199,6 +206,12 @@ pub enum Reply {
     Route(RouteAnswer),
     Neighbors(Page<NeighborRow>),
     Groups(Page<GroupRow>),
+    /// By ascending number.
+    Policy {
+        defaults: Defaults,
+        page: Page<PolicyRow>,
+    },
+    Decided(PolicyAnswer),
     Pong {
         round_trip: Duration,
         ttl: u8,

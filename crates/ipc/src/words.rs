@@ -50,6 +50,9 @@ impl Display for Change {
             Self::RemoveRoute { route } => write!(f, "route del {route}"),
             Self::AddRule { rule } => write!(f, "rule add {rule}"),
             Self::RemoveRule { rule } => write!(f, "rule del {rule}"),
+            Self::AddPolicy { rule } => write!(f, "policy add {rule}"),
+            Self::RemovePolicy { rule } => write!(f, "policy del {rule}"),
+            Self::RemovePolicyById { id } => write!(f, "policy del {id}"),
         }
     }
 }

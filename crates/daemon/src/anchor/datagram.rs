@@ -5,16 +5,21 @@
 //! nothing that happens to a datagram ends it. An error waits here until the program asks for it,
 //! and a record without payload makes the anchor readable meanwhile.
 //!
+//! Where datagrams go is asked of the policy here, because nothing else lies between a program that
+//! writes records of its own and the engine: about who made the socket, since the kernel doesn't say
+//! who wrote.
+//!
 //! A full anchor leaves datagrams in the engine's queue, which drops what comes past its limit. A
 //! device that can't keep up leaves the program's records in the anchor, where they fill it: so a
 //! program waits as it would for its socket's send buffer.
 
 use super::{Anchor, Ending, Next, Pumped, State, Stop};
-use crate::options;
+use crate::{options, policy::Authority, principal::Principal};
 use narrows_ipc::{
     Error,
     datagram::{Attached, Content, Header},
 };
+use narrows_policy::{ActKind, Protocol};
 use narrows_stack::{
     Instant, InterfaceId, Shard,
     request::{Envelope, Error as EngineError},
@@ -26,6 +31,7 @@ use rustix::{
 };
 use std::{
     io::{IoSlice, IoSliceMut},
+    net::SocketAddr,
     os::fd::OwnedFd,
     time::SystemTime,
 };
@@ -44,8 +50,11 @@ const COST: usize = 512;
 pub(crate) const BACKLOG: usize = 1024;
 
 /// What an anchor of datagrams knows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Datagrams {
+    protocol: Protocol,
+    /// Where the last datagram was allowed to go, and by which state of the policy.
+    permitted: Option<(SocketAddr, u64)>,
     /// What the program wants to be told with each datagram.
     pub attached: Attached,
     /// The pending error.
@@ -63,6 +72,44 @@ pub(crate) struct Datagrams {
 }
 
 impl Datagrams {
+    pub(crate) fn new(protocol: Protocol) -> Self {
+        Self {
+            protocol,
+            permitted: None,
+            attached: Attached::default(),
+            error: None,
+            word_owed: false,
+            held: None,
+            discarding: false,
+            congested: false,
+            sending_ended: false,
+        }
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// May a datagram go there? The connected peer was asked about when it was set.
+    fn may_send(
+        &mut self,
+        authority: &mut Authority,
+        maker: &Principal,
+        envelope: &Envelope,
+    ) -> Result<(), Error> {
+        let Some(remote) = envelope.remote else { return Ok(()) };
+        if authority.policy.is_unrestricted(ActKind::Connect) {
+            return Ok(());
+        }
+        let asked = (remote, authority.policy.generation());
+        if self.permitted == Some(asked) {
+            return Ok(());
+        }
+        authority.connect(maker, self.protocol, remote)?;
+        self.permitted = Some(asked);
+        Ok(())
+    }
+
     /// Notes an error; the program gets word of it unless it has one to ask for already.
     fn fail(&mut self, error: Error) {
         self.word_owed |= self.error.is_none();
@@ -93,12 +140,13 @@ impl Anchor {
         &mut self,
         shard: &mut Shard,
         now: Instant,
+        authority: &mut Authority,
         budget: usize,
         record: &mut [u8],
         pumped: &mut Pumped,
     ) {
         let delivered = self.deliver_datagrams(shard, now, budget, &mut pumped.to_program);
-        let collected = self.collect_datagrams(shard, now, budget, record, pumped);
+        let collected = self.collect_datagrams(shard, now, authority, budget, record, pumped);
         let State::Datagrams(datagrams) = &self.state else { return };
         pumped.next = if self.hung_up && datagrams.sending_ended {
             Next::End(Ending::Closed)
@@ -168,6 +216,7 @@ impl Anchor {
         &mut self,
         shard: &mut Shard,
         now: Instant,
+        authority: &mut Authority,
         budget: usize,
         record: &mut [u8],
         pumped: &mut Pumped,
@@ -192,6 +241,10 @@ impl Anchor {
                         continue;
                     };
                     let envelope = envelope(&header);
+                    if let Err(error) = datagrams.may_send(authority, &self.principal, &envelope) {
+                        datagrams.fail(error);
+                        continue;
+                    }
                     match shard.send_datagram(now, self.socket, &envelope, payload) {
                         // A full queue loses datagrams, which is counted there and told nobody.
                         Ok(()) | Err(EngineError::LimitReached) => {}

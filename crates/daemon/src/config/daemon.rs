@@ -1,7 +1,7 @@
 //! `[daemon]`: as whom the daemon runs, what it may still do, and who reaches its control socket.
 
-use super::{Checker, ConfigError};
-use nix::unistd::{Group, User};
+use super::{Checker, ConfigError, account::Named};
+use nix::unistd::User;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -49,7 +49,7 @@ pub(super) struct DaemonTable {
     user: Option<Spanned<Name>>,
     sandbox: Option<bool>,
     socket_mode: Option<Spanned<String>>,
-    socket_group: Option<Spanned<Name>>,
+    socket_group: Option<Spanned<Named>>,
 }
 
 /// A user or group, as it is known or by number.
@@ -72,7 +72,7 @@ impl Checker<'_> {
             config.socket_mode = self.mode(text)?;
         }
         if let Some(name) = &table.socket_group {
-            config.socket_group = Some(self.group(name)?);
+            config.socket_group = Some(self.group_named(name)?);
         }
         Ok(config)
     }
@@ -100,20 +100,6 @@ impl Checker<'_> {
             return Err(self.error(name.span(), message));
         }
         Ok(account)
-    }
-
-    fn group(&self, name: &Spanned<Name>) -> Result<u32, ConfigError> {
-        match name.get_ref() {
-            Name::Number(number) => self.account_number(name, *number),
-            Name::Text(text) => match Group::from_name(text) {
-                Ok(Some(group)) => Ok(group.gid.as_raw()),
-                _ => {
-                    let message =
-                        format!("no group \"{text}\": write one of this machine's, or its number");
-                    Err(self.error(name.span(), message))
-                }
-            },
-        }
     }
 
     fn account_number(&self, name: &Spanned<Name>, number: i64) -> Result<u32, ConfigError> {

@@ -119,6 +119,8 @@ fn a_whole_file() {
             plain_route("10.9.0.0/16", None, 1),
         ],
         rules: Vec::new(),
+        defaults: Defaults::default(),
+        policy: Vec::new(),
         icmp_timestamps: false,
         daemon: DaemonConfig::default(),
         neighbors: vec![NeighborConfig {

@@ -15,6 +15,7 @@
 mod address;
 mod interface;
 pub(crate) mod neighbor;
+mod policy;
 pub(crate) mod route;
 
 use crate::{
@@ -222,6 +223,11 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
         }
         done.push(step.says);
     }
+    done.extend(policy::apply(
+        &mut worker.authority.policy,
+        &worker.source.configuration,
+        &new.configuration,
+    ));
     worker.source = new;
     worker.links_changed();
     worker.renew_devices();

@@ -14,11 +14,12 @@ use narrows_ipc::{
     datagram::Attached,
     message::{GroupInterface, MembershipChange, OptionName, QueuedError, SocketOption},
 };
+use narrows_policy::Protocol;
 use narrows_stack::{
     InterfaceId, SocketId,
     request::{
         Envelope, GroupInterface as EngineGroupInterface, Reply as EngineReply,
-        Request as EngineRequest, SocketKind, SocketOption as EngineOption,
+        Request as EngineRequest, SocketOption as EngineOption,
     },
     table::{
         error_queue::{self, Origin},
@@ -38,14 +39,14 @@ pub(super) fn about_datagrams(
     }
     match request {
         Request::Bind { local } => {
-            // A ping socket's port is its identifier, which nobody else's can be confused with.
-            if info(worker, caller, socket)?.kind == SocketKind::Udp {
-                worker.policy.bind(caller.principal, local)?;
-            }
+            let protocol = protocol(worker, socket)?;
+            worker.authority.bind(caller.principal, protocol, local)?;
             engine(worker, caller, EngineRequest::Bind { socket, local })?;
             remember_local(worker, caller, socket)
         }
         Request::Connect { remote } => {
+            let protocol = protocol(worker, socket)?;
+            worker.authority.connect(caller.principal, protocol, remote)?;
             engine(worker, caller, EngineRequest::Connect { socket, remote })?;
             remember_local(worker, caller, socket)
         }
@@ -55,11 +56,18 @@ pub(super) fn about_datagrams(
         }
         Request::Reach { remote, source, interface, length, segment_size } => {
             let interface = interface_of(interface)?;
+            if let Some(remote) = remote {
+                let protocol = protocol(worker, socket)?;
+                worker.authority.connect(caller.principal, protocol, remote)?;
+            }
             let envelope =
                 Envelope { remote, source, interface, segment_size, ..Envelope::default() };
             reach(worker, caller, socket, envelope, length)
         }
         Request::Membership { group, interface, change } => {
+            if hears_more(&change) {
+                worker.authority.multicast(caller.principal, group.into())?;
+            }
             let interface = group_interface(interface)?;
             let change = membership_change(change);
             engine(worker, caller, EngineRequest::Membership { socket, group, interface, change })?;
@@ -77,6 +85,24 @@ pub(super) fn about_datagrams(
         Request::TakeQueuedError => take_queued_error(worker, caller, socket),
         Request::Listen { .. } => Err(Error::NotSupported),
         _ => Err(Error::BadMessage),
+    }
+}
+
+fn protocol(worker: &mut Worker, socket: SocketId) -> Result<Protocol, Error> {
+    let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
+    anchor.datagrams().map(|datagrams| datagrams.protocol()).ok_or(Error::NotSupported)
+}
+
+/// Leaving a group, or a source, needs nobody's leave.
+fn hears_more(change: &MembershipChange) -> bool {
+    match change {
+        MembershipChange::Join
+        | MembershipChange::JoinSource(_)
+        | MembershipChange::Unblock(_)
+        | MembershipChange::Filter { .. } => true,
+        MembershipChange::Leave | MembershipChange::LeaveSource(_) | MembershipChange::Block(_) => {
+            false
+        }
     }
 }
 

@@ -1,0 +1,196 @@
+//! Who may do what: each act is asked about here before the engine is, or a device, or the
+//! configuration. The rules and what follows from them are [`narrows_policy`]'s; here they meet
+//! principals and errors.
+//!
+//! A refusal is the error that Linux would give (EACCES for addresses, EPERM for what needs a
+//! privilege), a count by kind of act that `narrows stat` shows, and a line in the log with the
+//! principal, the act and the rule.
+
+mod refusals;
+
+use crate::{clock::Clock, principal::Principal};
+use narrows_ipc::{Error, message::DropRow};
+use narrows_policy::{Access, Act, ActKind, Decision, Policy, Protocol, Reason, Subject};
+use refusals::Refusals;
+use std::net::{IpAddr, SocketAddr};
+
+pub(crate) struct Authority {
+    pub policy: Policy,
+    refusals: Refusals,
+    clock: Clock,
+}
+
+/// The zone that admits everybody.
+pub(crate) const PUBLIC: &str = "public";
+
+impl Principal {
+    /// As rules see it.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        Subject {
+            user: self.uid,
+            group: self.gid,
+            groups: &self.groups,
+            executable: self.executable(),
+            cgroup: self.cgroup(),
+        }
+    }
+}
+
+impl Authority {
+    pub(crate) fn new(policy: Policy, clock: Clock) -> Self {
+        Self { policy, refusals: Refusals::default(), clock }
+    }
+
+    /// May he bind a socket to that address and port?
+    pub(crate) fn bind(
+        &mut self,
+        who: &Principal,
+        protocol: Protocol,
+        local: SocketAddr,
+    ) -> Result<(), Error> {
+        self.ask(who, &Act::Bind { protocol, local })
+    }
+
+    /// May he let others connect there?
+    pub(crate) fn listen(&mut self, who: &Principal, local: SocketAddr) -> Result<(), Error> {
+        self.ask(who, &Act::Listen { local })
+    }
+
+    /// May he connect or send there?
+    pub(crate) fn connect(
+        &mut self,
+        who: &Principal,
+        protocol: Protocol,
+        mut remote: SocketAddr,
+    ) -> Result<(), Error> {
+        if protocol == Protocol::Icmp {
+            // Whatever the program wrote there.
+            remote.set_port(0);
+        }
+        self.ask(who, &Act::Connect { protocol, remote })
+    }
+
+    /// May he hear what is for that group?
+    pub(crate) fn multicast(&mut self, who: &Principal, group: IpAddr) -> Result<(), Error> {
+        self.ask(who, &Act::Multicast { group })
+    }
+
+    /// May he use a raw IP socket so? `None`: on every interface.
+    #[allow(dead_code)] // By raw sockets.
+    pub(crate) fn raw(
+        &mut self,
+        who: &Principal,
+        interface: Option<&str>,
+        access: Access,
+    ) -> Result<(), Error> {
+        self.ask(who, &Act::Raw { interface, access })
+    }
+
+    /// May he use a packet socket so? `None`: on every interface.
+    #[allow(dead_code)] // By packet sockets.
+    pub(crate) fn packet(
+        &mut self,
+        who: &Principal,
+        interface: Option<&str>,
+        access: Access,
+    ) -> Result<(), Error> {
+        self.ask(who, &Act::Packet { interface, access })
+    }
+
+    /// May he read reports about the daemon and what everybody does there?
+    pub(crate) fn inspect(&mut self, who: &Principal) -> Result<(), Error> {
+        self.ask(who, &Act::Inspect)
+    }
+
+    /// May he change how the daemon is set up, end it, or mark packets for its rules?
+    pub(crate) fn administer(&mut self, who: &Principal) -> Result<(), Error> {
+        self.ask(who, &Act::Administer)
+    }
+
+    fn ask(&mut self, who: &Principal, act: &Act<'_>) -> Result<(), Error> {
+        let decision = self.policy.decide(&who.subject(), PUBLIC, act);
+        if decision.allowed {
+            return Ok(());
+        }
+        if self.refusals.note(act.kind(), self.clock.now()) {
+            let (pid, uid, executable) = (who.pid, who.uid, who.executable());
+            let why = self.explain(decision);
+            tracing::warn!(pid, uid, executable, "refused {act}: {why}");
+        }
+        Err(match act.kind() {
+            ActKind::Bind | ActKind::Listen | ActKind::Connect | ActKind::Multicast => {
+                Error::PermissionDenied
+            }
+            ActKind::Raw | ActKind::Packet | ActKind::Inspect | ActKind::Administer => {
+                Error::NotPermitted
+            }
+        })
+    }
+
+    /// Where the rule is and what it says, or why none was needed.
+    pub(crate) fn explain(&self, decision: Decision) -> String {
+        match decision.reason {
+            Reason::Rule(id) => match self.policy.rule(id) {
+                Some(rule) => format!("{}: {rule}", rule.origin),
+                None => decision.reason.to_string(),
+            },
+            reason => reason.to_string(),
+        }
+    }
+
+    /// What was refused so far, by kind of act.
+    pub(crate) fn refused(&self) -> impl Iterator<Item = DropRow> {
+        self.refusals.rows()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use narrows_policy::{Effect, Origin, Permit, Rule, Who};
+
+    fn authority(rules: Vec<Rule>) -> Authority {
+        let mut policy = Policy::new(500);
+        policy.add(rules);
+        Authority::new(policy, Clock::start())
+    }
+
+    #[test]
+    fn refusals_are_the_errors_that_linux_gives_and_are_counted() {
+        let mut authority = authority(Vec::new());
+        let who = Principal::fake(1000, &[], "/bin/x", "/");
+        let local = SocketAddr::from(([10, 0, 0, 2], 80));
+        let free = SocketAddr::from(([10, 0, 0, 2], 8080));
+        let refused = Err(Error::PermissionDenied);
+        let not_permitted = Err(Error::NotPermitted);
+        assert_eq!(authority.bind(&who, Protocol::Tcp, local), refused);
+        assert_eq!(authority.bind(&who, Protocol::Udp, local), refused);
+        assert_eq!(authority.bind(&who, Protocol::Tcp, free), Ok(()));
+        assert_eq!(authority.administer(&who), not_permitted);
+        assert_eq!(authority.packet(&who, Some("lan"), Access::Observe), not_permitted);
+        assert_eq!(authority.raw(&who, None, Access::Inject), not_permitted);
+        assert_eq!(authority.inspect(&who), Ok(()));
+        let root = Principal::fake(0, &[], "", "");
+        assert_eq!(authority.bind(&root, Protocol::Tcp, local), Ok(()));
+        let counted: Vec<_> = authority.refused().map(|row| (row.name, row.count)).collect();
+        let expected =
+            [("policy-bind", 2), ("policy-raw", 1), ("policy-packet", 1), ("policy-administer", 1)];
+        assert_eq!(counted, expected.map(|(name, count)| (name.to_owned(), count)));
+    }
+
+    #[test]
+    fn a_reason_names_the_line() {
+        let who = Who { group: Some(4), ..Who::default() };
+        let permit = Permit::parse(ActKind::Connect, "10.0.0.0/8:25").expect("grammar");
+        let origin = Origin::File { file: "/etc/narrows.toml".into(), line: 12 };
+        let authority = authority(vec![Rule { effect: Effect::Deny, who, permit, origin }]);
+        let sender = Principal::fake(1000, &[4], "/bin/x", "/");
+        let remote = SocketAddr::from(([10, 1, 1, 1], 25));
+        let act = Act::Connect { protocol: Protocol::Tcp, remote };
+        let decision = authority.policy.decide(&sender.subject(), PUBLIC, &act);
+        assert_eq!(
+            authority.explain(decision),
+            "/etc/narrows.toml:12: deny group 4 connect 10.0.0.0/8:25"
+        );
+    }
+}
