@@ -187,6 +187,9 @@ fn details(info: &TcpInfo) -> String {
     ] {
         words.extend((value > 0).then(|| format!("{name}:{value}")));
     }
+    for (name, rate) in [("pacing_rate", info.pacing_rate), ("delivery_rate", info.delivery_rate)] {
+        words.extend(rate.map(|bytes| format!("{name} {}bps", bytes.saturating_mul(8))));
+    }
     words.push(format!("minrtt:{}", milliseconds(info.min_rtt)));
     words.join(" ")
 }

@@ -29,6 +29,7 @@ mod neighbor;
 mod policy;
 mod route;
 mod routing;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod topology;
@@ -37,6 +38,7 @@ pub(crate) use daemon::{Account, DaemonConfig};
 pub(crate) use link::{BondConfig, LinkConfig};
 pub(crate) use neighbor::NeighborConfig;
 pub(crate) use route::{RouteConfig, RuleConfig};
+pub(crate) use tcp::TcpConfig;
 pub(crate) use topology::{LinkOptions, from_below};
 
 /// What the daemon does: interfaces, routes beside those that their addresses imply, neighbors that
@@ -53,6 +55,7 @@ pub(crate) struct Configuration {
     /// Are ICMP timestamp requests answered?
     pub icmp_timestamps: bool,
     pub daemon: DaemonConfig,
+    pub tcp: TcpConfig,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +102,7 @@ struct File {
     #[serde(default)]
     rule: Vec<Spanned<route::RuleTable>>,
     icmp: Option<IcmpTable>,
+    tcp: Option<tcp::TcpTable>,
     #[serde(default)]
     neighbor: Vec<neighbor::NeighborTable>,
     daemon: Option<daemon::DaemonTable>,
@@ -191,6 +195,7 @@ impl Configuration {
             routes: Vec::new(),
             rules: Vec::new(),
             icmp_timestamps: false,
+            tcp: TcpConfig::default(),
             neighbors: Vec::new(),
             daemon: DaemonConfig::default(),
             defaults: Defaults::default(),
@@ -226,6 +231,9 @@ impl Configuration {
             configuration.daemon = checker.daemon(table)?;
         }
         configuration.icmp_timestamps = tables.icmp.is_some_and(|icmp| icmp.timestamp);
+        if let Some(table) = &tables.tcp {
+            configuration.tcp = checker.tcp(table)?;
+        }
         for table in &tables.neighbor {
             let neighbor = checker.neighbor(&configuration, table)?;
             configuration.neighbors.push(neighbor);

@@ -107,11 +107,13 @@ fn engine_config(configuration: &Configuration) -> Config {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let day = Duration::from_secs(24 * 60 * 60);
     let of_day = |time: Duration| Duration::from_secs(time.as_secs() % day.as_secs());
-    Config {
+    let mut config = Config {
         time_of_day: since_epoch.ok().map(of_day),
         icmp_timestamps: configuration.icmp_timestamps,
         ..Config::default()
-    }
+    };
+    config.tcp.congestion = configuration.tcp.congestion;
+    config
 }
 
 /// Opens the devices, then makes the interfaces: those first that others stand upon. Their numbers

@@ -239,6 +239,8 @@ pub enum SocketOption {
     MaxSegment(u16),
     UserTimeout(Option<Duration>),
     Congestion(String),
+    /// Bytes a second; the maximum of the type: any.
+    MaxPacingRate(u64),
     TimeToLive(u8),
     TypeOfService(u8),
     /// Root and the daemon's own user alone may set it.
@@ -292,6 +294,7 @@ pub enum OptionName {
     MaxSegment,
     UserTimeout,
     Congestion,
+    MaxPacingRate,
     TimeToLive,
     TypeOfService,
     Mark,
@@ -372,7 +375,13 @@ pub struct TcpInfo {
     pub state: TcpState,
     pub congestion: String,
     pub congestion_window: u32,
+    /// The maximum of the type: it was never set.
     pub slow_start_threshold: u32,
+    /// Bytes a second, of connections that are paced; and that the path delivers, where that is
+    /// measured.
+    pub pacing_rate: Option<u64>,
+    pub max_pacing_rate: u64,
+    pub delivery_rate: Option<u64>,
     pub send_window: u32,
     pub receive_window: u32,
     pub send_mss: u16,

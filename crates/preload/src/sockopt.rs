@@ -101,6 +101,7 @@ fn set_socket(name: c_int, value: &[u8]) -> Result<Set, Errno> {
             number(value)?;
             return Ok(Set::Hint);
         }
+        libc::SO_MAX_PACING_RATE => SocketOption::MaxPacingRate(pacing_rate(value)?),
         libc::SO_NO_CHECK => return Ok(Set::Kernel),
         name if is_the_anchors(name) => return Ok(Set::Kernel),
         _ => return Err(Errno::NOPROTOOPT),
@@ -120,7 +121,6 @@ fn is_the_anchors(name: c_int) -> bool {
             | libc::SO_DEBUG
             | libc::SO_DONTROUTE
             | libc::SO_INCOMING_CPU
-            | libc::SO_MAX_PACING_RATE
             | libc::SO_OOBINLINE
             | libc::SO_PRIORITY
             | libc::SO_RCVLOWAT
@@ -222,6 +222,7 @@ fn get_socket(name: c_int) -> Result<Get, Errno> {
         libc::SO_RCVBUF => Get::Daemon(OptionName::ReceiveBuffer),
         libc::SO_LINGER => Get::Daemon(OptionName::Linger),
         libc::SO_MARK => Get::Daemon(OptionName::Mark),
+        libc::SO_MAX_PACING_RATE => Get::Daemon(OptionName::MaxPacingRate),
         libc::SO_BROADCAST => Get::Number(0),
         libc::SO_PEERCRED => Get::Peer(PeerPart::Credentials),
         libc::SO_PEERGROUPS => Get::Peer(PeerPart::Groups),
@@ -314,6 +315,8 @@ pub fn encode(option: &SocketOption) -> Vec<u8> {
             let fields = [on, seconds(time.unwrap_or_default())];
             return fields.map(c_int::to_ne_bytes).concat();
         }
+        // A program that asks for four bytes gets the low ones.
+        SocketOption::MaxPacingRate(rate) => return rate.to_ne_bytes().to_vec(),
         SocketOption::Congestion(name) => {
             let mut bytes = name.as_bytes().to_vec();
             bytes.resize(CONGESTION_NAME, 0);
@@ -327,6 +330,15 @@ pub fn encode(option: &SocketOption) -> Vec<u8> {
 /// An `int`; a longer value's first bytes are one.
 fn number(value: &[u8]) -> Result<c_int, Errno> {
     value.first_chunk().map(|bytes| c_int::from_ne_bytes(*bytes)).ok_or(Errno::INVAL)
+}
+
+/// SO_MAX_PACING_RATE: an `unsigned long`, or four bytes, of which all ones are no limit.
+fn pacing_rate(value: &[u8]) -> Result<u64, Errno> {
+    if let Some(bytes) = value.first_chunk() {
+        return Ok(u64::from_ne_bytes(*bytes));
+    }
+    let rate = number(value)?.cast_unsigned();
+    Ok(if rate == u32::MAX { u64::MAX } else { rate.into() })
 }
 
 /// At the level of IP Linux takes a single byte too.

@@ -68,6 +68,10 @@ pub fn encode(info: &TcpInfo) -> [u8; LEN] {
     put!(tcpi_snd_cwnd, info.congestion_window / mss);
     put!(tcpi_advmss, u32::from(info.receive_mss));
     put!(tcpi_total_retrans, saturated(info.retransmissions));
+    // Linux says the maximum where nothing is paced.
+    put!(tcpi_pacing_rate, info.pacing_rate.unwrap_or(u64::MAX));
+    put!(tcpi_max_pacing_rate, info.max_pacing_rate);
+    put!(tcpi_delivery_rate, info.delivery_rate.unwrap_or(0));
     put!(tcpi_bytes_acked, info.bytes_acknowledged);
     put!(tcpi_bytes_received, info.bytes_received);
     put!(tcpi_segs_out, saturated(info.segments_sent));

@@ -77,7 +77,7 @@ impl Draw {
         config.tcp.send_limit = self.scale(4 << 10, 1 << 20) as usize;
         config.tcp.receive_limit = self.scale(4 << 10, 1 << 20) as usize;
         config.tcp.no_delay = self.one_in(2);
-        config.tcp.congestion = self.from(&[Algorithm::Cubic, Algorithm::Reno]);
+        config.tcp.congestion = self.from(&Algorithm::ALL);
         config
     }
 

@@ -24,7 +24,7 @@ fn goodput(algorithm: Algorithm, change: impl Fn(&mut LinkSettings)) -> f64 {
 
 #[test]
 fn a_long_fat_path_is_filled() {
-    for algorithm in [Algorithm::Reno, Algorithm::Cubic] {
+    for algorithm in Algorithm::ALL {
         let plain = goodput(algorithm, |_| {});
         assert!(plain > 85.0, "{algorithm:?}: {plain:.1} Mbit/s");
     }

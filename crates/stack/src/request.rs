@@ -61,6 +61,10 @@ impl Principal {
 pub enum Request {
     /// A new TCP socket → [`Reply::Socket`].
     OpenTcp,
+    /// What congestion control new TCP sockets start with.
+    SetCongestion {
+        algorithm: Algorithm,
+    },
     /// A new UDP socket → [`Reply::Socket`].
     OpenUdp,
     /// A new socket for ICMP echo; its local port is the identifier → [`Reply::Socket`].
@@ -332,6 +336,8 @@ pub enum SocketOption {
     MaxSegment(u16),
     UserTimeout(Option<Duration>),
     Congestion(Algorithm),
+    /// Octets a second; the maximum of the type: any.
+    MaxPacingRate(u64),
     /// 1 ..= 255.
     TimeToLive(u8),
     TypeOfService(u8),

@@ -123,6 +123,7 @@ fn a_whole_file() {
         policy: Vec::new(),
         icmp_timestamps: false,
         daemon: DaemonConfig::default(),
+        tcp: TcpConfig::default(),
         neighbors: vec![NeighborConfig {
             address: Ipv4Addr::new(10, 0, 0, 1),
             mac: MacAddr([2, 0, 0, 0, 0, 15]),
@@ -266,4 +267,21 @@ fn without_a_file_the_kernel_is_on_the_same_network() {
     let (kernel, length) = interface.kernel.expect("an address for the kernel");
     assert_eq!(length, interface.addresses[0].length());
     assert!(interface.addresses[0].contains(IpAddr::V4(kernel)));
+}
+
+#[test]
+fn the_congestion_control_of_new_sockets_is_known_by_name() {
+    let with = |tcp: &str| {
+        let text = format!(
+            "[[interface]]\nname = \"lan\"\ndevice = \"tap:t0\"\naddress = [\"10.0.0.2/24\"]\n\n{tcp}"
+        );
+        parse(&text).map(|configuration| configuration.tcp.congestion.name())
+    };
+    assert_eq!(with(""), Ok("cubic"));
+    for name in ["reno", "cubic", "bbr", "dctcp"] {
+        assert_eq!(with(&format!("[tcp]\ncongestion = \"{name}\"\n")), Ok(name));
+    }
+    let error = with("[tcp]\ncongestion = \"vegas\"\n").unwrap_err().to_string();
+    let expected = ":7: no congestion control \"vegas\": write one of reno, cubic, bbr, dctcp";
+    assert!(error.ends_with(expected), "{error}");
 }

@@ -17,6 +17,7 @@ mod interface;
 pub(crate) mod neighbor;
 mod policy;
 pub(crate) mod route;
+mod tcp;
 
 use crate::{
     attachment::Attachment,
@@ -176,6 +177,7 @@ impl<'a> Difference<'a> {
         steps.extend(neighbor::coming(self));
         steps.extend(route::coming(self));
         steps.extend(icmp(self));
+        steps.extend(tcp::changed(self));
         steps
     }
 }

@@ -48,6 +48,8 @@ fn set_socket(name: c_int, value: &[u8]) -> Result<Set, Errno> {
             number(value)?;
             return Ok(Set::Hint);
         }
+        // Kept, as on Linux without a queueing discipline that would pace datagrams.
+        libc::SO_MAX_PACING_RATE => return Ok(Set::Kernel),
         name if is_the_anchors(name) => return Ok(Set::Kernel),
         _ => return Err(Errno::NOPROTOOPT),
     };
@@ -170,6 +172,7 @@ fn get_socket(name: c_int) -> Result<Get, Errno> {
         libc::SO_PEERCRED => Get::Peer(PeerPart::Credentials),
         libc::SO_PEERGROUPS => Get::Peer(PeerPart::Groups),
         SO_PEERPIDFD => Get::Peer(PeerPart::Process),
+        libc::SO_MAX_PACING_RATE => Get::Kernel,
         name if is_the_anchors_to_read(name) => Get::Kernel,
         _ => return Err(Errno::NOPROTOOPT),
     })

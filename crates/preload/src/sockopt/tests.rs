@@ -32,6 +32,14 @@ fn what_the_engine_honours_goes_to_the_daemon() {
         (tcp, libc::TCP_USER_TIMEOUT, int(1000), O::UserTimeout(Some(second))),
         (tcp, libc::TCP_USER_TIMEOUT, int(0), O::UserTimeout(None)),
         (tcp, libc::TCP_CONGESTION, b"cubic".to_vec(), O::Congestion("cubic".into())),
+        (socket, libc::SO_MAX_PACING_RATE, int(1_000_000), O::MaxPacingRate(1_000_000)),
+        (socket, libc::SO_MAX_PACING_RATE, int(-1), O::MaxPacingRate(u64::MAX)),
+        (
+            socket,
+            libc::SO_MAX_PACING_RATE,
+            (1u64 << 40).to_ne_bytes().to_vec(),
+            O::MaxPacingRate(1 << 40),
+        ),
         (
             tcp,
             libc::TCP_CONGESTION,

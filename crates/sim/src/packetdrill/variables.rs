@@ -55,8 +55,7 @@ fn field(name: &str, info: &SocketInfo) -> Option<i64> {
     let micros = |time: Duration| time.as_micros() as i64;
     Some(match name {
         "tcpi_snd_cwnd" => segments(tcp.congestion_window),
-        "tcpi_snd_ssthresh" if tcp.slow_start_threshold >= i32::MAX as u32 => i64::from(i32::MAX),
-        "tcpi_snd_ssthresh" => segments(tcp.slow_start_threshold),
+        "tcpi_snd_ssthresh" => tcp.slow_start_threshold.map_or(i64::from(i32::MAX), segments),
         "tcpi_snd_mss" => mss,
         "tcpi_rcv_mss" | "tcpi_advmss" => i64::from(tcp.receive_mss),
         "tcpi_snd_wscale" => i64::from(tcp.send_window_scale),

@@ -66,6 +66,10 @@ impl Shard {
                 layer::igmp::change(self, now, socket, group, interface, &change)?;
                 Ok(Reply::Done)
             }
+            Request::SetCongestion { algorithm } => {
+                self.config.tcp.congestion = algorithm;
+                Ok(Reply::Done)
+            }
             Request::AddInterface { settings } => {
                 let id = self.interfaces.add(settings)?;
                 self.links.add(id, LinkKind::Device)?;
@@ -390,6 +394,7 @@ impl Shard {
             SocketOption::MaxSegment(mss) => settings.max_segment = Some(mss),
             SocketOption::UserTimeout(timeout) => settings.user_timeout = timeout,
             SocketOption::Congestion(algorithm) => settings.congestion = algorithm,
+            SocketOption::MaxPacingRate(rate) => settings.max_pacing_rate = rate,
             SocketOption::TimeToLive(0) => return Err(Error::InvalidArgument),
             SocketOption::TimeToLive(ttl) => socket.ip.ttl = ttl,
             SocketOption::TypeOfService(tos) => socket.ip.tos = tos,

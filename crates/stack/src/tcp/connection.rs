@@ -9,6 +9,7 @@ use super::{
     ecn::Ecn,
     listen::{HalfOpen, Opening},
     options::Negotiated,
+    pacing::Pacing,
     phase::{Phase, Step},
     readiness::Edges,
     receive::Receiver,
@@ -102,7 +103,13 @@ pub struct Info {
     pub state: State,
     pub algorithm: super::congestion::Algorithm,
     pub congestion_window: u32,
-    pub slow_start_threshold: u32,
+    /// `None`: nothing has set it yet.
+    pub slow_start_threshold: Option<u32>,
+    /// Octets a second: at which text leaves, if it is paced; and at which the path delivers, if that is
+    /// measured.
+    pub pacing_rate: Option<u64>,
+    pub max_pacing_rate: u64,
+    pub delivery_rate: Option<u64>,
     pub send_window: u32,
     pub receive_window: u32,
     pub send_mss: u16,
@@ -209,6 +216,8 @@ pub struct Connection {
     pub(super) rcv: Receiver,
     pub(super) recovery: Recovery,
     pub(super) congestion: Congestion,
+    /// Few connections are paced.
+    pub(super) pacing: Option<Box<Pacing>>,
     pub(super) usage: Usage,
     pub(super) rtt: Rtt,
     pub(super) timers: Timers,
@@ -274,7 +283,13 @@ impl Connection {
             error: None,
             soft_error: None,
             unanswered: Unanswered { count: 0, progress: false, since: now },
-            congestion: Congestion::new(settings.congestion, u32::from(negotiated.max_payload())),
+            congestion: Congestion::new(
+                now,
+                settings.congestion,
+                u32::from(negotiated.max_payload()),
+                iss.0,
+            ),
+            pacing: None,
             negotiated,
             ecn: Ecn::default(),
             snd: Sender::new(now, iss, settings),
@@ -375,6 +390,7 @@ impl Connection {
         } else {
             self.timers.stop_waiting();
         }
+        self.repace(now);
     }
 
     /// Something is outstanding: waits for what comes first of the reordering deadline, the
@@ -424,7 +440,8 @@ impl Connection {
     /// Deadlines only; `handle_timeout` may come early, or late. Stale after every other call
     /// with `&mut self`.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.timers.earliest()
+        let paced = self.pacing.as_ref().and_then(|pacing| pacing.deadline());
+        [self.timers.earliest(), paced].into_iter().flatten().min()
     }
 
     /// Did the peer acknowledge something new since the last call? Then what is sent to it arrives
@@ -459,7 +476,10 @@ impl Connection {
             state: self.state(),
             algorithm: self.congestion.algorithm(),
             congestion_window: self.congestion.window,
-            slow_start_threshold: self.congestion.threshold,
+            slow_start_threshold: self.congestion.threshold(),
+            pacing_rate: self.pacing.as_ref().map(|pacing| pacing.rate()),
+            max_pacing_rate: self.settings.max_pacing_rate,
+            delivery_rate: self.congestion.model_bandwidth(),
             send_window: self.snd.wnd,
             receive_window: self.rcv.window(),
             send_mss: self.negotiated.max_payload(),
@@ -508,7 +528,7 @@ impl Connection {
         self.settings = settings.clone();
         self.snd.set_limits(settings);
         self.rcv.set_limit(settings.receive_limit, self.negotiated.receive_scale);
-        self.congestion.set_algorithm(settings.congestion);
+        self.congestion.set_algorithm(now, settings.congestion, self.snd.iss.0);
         if let Some(max_segment) = settings.max_segment {
             self.negotiated.limit_segment(max_segment);
         }

@@ -59,6 +59,17 @@ impl Ecn {
         news
     }
 
+    /// Do acknowledgments tell of a mark?
+    pub fn is_echoing(&self) -> bool {
+        self.echo
+    }
+
+    /// Text came, and the peer wants to know of each packet (RFC 8257 §3.2). What came before must
+    /// have been acknowledged if it differs.
+    pub fn received_each(&mut self, marked: bool) {
+        self.echo = marked;
+    }
+
     /// What goes out beside ACK.
     pub fn echoed(&self, flags: Flags) -> Flags {
         if self.echo { flags.with(Flags::ECE) } else { flags }
@@ -91,6 +102,16 @@ mod tests {
         assert_eq!(ecn.echoed(Flags::ACK), Flags::ACK);
         ecn.received(Flags::ACK, true);
         assert!(ecn.received(Flags::ACK.with(Flags::CWR), true), "a mark after the reduction");
+    }
+
+    #[test]
+    fn a_peer_that_counts_marks_gets_each_change_told() {
+        let mut ecn = Ecn::default();
+        for marked in [false, true, true, false] {
+            ecn.received_each(marked);
+            assert_eq!(ecn.echoed(Flags::ACK).contains(Flags::ECE), marked);
+            assert_eq!(ecn.is_echoing(), marked);
+        }
     }
 
     #[test]

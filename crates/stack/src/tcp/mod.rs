@@ -12,7 +12,8 @@
 //! | `program`, `readiness` | the program's calls, and what it is told |
 //! | `send`, `receive` | the two sequence spaces, their bytes and windows |
 //! | `assembler`, `delayed_ack` | the receiving side's detail |
-//! | `scoreboard`, `recovery`, `rtt`, `congestion` | the sending side's |
+//! | `scoreboard`, `recovery`, `rtt` | the sending side's |
+//! | `congestion`, `delivery_rate`, `pacing` | how much may be in flight, and how fast it leaves |
 //! | `options` | what the SYNs agreed on |
 //! | `listen`, `time_wait` | SYN-RECEIVED and TIME-WAIT, small types of their own |
 
@@ -20,11 +21,13 @@ mod assembler;
 pub mod congestion;
 pub mod connection;
 mod delayed_ack;
+mod delivery_rate;
 pub mod ecn;
 mod input;
 pub mod listen;
 mod options;
 mod output;
+mod pacing;
 mod phase;
 mod program;
 mod readiness;
@@ -47,6 +50,7 @@ pub use connection::{Connection, Info, State};
 use crate::time::Duration;
 use congestion::Algorithm;
 use ecn::EcnMode;
+pub use pacing::UNLIMITED;
 
 /// What a program can set on a socket; connections inherit their listener's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +66,8 @@ pub struct Settings {
     /// An upper bound on the segment size, as TCP_MAXSEG sets it.
     pub max_segment: Option<u16>,
     pub congestion: Algorithm,
+    /// Octets a second that may leave at most ([`UNLIMITED`]: any), as SO_MAX_PACING_RATE sets it.
+    pub max_pacing_rate: u64,
     /// What SYNs offer (RFC 7323, RFC 2018).
     pub timestamps: bool,
     pub window_scaling: bool,
@@ -96,6 +102,7 @@ impl Default for Settings {
             user_timeout: None,
             max_segment: None,
             congestion: Algorithm::Cubic,
+            max_pacing_rate: UNLIMITED,
             timestamps: true,
             window_scaling: true,
             sack: true,

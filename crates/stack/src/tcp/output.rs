@@ -35,8 +35,7 @@ impl Connection {
     /// Is there anything that `poll_segment` would give now? Cheap. Stale after every call with
     /// `&mut self`.
     pub fn wants_to_send(&self, now: Instant) -> bool {
-        let _ = now;
-        self.decide().is_some()
+        self.decide(now).is_some()
     }
 
     /// The next segment, counted as sent; `max_payload` is the longest payload that the device
@@ -46,7 +45,7 @@ impl Connection {
     #[must_use]
     pub fn poll_segment(&mut self, now: Instant, max_payload: usize) -> Option<Outgoing> {
         self.restart_after_idle(now);
-        let next = self.decide()?;
+        let next = self.decide(now)?;
         self.offload = max_payload >= 2 * self.segment() as usize;
         let outgoing = match next {
             Next::Handshake => self.send_handshake(now),
@@ -58,8 +57,8 @@ impl Connection {
             Next::Again(start, end) => self.send_again(now, start, end, max_payload),
             Next::TailAgain(start, end) => {
                 self.due.tail = false;
+                self.count_again(now, start, end);
                 self.recovery.probed(Some(start), end, now);
-                self.count_again(start, end);
                 let outgoing = self.emit(now, start, end, Flags::ACK.with(Flags::PSH));
                 self.wait_for_acknowledgment(now, None);
                 outgoing
@@ -84,35 +83,48 @@ impl Connection {
     }
 
     /// RFC 9293 §3.8: what comes first is what the peer waits for most.
-    fn decide(&self) -> Option<Next> {
+    fn decide(&self, now: Instant) -> Option<Next> {
         if self.due.handshake {
             return Some(Next::Handshake);
         }
         if self.due.probe {
             return Some(Next::Probe);
         }
-        if self.phase.may_send() {
-            let gate = self.gate();
-            if let Some((start, end)) = self.recovery.board.first_lost() {
-                let octets = end.since(start);
-                let room = gate.congestion_window.saturating_sub(gate.in_flight);
-                if room >= octets {
-                    return Some(Next::Again(start, end));
-                }
-                let whole = room - room % gate.segment;
-                if whole > 0 || gate.in_flight == 0 {
-                    return Some(Next::Again(start, end.min(start + whole.max(gate.segment))));
-                }
-            } else if let Some(next) = self.decide_tail(gate.segment) {
-                return Some(next);
-            } else {
-                let octets = self.snd.sendable(&gate);
-                if octets > 0 {
-                    return Some(Next::New(octets));
-                }
-            }
+        if self.phase.may_send()
+            && self.is_paced_open(now)
+            && let Some(text) = self.decide_text()
+        {
+            return Some(text);
         }
         (self.rcv.acks.need() == Need::Now).then_some(Next::Acknowledgment)
+    }
+
+    /// Is there text that nothing but pacing could hold back?
+    pub(super) fn has_text_to_send(&self) -> bool {
+        self.phase.may_send() && self.decide_text().is_some()
+    }
+
+    fn decide_text(&self) -> Option<Next> {
+        let gate = self.gate();
+        if let Some((start, end)) = self.recovery.board.first_lost() {
+            let octets = end.since(start);
+            let room = gate.congestion_window.saturating_sub(gate.in_flight);
+            if room >= octets {
+                return Some(Next::Again(start, end));
+            }
+            let whole = room - room % gate.segment;
+            if whole > 0 || gate.in_flight == 0 {
+                return Some(Next::Again(start, end.min(start + whole.max(gate.segment))));
+            }
+        } else if let Some(next) = self.decide_tail(gate.segment) {
+            return Some(next);
+        } else {
+            let octets = self.snd.sendable(&gate);
+            if octets > 0 {
+                return Some(Next::New(octets));
+            }
+        }
+        None
     }
 
     /// RFC 8985 §7.3: new data if there is any, else the last that was sent.
@@ -129,8 +141,12 @@ impl Connection {
     }
 
     /// A whole number of segments that one call may give, at least one.
-    fn burst(max_payload: usize, segment: u32) -> u32 {
+    fn burst(&self, max_payload: usize, segment: u32) -> u32 {
         let most = u32::try_from(max_payload).unwrap_or(u32::MAX).min(u32::from(u16::MAX));
+        let most = match &self.pacing {
+            Some(pacing) => most.min(pacing.quantum(segment)),
+            None => most,
+        };
         (most - most % segment).max(segment)
     }
 
@@ -144,7 +160,8 @@ impl Connection {
         self.totals.segments_sent += 1;
         let mut options = self.negotiated.syn_options(now);
         // A network that drops what asks for ECN is asked without at the second try.
-        let asks = self.settings.ecn == EcnMode::Active && self.unanswered.count == 0;
+        let wants = self.settings.ecn == EcnMode::Active || self.congestion.needs_marks();
+        let asks = wants && self.unanswered.count == 0;
         let flags = if asks { ecn::ask(Flags::SYN) } else { Flags::SYN };
         let mut outgoing = Outgoing::bare(self.snd.iss, Seq(0), flags);
         if self.phase == Phase::SynReceived {
@@ -164,7 +181,7 @@ impl Connection {
         let fin = start + octets == self.snd.end() + 1;
         // The word that we have reduced is for one segment.
         let reduced = core::mem::take(&mut self.ecn.reduced);
-        let burst = Self::burst(if reduced { 0 } else { max_payload }, segment);
+        let burst = self.burst(if reduced { 0 } else { max_payload }, segment);
         // A FIN rides along with the last text.
         let octets = if octets - u32::from(fin) > burst { burst } else { octets };
         let end = start + octets;
@@ -174,6 +191,7 @@ impl Connection {
         if idle {
             self.unanswered.since = now;
         }
+        self.note_departure(now, octets);
         self.snd.sent(now, end, segment);
         self.recovery.board.send(start, end, now);
         self.recovery.sent(octets);
@@ -202,15 +220,16 @@ impl Connection {
 
     fn send_again(&mut self, now: Instant, start: Seq, end: Seq, max_payload: usize) -> Outgoing {
         let segment = self.gate().segment;
-        let end = end.min(start + Self::burst(max_payload, segment));
+        let end = end.min(start + self.burst(max_payload, segment));
         let stamp = self.negotiated.stamps.map(|stamps| stamps.now(now));
+        self.count_again(now, start, end);
         self.recovery.retransmitted(start, end, now, stamp);
-        self.count_again(start, end);
         self.emit(now, start, end, self.text_flags(start, end))
     }
 
-    fn count_again(&mut self, start: Seq, end: Seq) {
+    fn count_again(&mut self, now: Instant, start: Seq, end: Seq) {
         let octets = end.since(start);
+        self.note_departure(now, octets);
         self.totals.bytes_sent += u64::from(octets);
         self.totals.bytes_retransmitted += u64::from(octets);
         self.totals.retransmissions += u64::from(octets.div_ceil(self.segment()));
@@ -277,7 +296,7 @@ impl Connection {
         let idle = now.since(self.snd.sent_at);
         let timeout = self.rtt.timeout(0);
         if idle > timeout {
-            self.congestion.restart(idle, timeout, self.segment());
+            self.congestion.restart(now, idle, timeout, self.segment());
             self.snd.sent_at = now;
         }
     }

@@ -30,6 +30,9 @@ impl Connection {
         if !self.may_queue() {
             return Err(Error::BrokenPipe);
         }
+        if self.congestion.has_model() {
+            self.note_idleness(now);
+        }
         let written = match self.snd.ring.free() {
             0 => 0,
             _ => self.snd.ring.write_with(buffers, max, fill),

@@ -271,9 +271,7 @@ impl Recovery {
     }
 
     fn finish(&mut self, nxt: Seq, congestion: &mut Congestion) {
-        if matches!(self.mode, Mode::Fast(_)) {
-            congestion.window = congestion.threshold;
-        }
+        congestion.repaired(matches!(self.mode, Mode::Fast(_)));
         self.mode = Mode::Open;
         self.duplicates = 0;
         if let Some(undo) = &mut self.undo {
@@ -350,7 +348,7 @@ impl Recovery {
             // RFC 6582 §3.2 step 5: a partial acknowledgment always retransmits.
             let partial = !arrival.sack && arrival.advanced;
             let allowance = if partial { allowance.max(arrival.segment) } else { allowance };
-            congestion.window = in_flight.saturating_add(allowance).max(arrival.segment);
+            congestion.repairing(in_flight.saturating_add(allowance).max(arrival.segment));
         }
     }
 
@@ -407,7 +405,7 @@ impl Recovery {
         self.probe = None;
         let patience = self.patience(segment, rtt);
         self.board.lose_all(now - patience);
-        congestion.window = self.in_flight(nxt.since(una), segment).saturating_add(segment);
+        congestion.timed_out(self.in_flight(nxt.since(una), segment), segment);
     }
 
     /// Everything in flight is too long for the path and is sent again in smaller pieces; that is

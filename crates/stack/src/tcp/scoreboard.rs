@@ -91,6 +91,8 @@ pub(super) struct Scoreboard {
     ranges: VecDeque<Range>,
     sacked: u32,
     lost: u32,
+    /// All that was ever taken for lost, modulo 2³².
+    lost_ever: u32,
     retransmitted: bool,
 }
 
@@ -103,6 +105,11 @@ impl Scoreboard {
     /// Octets to be sent again.
     pub fn lost(&self) -> u32 {
         self.lost
+    }
+
+    /// Octets taken for lost since the beginning, found or not; it wraps.
+    pub fn lost_ever(&self) -> u32 {
+        self.lost_ever
     }
 
     /// Was anything in here sent more than once?
@@ -183,7 +190,8 @@ impl Scoreboard {
         Some((if last.len() > len { last.end - len } else { last.start }, last.end))
     }
 
-    /// `start..` up to its range's end is taken for lost.
+    /// `start..` up to its range's end is taken for lost, to be sent again as a probe: that says of
+    /// the path nothing, and does not count.
     pub fn lose_from(&mut self, start: Seq) {
         let mut index = self.reaching(start);
         if self.ranges.get(index).is_some_and(|range| range.start.before(start)) {
@@ -192,7 +200,9 @@ impl Scoreboard {
             }
             index += 1;
         }
+        let lost_ever = self.lost_ever;
         self.lose(index);
+        self.lost_ever = lost_ever;
     }
 
     /// The first `len` octets are taken for lost (RFC 6582: there are no SACK blocks to go by).
@@ -240,6 +250,7 @@ impl Scoreboard {
         {
             range.mark = Mark::Lost;
             self.lost += range.len();
+            self.lost_ever = self.lost_ever.wrapping_add(range.len());
         }
     }
 

@@ -4,9 +4,9 @@
 use super::Acknowledged;
 use crate::{tcp::seq::Seq, time::Duration};
 
-/// How much longer a round trip has to be, at least and at most (§4.3).
-const MIN_RISE: Duration = Duration::from_millis(4);
-const MAX_RISE: Duration = Duration::from_millis(16);
+/// How much longer a round trip has to be, at least and at most (§4.3), in microseconds.
+const MIN_RISE: u32 = 4_000;
+const MAX_RISE: u32 = 16_000;
 /// …or by this part of the round before.
 const RISE_PART: u32 = 8;
 /// A round with fewer samples says nothing.
@@ -21,16 +21,17 @@ pub(super) struct HyStart {
     /// The round ends when this is acknowledged.
     round_end: Option<Seq>,
     samples: u8,
-    /// The least round-trip times of this round and the one before.
-    current: Duration,
-    last: Duration,
+    /// The least round-trip times of this round and the one before, in microseconds: every connection
+    /// has these. The maximum: none.
+    current: u32,
+    last: u32,
     conservative: Option<Conservative>,
 }
 
 /// Conservative slow start: the rise may be noise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Conservative {
-    baseline: Duration,
+    baseline: u32,
     rounds: u8,
 }
 
@@ -44,13 +45,7 @@ pub(super) enum Growth {
 
 impl Default for HyStart {
     fn default() -> Self {
-        Self {
-            round_end: None,
-            samples: 0,
-            current: Duration::MAX,
-            last: Duration::MAX,
-            conservative: None,
-        }
+        Self { round_end: None, samples: 0, current: u32::MAX, last: u32::MAX, conservative: None }
     }
 }
 
@@ -58,7 +53,7 @@ impl HyStart {
     /// §4.2 and §4.3, for an acknowledgment in slow start.
     pub fn acknowledged(&mut self, ack: &Acknowledged) -> Growth {
         if self.round_end.is_none_or(|end| ack.una.at_or_after(end)) {
-            self.last = core::mem::replace(&mut self.current, Duration::MAX);
+            self.last = core::mem::replace(&mut self.current, u32::MAX);
             self.samples = 0;
             self.round_end = Some(ack.nxt);
             if let Some(conservative) = &mut self.conservative {
@@ -69,10 +64,10 @@ impl HyStart {
             }
         }
         if let Some(sample) = ack.sample {
-            self.current = self.current.min(sample);
+            self.current = self.current.min(micros(sample));
             self.samples = self.samples.saturating_add(1);
         }
-        if self.samples >= MIN_SAMPLES && self.last != Duration::MAX {
+        if self.samples >= MIN_SAMPLES && self.last != u32::MAX {
             self.judge();
         }
         match self.conservative {
@@ -85,7 +80,7 @@ impl HyStart {
         match &self.conservative {
             None => {
                 let rise = (self.last / RISE_PART).clamp(MIN_RISE, MAX_RISE);
-                if self.current >= self.last + rise {
+                if self.current >= self.last.saturating_add(rise) {
                     self.conservative = Some(Conservative { baseline: self.current, rounds: 0 });
                 }
             }
@@ -94,6 +89,10 @@ impl HyStart {
             Some(_) => {}
         }
     }
+}
+
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

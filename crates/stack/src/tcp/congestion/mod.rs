@@ -3,14 +3,22 @@
 //! [`Congestion`] holds what every algorithm has (window, slow start threshold, slow start itself)
 //! and asks the algorithm two things: how the window grows in congestion avoidance, and to what it
 //! falls after a loss. What is lost, and when to retransmit, is decided in `recovery`.
+//!
+//! BBR is of another kind: it sets the window, and the rate of sending, from a model of the path at
+//! each acknowledgment ([`Congestion::model`]); losses and slow start are its own.
 
+mod bbr;
 mod cubic;
+mod dctcp;
 mod hystart;
 mod reno;
+
+pub(super) use bbr::{Bbr, Step};
 
 use super::seq::Seq;
 use crate::time::{Duration, Instant};
 use cubic::Cubic;
+use dctcp::Dctcp;
 use hystart::{Growth, HyStart};
 use reno::Reno;
 
@@ -26,19 +34,27 @@ pub enum Algorithm {
     Reno,
     /// CUBIC (RFC 9438).
     Cubic,
+    /// BBR version 3 (draft-ietf-ccwg-bbr).
+    Bbr,
+    /// Data Center TCP (RFC 8257).
+    Dctcp,
 }
 
 impl Algorithm {
+    pub const ALL: [Self; 4] = [Self::Reno, Self::Cubic, Self::Bbr, Self::Dctcp];
+
     /// As Linux names it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Reno => "reno",
             Self::Cubic => "cubic",
+            Self::Bbr => "bbr",
+            Self::Dctcp => "dctcp",
         }
     }
 
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Reno, Self::Cubic].into_iter().find(|algorithm| algorithm.name() == name)
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 }
 
@@ -46,6 +62,9 @@ impl Algorithm {
 enum Control {
     Reno(Reno),
     Cubic(Cubic),
+    Dctcp(Dctcp),
+    /// Few connections have it, and it is large.
+    Bbr(Box<Bbr>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,16 +91,18 @@ pub(super) struct Acknowledged {
     pub sample: Option<Duration>,
 }
 
-/// What a loss undone restores.
+/// What a loss undone restores; `None` where the algorithm took no step that could be undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Before(Box<Congestion>);
+pub(super) struct Before(Option<Box<Congestion>>);
 
 impl Congestion {
-    pub fn new(algorithm: Algorithm, segment: u32) -> Self {
+    /// `seed` is any number that others can't know.
+    pub fn new(now: Instant, algorithm: Algorithm, segment: u32, seed: u32) -> Self {
+        let window = initial_window(segment);
         Self {
-            window: initial_window(segment),
+            window,
             threshold: MAX_WINDOW,
-            control: control(algorithm),
+            control: control(now, algorithm, window, seed),
             hystart: HyStart::default(),
         }
     }
@@ -90,29 +111,93 @@ impl Congestion {
         match self.control {
             Control::Reno(_) => Algorithm::Reno,
             Control::Cubic(_) => Algorithm::Cubic,
+            Control::Dctcp(_) => Algorithm::Dctcp,
+            Control::Bbr(_) => Algorithm::Bbr,
         }
     }
 
     /// Changes the algorithm and keeps the window.
-    pub fn set_algorithm(&mut self, algorithm: Algorithm) {
+    pub fn set_algorithm(&mut self, now: Instant, algorithm: Algorithm, seed: u32) {
         if algorithm != self.algorithm() {
-            self.control = control(algorithm);
+            self.control = control(now, algorithm, self.window, seed);
         }
     }
 
     /// The segment size became known. After a lost SYN the window begins at one segment
-    /// (RFC 5681 §3.1).
-    pub fn begin(&mut self, segment: u32, syn_was_lost: bool) {
+    /// (RFC 5681 §3.1). `rtt`: what the handshake took, if that is clear.
+    pub fn begin(&mut self, segment: u32, syn_was_lost: bool, rtt: Option<Duration>) {
         self.window = if syn_was_lost { segment } else { initial_window(segment) };
+        if let Control::Bbr(bbr) = &mut self.control {
+            bbr.begin(self.window, rtt);
+        }
     }
 
     pub fn in_slow_start(&self) -> bool {
         self.window < self.threshold
     }
 
+    /// `None`: there was no loss yet, nor anything else that would have set it.
+    pub fn threshold(&self) -> Option<u32> {
+        (self.threshold != MAX_WINDOW).then_some(self.threshold)
+    }
+
+    /// Does it live on marks, and expect the peer to tell of each (RFC 8257)?
+    pub fn needs_marks(&self) -> bool {
+        matches!(self.control, Control::Dctcp(_))
+    }
+
+    /// The algorithm that sets window and rate from a model of the path.
+    pub fn model(&mut self) -> Option<&mut Bbr> {
+        match &mut self.control {
+            Control::Bbr(bbr) => Some(bbr),
+            _ => None,
+        }
+    }
+
+    pub fn has_model(&self) -> bool {
+        matches!(self.control, Control::Bbr(_))
+    }
+
+    /// Octets a second that the model wants to leave.
+    pub fn model_rate(&self) -> Option<u64> {
+        match &self.control {
+            Control::Bbr(bbr) => Some(bbr.pacing_rate()),
+            _ => None,
+        }
+    }
+
+    /// Octets a second that the path is believed to deliver.
+    pub fn model_bandwidth(&self) -> Option<u64> {
+        match &self.control {
+            Control::Bbr(bbr) => Some(bbr.bandwidth()),
+            _ => None,
+        }
+    }
+
+    /// Octets a second that let a window leave well within a round trip, as Linux has it
+    /// (tcp_pacing_ss_ratio, tcp_pacing_ca_ratio).
+    pub fn window_rate(&self, rtt: Duration) -> u64 {
+        let percent = if self.window < self.threshold / 2 { 200 } else { 120 };
+        let octets = u128::from(self.window) * percent / 100;
+        match rtt.as_nanos() {
+            0 => u64::MAX,
+            nanos => u64::try_from(octets * 1_000_000_000 / nanos).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// What an acknowledgment says to an algorithm with a model.
+    pub fn step(&mut self, step: &Step) {
+        if let Control::Bbr(bbr) = &mut self.control {
+            self.window = bbr.acknowledged(self.window, step).clamp(step.segment, MAX_WINDOW);
+        }
+    }
+
     /// New data was acknowledged while the window was what limited the flight.
     pub fn acknowledged(&mut self, ack: Acknowledged) {
         let mut ack = ack;
+        if self.has_model() {
+            return;
+        }
         if self.in_slow_start() {
             // Only the first slow start goes into the unknown; later ones have a threshold.
             if self.threshold == MAX_WINDOW {
@@ -133,20 +218,58 @@ impl Congestion {
         let window = match &mut self.control {
             Control::Reno(reno) => reno.acknowledged(self.window, &ack),
             Control::Cubic(cubic) => cubic.acknowledged(self.window, &ack),
+            Control::Dctcp(dctcp) => dctcp.acknowledged(self.window, &ack),
+            Control::Bbr(_) => return,
         };
         self.window = window.clamp(ack.segment, MAX_WINDOW);
+    }
+
+    /// Octets up to `una` were acknowledged, by a peer that tells of marks or does not.
+    pub fn count_marks(&mut self, octets: u32, marked: bool, una: Seq, nxt: Seq) {
+        if let Control::Dctcp(dctcp) = &mut self.control {
+            dctcp.count(octets, marked, una, nxt);
+        }
     }
 
     /// A loss was found: sets the threshold. The window follows it as recovery goes on.
     #[must_use]
     pub fn reduce(&mut self, segment: u32) -> Before {
-        let before = Before(Box::new(self.clone()));
+        if self.has_model() {
+            return Before(None);
+        }
+        let before = Before(Some(Box::new(self.clone())));
         let target = match &mut self.control {
             Control::Reno(reno) => reno.reduced(self.window),
             Control::Cubic(cubic) => cubic.reduced(self.window),
+            Control::Dctcp(dctcp) => dctcp.reduced(self.window),
+            Control::Bbr(_) => return before,
         };
         self.threshold = target.max(2 * segment);
         before
+    }
+
+    /// The window for this moment of a repair.
+    pub fn repairing(&mut self, window: u32) {
+        if !self.has_model() {
+            self.window = window;
+        }
+    }
+
+    /// What was lost is repaired; `reduced`: at a rate that led the flight down to the threshold.
+    pub fn repaired(&mut self, reduced: bool) {
+        match &mut self.control {
+            Control::Bbr(bbr) => self.window = bbr.recovered(self.window),
+            _ if reduced => self.window = self.threshold,
+            _ => {}
+        }
+    }
+
+    /// A timeout: `in_flight` is all that still may arrive.
+    pub fn timed_out(&mut self, in_flight: u32, segment: u32) {
+        self.window = match &mut self.control {
+            Control::Bbr(bbr) => bbr.timed_out(self.window, in_flight, segment),
+            _ => in_flight.saturating_add(segment),
+        };
     }
 
     /// A router marked something: less than after a loss (RFC 8511), and at once.
@@ -154,6 +277,8 @@ impl Congestion {
         let target = match &mut self.control {
             Control::Reno(reno) => reno.marked(self.window),
             Control::Cubic(cubic) => cubic.marked(self.window),
+            Control::Dctcp(dctcp) => dctcp.marked(self.window),
+            Control::Bbr(bbr) => return bbr.marked(),
         };
         self.threshold = target.max(2 * segment);
         self.window = self.window.min(self.threshold);
@@ -162,13 +287,22 @@ impl Congestion {
     /// The loss was none. Windows that grew since stay.
     pub fn undo(&mut self, before: Before) {
         let window = self.window;
-        *self = *before.0;
-        self.window = self.window.max(window);
+        if let Control::Bbr(bbr) = &mut self.control {
+            bbr.undo();
+            self.window = bbr.recovered(window);
+        } else if let Some(before) = before.0 {
+            *self = *before;
+            self.window = self.window.max(window);
+        }
     }
 
     /// Nothing was sent for `idle`: what was known of the path fades (RFC 5681 §4.1, as Linux
     /// does it: halved for each timeout that passed, not below the initial window).
-    pub fn restart(&mut self, idle: Duration, timeout: Duration, segment: u32) {
+    pub fn restart(&mut self, now: Instant, idle: Duration, timeout: Duration, segment: u32) {
+        if let Control::Bbr(bbr) = &mut self.control {
+            // Its rate is that of the path: it leads to no burst.
+            return bbr.restart(now);
+        }
         let floor = initial_window(segment).min(self.window);
         self.threshold = self.threshold.max(self.window / 4 * 3);
         let mut idle = idle;
@@ -182,10 +316,12 @@ impl Congestion {
     }
 }
 
-fn control(algorithm: Algorithm) -> Control {
+fn control(now: Instant, algorithm: Algorithm, window: u32, seed: u32) -> Control {
     match algorithm {
         Algorithm::Reno => Control::Reno(Reno::default()),
         Algorithm::Cubic => Control::Cubic(Cubic::default()),
+        Algorithm::Dctcp => Control::Dctcp(Dctcp::default()),
+        Algorithm::Bbr => Control::Bbr(Box::new(Bbr::new(now, window, seed))),
     }
 }
 
@@ -194,78 +330,4 @@ fn initial_window(segment: u32) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SEGMENT: u32 = 1448;
-
-    fn ack(bytes: u32) -> Acknowledged {
-        Acknowledged {
-            now: Instant::ZERO,
-            una: Seq(0),
-            nxt: Seq(0),
-            bytes,
-            segment: SEGMENT,
-            rtt: Duration::from_millis(1),
-            sample: None,
-        }
-    }
-
-    #[test]
-    fn slow_start_doubles_a_window_in_a_round_trip() {
-        for algorithm in [Algorithm::Reno, Algorithm::Cubic] {
-            let mut congestion = Congestion::new(algorithm, SEGMENT);
-            assert_eq!(congestion.window, 10 * SEGMENT);
-            congestion.acknowledged(ack(10 * SEGMENT));
-            assert_eq!(congestion.window, 20 * SEGMENT);
-        }
-    }
-
-    #[test]
-    fn the_initial_window_is_that_of_rfc_6928() {
-        for (segment, window) in [(536, 5360), (1460, 14_600), (8960, 17_920), (65_495, 130_990)] {
-            assert_eq!(initial_window(segment), window);
-        }
-    }
-
-    #[test]
-    fn a_loss_sets_the_threshold_and_can_be_undone() {
-        for (algorithm, fraction) in [(Algorithm::Reno, 500), (Algorithm::Cubic, 700)] {
-            let mut congestion = Congestion::new(algorithm, SEGMENT);
-            congestion.window = 100 * SEGMENT;
-            let untouched = congestion.clone();
-            let before = congestion.reduce(SEGMENT);
-            assert_eq!(congestion.threshold, 100 * SEGMENT / 10 * fraction / 100);
-            congestion.window = congestion.threshold;
-            congestion.undo(before);
-            assert_eq!(congestion, untouched);
-        }
-    }
-
-    #[test]
-    fn the_threshold_has_a_floor_of_two_segments() {
-        let mut congestion = Congestion::new(Algorithm::Cubic, SEGMENT);
-        congestion.window = SEGMENT;
-        let _ = congestion.reduce(SEGMENT);
-        assert_eq!(congestion.threshold, 2 * SEGMENT);
-    }
-
-    #[test]
-    fn idleness_halves_the_window_down_to_the_initial_one() {
-        let second = Duration::from_secs(1);
-        for (idle, window) in [(0, 160), (2, 80), (3, 40), (60, 10)] {
-            let mut congestion = Congestion::new(Algorithm::Cubic, SEGMENT);
-            congestion.window = 160 * SEGMENT;
-            congestion.restart(Duration::from_secs(idle), second, SEGMENT);
-            assert_eq!(congestion.window, window * SEGMENT, "{idle} s");
-        }
-    }
-
-    #[test]
-    fn names_are_those_of_linux() {
-        for algorithm in [Algorithm::Reno, Algorithm::Cubic] {
-            assert_eq!(Algorithm::from_name(algorithm.name()), Some(algorithm));
-        }
-        assert_eq!(Algorithm::from_name("bbr"), None);
-    }
-}
+mod tests;

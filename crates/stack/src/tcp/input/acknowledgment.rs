@@ -4,7 +4,7 @@ use super::{Checked, Stop};
 use crate::{
     counters::DropReason,
     tcp::{
-        congestion::Acknowledged,
+        congestion::{Acknowledged, Step as ModelStep},
         connection::{Connection, reset_for},
         phase::{Phase, Step},
         recovery::Arrival,
@@ -119,10 +119,16 @@ impl Connection {
         };
         let announced = self.recovery.announced(segment_size);
         let may_grow = advanced && self.recovery.lets_grow();
-        if self.negotiated.ecn && header.flags.contains(Flags::ECE) {
+        let marked = self.negotiated.ecn && header.flags.contains(Flags::ECE);
+        let (una, nxt) = (arrival.una, arrival.nxt);
+        self.congestion.count_marks(arrival.delivered.octets, marked, una, nxt);
+        if marked {
             self.slow_down(&arrival);
         }
         let reordering = self.recovery.acknowledged(&arrival, &mut self.congestion, &self.rtt);
+        if self.congestion.has_model() {
+            self.follow_model(&arrival, announced);
+        }
         if may_grow && self.recovery.lets_grow() {
             self.grow(&arrival, announced);
         }
@@ -192,6 +198,31 @@ impl Connection {
                 self.rtt.sample(now, Duration::from_millis(u64::from(millis.max(1))));
             }
         }
+    }
+
+    /// What an acknowledgment says to an algorithm with a model of the path.
+    fn follow_model(&mut self, arrival: &Arrival, announced: u32) {
+        let in_flight = self.in_flight();
+        let recovering = !self.recovery.is_open();
+        let limited = self.usage.limited;
+        let lost = self.recovery.board.lost_ever();
+        let now = arrival.now;
+        let delivered = &arrival.delivered;
+        let Some(model) = self.congestion.model() else { return };
+        // Duplicates without SACK have told of some of it before.
+        let octets = match arrival.duplicate && !arrival.sack {
+            true => arrival.segment,
+            false => delivered.octets.saturating_sub(announced),
+        };
+        let latest = delivered.latest.map(|(departure, _)| departure);
+        let mut sample =
+            model.delivery.acknowledged(now, (octets, lost), latest, self.rtt.minimum());
+        sample.rtt = delivered.sampled.map(|sent_at| now.since(sent_at));
+        if arrival.una == arrival.nxt {
+            model.delivery.emptied();
+        }
+        let segment = arrival.segment;
+        self.congestion.step(&ModelStep { now, sample, in_flight, segment, limited, recovering });
     }
 
     fn grow(&mut self, arrival: &Arrival, announced: u32) {

@@ -6,6 +6,7 @@ mod text;
 
 use super::{
     connection::{Connection, Fate, Outcome, Outgoing, reset_for, segment_len},
+    delayed_ack::Need,
     phase::Phase,
     seq::Seq,
 };
@@ -41,13 +42,14 @@ impl Connection {
         marked: bool,
     ) -> Outcome {
         self.totals.segments_received += 1;
+        let mut early = None;
         let steps = match self.phase {
             Phase::Closed => Err(Stop::Reset(DropReason::TcpNoSocket, reset_for(segment))),
             Phase::SynSent => self.syn_sent(now, buffers, segment),
-            _ => self.synchronized(now, buffers, segment, marked),
+            _ => self.synchronized(now, buffers, segment, marked, &mut early),
         };
         let (mut reply, dropped) = match steps {
-            Ok(()) | Err(Stop::Done) => (None, None),
+            Ok(()) | Err(Stop::Done) => (early, None),
             Err(Stop::Drop(reason)) => (None, Some(reason)),
             Err(Stop::Reset(reason, reply)) => (reply, Some(reason)),
         };
@@ -69,13 +71,14 @@ impl Connection {
         buffers: &mut Pool,
         segment: &Segment<'_>,
         marked: bool,
+        early: &mut Option<Outgoing>,
     ) -> Checked {
         self.check_timestamp(now, segment)?;
         self.check_sequence(now, segment)?;
         self.check_reset(now, segment)?;
         self.check_syn(now, segment)?;
         self.check_acknowledgment(now, buffers, segment)?;
-        self.notice_mark(segment, marked);
+        *early = self.notice_mark(now, segment, marked);
         // Sixth, URG: the pointer is ignored and urgent text stays where it is in the stream, as
         // RFC 6093 recommends. There is nothing it could point wrongly into.
         self.receive_text(now, buffers, segment)?;
@@ -83,12 +86,31 @@ impl Connection {
         Ok(())
     }
 
-    /// RFC 3168 §6.1.3: marks count on text alone.
-    fn notice_mark(&mut self, segment: &Segment<'_>, marked: bool) {
-        let counts = self.negotiated.ecn && !segment.payload.is_empty();
-        if counts && self.ecn.received(segment.header.flags, marked) {
-            self.rcv.acks.now();
+    /// RFC 3168 §6.1.3: marks count on text alone. Gives an acknowledgment of what came before, if
+    /// that must be told apart (RFC 8257 §3.2).
+    fn notice_mark(
+        &mut self,
+        now: Instant,
+        segment: &Segment<'_>,
+        marked: bool,
+    ) -> Option<Outgoing> {
+        if !self.negotiated.ecn || segment.payload.is_empty() {
+            return None;
         }
+        if !self.congestion.needs_marks() {
+            if self.ecn.received(segment.header.flags, marked) {
+                self.rcv.acks.now();
+            }
+            return None;
+        }
+        if marked == self.ecn.is_echoing() {
+            return None;
+        }
+        let waits = self.rcv.acks.need() != Need::Nothing;
+        let before = waits.then(|| self.acknowledgment(now));
+        self.ecn.received_each(marked);
+        self.rcv.acks.now();
+        before
     }
 
     /// RFC 7323 §5.3 R1: is this from an earlier lap of the sequence space?

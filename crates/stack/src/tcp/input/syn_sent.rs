@@ -74,7 +74,8 @@ impl Connection {
         self.due.handshake = false;
         self.snd.acknowledged(ack);
         self.timers.stop_waiting();
-        self.congestion.begin(self.segment(), retried);
+        let rtt = self.rtt.is_sampled().then(|| self.rtt.smoothed());
+        self.congestion.begin(self.segment(), retried, rtt);
         self.usage.until = ack;
         self.step(now, Step::SynAcknowledged);
         if !self.passive {
