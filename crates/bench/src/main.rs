@@ -8,6 +8,7 @@
 
 mod forwarding;
 mod lab;
+mod loss;
 mod machine;
 mod reassembly;
 mod report;
@@ -39,6 +40,9 @@ const ROUTES: &str = "routes";
 const REASSEMBLY: &str = "reassembly";
 /// A router between two hosts.
 const FORWARDING: &str = "forwarding";
+/// TCP on bad paths; each cell takes as long as `--seconds`, and ten at least.
+const LOSS: &str = "loss";
+const LEAST_LOSS_TIME: Duration = Duration::from_secs(10);
 /// Long enough for a share of a thousandth to be seen.
 const IDLE_TIME: Duration = Duration::from_secs(5);
 
@@ -53,7 +57,7 @@ struct Arguments {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// Only work whose name contains this: bulk-1-out, bulk-4-in, round-trip-local,
-    /// connections-in, idle …; or one of: routes, reassembly (the engine alone), forwarding
+    /// connections-in, idle …; or one of: routes, reassembly (the engine alone), forwarding, loss
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Where the JSON and the picture go [default: target/bench]
@@ -99,6 +103,13 @@ fn run(arguments: &Arguments) -> Result<()> {
         let time = Duration::from_secs(arguments.seconds);
         return forwarding::run(&narrows, arguments.rounds, time);
     }
+    // target/release/narrows-bench → target/bench
+    let target = own.ancestors().nth(2).unwrap_or(Path::new("."));
+    let out = arguments.out.clone().unwrap_or_else(|| target.join("bench"));
+    if arguments.only.as_deref() == Some(LOSS) {
+        let time = Duration::from_secs(arguments.seconds).max(LEAST_LOSS_TIME);
+        return loss::run(&narrows, time, &out, &interrupt);
+    }
     let wanted = |name: &str| arguments.only.as_ref().is_none_or(|only| name.contains(only));
     let work: Vec<Work> = work::ALL.into_iter().filter(|work| wanted(&work.name())).collect();
     if work.is_empty() && !wanted(IDLE) {
@@ -121,9 +132,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         idle,
     };
     print!("{}", report::table::render(&report));
-    // target/release/narrows-bench → target/bench
-    let target = own.ancestors().nth(2).unwrap_or(Path::new("."));
-    save(&report, &arguments.out.clone().unwrap_or_else(|| target.join("bench")))
+    save(&report, &out)
 }
 
 /// All rounds: in each, every work on both sides, the other side first than in the last round.

@@ -20,6 +20,8 @@ pub const PRINCIPAL: Principal = Principal::user(1);
 pub enum Action {
     /// So many bytes of this side's stream.
     Send(u64),
+    /// As many as go within this time.
+    SendFor(Duration),
     /// So many bytes of the other side's.
     Receive(u64),
     /// Until the other side says that this is all.
@@ -48,12 +50,18 @@ pub type Script = Vec<Action>;
 pub type Scripts = (Script, Script);
 
 use Action::{
-    Abort, Close, Echo, Exchange, Pause, Receive, ReceiveSlowly, ReceiveToEnd, Send, ShutdownSend,
+    Abort, Close, Echo, Exchange, Pause, Receive, ReceiveSlowly, ReceiveToEnd, Send, SendFor,
+    ShutdownSend,
 };
 
 /// The client sends, the server takes.
 pub fn upload(bytes: u64) -> Scripts {
     (vec![Send(bytes), ShutdownSend, ReceiveToEnd, Close], vec![ReceiveToEnd, Close])
+}
+
+/// The client sends for a time, the server takes.
+pub fn upload_for(time: Duration) -> Scripts {
+    (vec![SendFor(time), ShutdownSend, ReceiveToEnd, Close], vec![ReceiveToEnd, Close])
 }
 
 /// The client asks with one byte, the server sends and closes first.
@@ -160,6 +168,8 @@ pub struct Program {
     pub outcome: Outcome,
     /// When to go on after a pause.
     pub wake: Option<Instant>,
+    /// When what is sent for a time is enough.
+    pub enough: Option<Instant>,
     socket: Option<SocketId>,
     script: VecDeque<Action>,
     task: Option<Task>,
@@ -181,6 +191,7 @@ impl Program {
         Self {
             outcome: Outcome::Running,
             wake: None,
+            enough: None,
             socket: None,
             script: script.into(),
             task: None,
@@ -208,6 +219,10 @@ impl Program {
         self.outcome == Outcome::Running
     }
 
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
     /// Bytes sent and received.
     pub fn bytes(&self) -> u64 {
         self.sent + self.received
@@ -230,6 +245,10 @@ impl Program {
             return Ok(());
         }
         self.wake = None;
+        if self.enough.is_some_and(|enough| enough <= now) {
+            self.enough = None;
+            self.task = None;
+        }
         while self.is_running() && self.wake.is_none() {
             let Some(task) = self.task else {
                 self.next_action(now, shard, socket)?;
@@ -266,6 +285,10 @@ impl Program {
         let to_end = Task { receive: Until::End, ..task };
         self.task = match self.script.pop_front().unwrap_or(Close) {
             Send(count) => Some(Task { send_to: self.sent + count, ..task }),
+            SendFor(time) => {
+                self.enough = Some(now + time);
+                Some(Task { send_to: u64::MAX, ..task })
+            }
             Receive(count) => Some(Task { receive: receive(count), ..task }),
             ReceiveToEnd => Some(to_end),
             ReceiveSlowly { chunk, every } => Some(Task { pace: Some((chunk, every)), ..to_end }),

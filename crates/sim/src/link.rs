@@ -48,6 +48,8 @@ pub struct LinkSettings {
     pub reorder: u32,
     pub reorder_by: Duration,
     pub loss: u32,
+    /// Losses come in bursts, beside the others.
+    pub bursts: Option<Bursts>,
     pub duplicate: u32,
     pub corrupt: u32,
     /// Bits per second; `None`: no time at all.
@@ -58,6 +60,14 @@ pub struct LinkSettings {
     pub backpressure: bool,
     /// IPv4 frames that are lost for sure: the number of the first, from 0, and how many.
     pub lose: Vec<(u64, u64)>,
+}
+
+/// Gilbert and Elliott's model: the wire is good or bad, and loses all in the one state and nothing in
+/// the other. How many frames of 10,000 make it bad, and good again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bursts {
+    pub begin: u32,
+    pub end: u32,
 }
 
 impl Default for LinkSettings {
@@ -71,6 +81,7 @@ impl Default for LinkSettings {
             reorder: 0,
             reorder_by: Duration::ZERO,
             loss: 0,
+            bursts: None,
             duplicate: 0,
             corrupt: 0,
             rate: None,
@@ -116,6 +127,8 @@ pub struct Link {
     pub settings: LinkSettings,
     /// Nothing passes while it is cut off.
     pub down: bool,
+    /// In the bad state of [`Bursts`].
+    bad: bool,
     random: Random,
     flying: BinaryHeap<Flying>,
     frames: u64,
@@ -130,6 +143,7 @@ impl Link {
         Self {
             settings,
             down: false,
+            bad: false,
             random,
             flying: BinaryHeap::new(),
             frames: 0,
@@ -184,6 +198,11 @@ impl Link {
         Ok(frames)
     }
 
+    /// Takes a frame of anybody's, whatever it is: for wires between real devices.
+    pub fn pass(&mut self, now: Instant, bytes: &[u8]) {
+        self.carry(now, &Frame::plain(bytes));
+    }
+
     fn carry(&mut self, now: Instant, frame: &Frame) {
         let ipv4 = frame.bytes.get(12..14) == Some(&[8, 0]);
         self.ipv4_frames += u64::from(ipv4);
@@ -195,7 +214,7 @@ impl Link {
         let number = self.ipv4_frames.saturating_sub(1);
         let lost = |(first, count): &(u64, u64)| (*first..first + count).contains(&number);
         let chosen = ipv4 && self.settings.lose.iter().any(lost);
-        if self.down || chosen || self.happens(self.settings.loss) {
+        if self.down || chosen || self.is_in_burst() || self.happens(self.settings.loss) {
             return;
         }
         let mut frame = frame.clone();
@@ -218,6 +237,13 @@ impl Link {
             self.fly(arrives + late, frame.clone());
         }
         self.fly(arrives, frame);
+    }
+
+    fn is_in_burst(&mut self) -> bool {
+        if let Some(bursts) = self.settings.bursts {
+            self.bad ^= self.happens(if self.bad { bursts.end } else { bursts.begin });
+        }
+        self.bad
     }
 
     /// Changes one byte, which every checksum finds.
@@ -305,6 +331,18 @@ mod tests {
         assert!((1050..1150).contains(&arrivals(settings, 1000).len()));
         let settings = LinkSettings { lose: vec![(0, 1), (2, 1)], ..LinkSettings::default() };
         assert_eq!(arrivals(settings, 4), [(1000, 1), (1000, 3)]);
+    }
+
+    #[test]
+    fn bursts_are_as_long_and_as_many_as_set() {
+        let bursts = Some(Bursts { begin: 100, end: 2500 });
+        let settings = LinkSettings { bursts, ..LinkSettings::default() };
+        let numbers: Vec<u32> =
+            arrivals(settings, 20_000).into_iter().map(|(_, number)| number).collect();
+        let lost = 20_000 - numbers.len();
+        let count = numbers.windows(2).filter(|pair| pair[1] - pair[0] > 1).count();
+        assert!((140..260).contains(&count), "{count}");
+        assert!((3..6).contains(&(lost / count)), "{lost} in {count}");
     }
 
     #[test]

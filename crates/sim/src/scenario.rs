@@ -78,6 +78,8 @@ pub struct Report {
     pub ended: Duration,
     /// Of all programs: bytes sent and received.
     pub bytes: u64,
+    /// Bytes that the server of each connection received.
+    pub received: Vec<u64>,
     /// Of each client that sent something: its first sequence number.
     pub client_iss: Vec<u32>,
     /// Of each host.

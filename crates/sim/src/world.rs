@@ -142,6 +142,7 @@ impl World {
             ended: now.since(self.start),
             client_iss: self.client_iss(scenario),
             bytes: self.programs.iter().map(Program::bytes).sum(),
+            received: self.programs.iter().skip(1).step_by(2).map(Program::received).collect(),
             counters: self.hosts.iter().map(|host| host.shard.counters().clone()).collect(),
         })
     }
@@ -205,7 +206,8 @@ impl World {
         let frames = self.links.iter().filter_map(Link::next_arrival);
         let room = self.links.iter().filter_map(|link| link.room_at(self.now));
         let timers = self.hosts.iter().filter_map(|host| host.shard.next_timeout());
-        let wakes = self.programs.iter().filter_map(|program| program.wake);
+        let wakes = self.programs.iter().flat_map(|program| [program.wake, program.enough]);
+        let wakes = wakes.flatten();
         let agenda = self.agenda.keys().next().copied();
         frames.chain(room).chain(timers).chain(wakes).chain(agenda).min()
     }
@@ -240,7 +242,8 @@ impl World {
             }
         }
         for (program, home) in self.programs.iter_mut().zip(&self.homes) {
-            if program.wake.is_some_and(|wake| wake <= now) {
+            let wakes = [program.wake, program.enough].into_iter().flatten();
+            if wakes.min().is_some_and(|wake| wake <= now) {
                 let host = &mut self.hosts[*home];
                 program.run(now, &mut host.shard)?;
                 host.dirty = true;

@@ -15,8 +15,8 @@ const BAR: f64 = 14.0;
 const ROW: f64 = 2.0 * BAR + 16.0;
 const HEAD: f64 = 64.0;
 const FOOT: f64 = 30.0;
-const NARROWS: &str = "#c2410c";
-const KERNEL: &str = "#64748b";
+pub const NARROWS: &str = "#c2410c";
+pub const KERNEL: &str = "#64748b";
 
 pub fn render(report: &Report) -> String {
     let height = HEAD + ROW * report.rows.len() as f64 + FOOT;
@@ -67,14 +67,14 @@ fn bar(svg: &mut String, top: f64, scale: f64, unit: Unit, samples: &Samples, co
     text(svg, LABELS + median.max(max) + 6.0, top + BAR - 3.0, "start", "400", &value);
 }
 
-fn legend(svg: &mut String, x: f64, y: f64, colour: &str, name: &str) {
+pub fn legend(svg: &mut String, x: f64, y: f64, colour: &str, name: &str) {
     let top = y - 10.0;
     let _ =
         writeln!(svg, "<rect x=\"{x}\" y=\"{top}\" width=\"12\" height=\"12\" fill=\"{colour}\"/>");
     text(svg, x + 18.0, y, "start", "400", name);
 }
 
-fn text(svg: &mut String, x: f64, y: f64, anchor: &str, weight: &str, content: &str) {
+pub fn text(svg: &mut String, x: f64, y: f64, anchor: &str, weight: &str, content: &str) {
     let content = content.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let _ = writeln!(
         svg,
