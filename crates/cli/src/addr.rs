@@ -8,6 +8,7 @@ use crate::{
     arguments::Query,
     link::row,
     report::{self, Mac},
+    route::names,
     words::Words,
 };
 use anyhow::Result;
@@ -51,8 +52,9 @@ fn show(json: bool, words: Words<'_>, stack: &Stack, out: &mut dyn Write) -> Res
     Ok(())
 }
 
-fn scope(address: IpAddr) -> &'static str {
-    match address {
+fn scope(row: &AddressRow) -> &'static str {
+    match row.address {
+        _ if row.scope.is_some() => row.scope.map_or("global", names::scope_name),
         address if address.is_loopback() => "host",
         IpAddr::V4(address) if address.is_link_local() => "link",
         IpAddr::V6(address) if address.is_unicast_link_local() => "link",
@@ -66,18 +68,21 @@ fn family(address: IpAddr) -> &'static str {
 
 /// In the order in which ip(8) has them.
 fn address_flags(row: &AddressRow) -> impl Iterator<Item = &'static str> {
-    let AddressRow { secondary, tentative, conflict, lease, .. } = *row;
+    let AddressRow { secondary, tentative, conflict, .. } = *row;
+    let deprecated = row.preferred == Some(0);
     let flags = [
         ("secondary", secondary),
         ("dadfailed", conflict),
         ("tentative", tentative),
-        ("dynamic", lease.is_some()),
+        ("deprecated", deprecated),
+        ("dynamic", row.valid.is_some()),
     ];
     flags.into_iter().filter(|(_, set)| *set).map(|(flag, _)| flag)
 }
 
 /// Loopback's network has a broadcast address by the numbers only.
-fn broadcast(address: IpAddr, length: u8) -> Option<IpAddr> {
+fn broadcast(row: &AddressRow) -> Option<IpAddr> {
+    let AddressRow { address, length, .. } = *row;
     report::broadcast(address, length).filter(|_| !address.is_loopback()).map(IpAddr::V4)
 }
 
@@ -93,13 +98,19 @@ fn write_link(out: &mut dyn Write, link: &LinkRow, all: &[LinkRow]) -> Result<()
         writeln!(out, "    alias {}", link.device)?;
     }
     for row in &link.addresses {
-        let AddressRow { address, length, .. } = *row;
-        let (family, scope) = (family(address), scope(address));
-        let brd = broadcast(address, length).map(|all| format!("brd {all} ")).unwrap_or_default();
+        let (address, family, scope) = (row.address, family(row.address), scope(row));
+        let own = match row.peer {
+            Some((peer, length)) => format!("{address} peer {peer}/{length}"),
+            None => format!("{address}/{}", row.length),
+        };
+        let brd = broadcast(row).map(|all| format!("brd {all} ")).unwrap_or_default();
         let flags: String = address_flags(row).map(|flag| format!("{flag} ")).collect();
-        writeln!(out, "    {family} {address}/{length} {brd}scope {scope} {flags}{name}")?;
-        let left = row.lease.map_or("forever".to_owned(), |seconds| format!("{seconds}sec"));
-        writeln!(out, "       valid_lft {left} preferred_lft {left}")?;
+        let label = row.label.as_ref().unwrap_or(name);
+        writeln!(out, "    {family} {own} {brd}scope {scope} {flags}{label}")?;
+        let left =
+            |left: Option<u32>| left.map_or("forever".to_owned(), |left| format!("{left}sec"));
+        let (valid, preferred) = (left(row.valid), left(row.preferred));
+        writeln!(out, "       valid_lft {valid} preferred_lft {preferred}")?;
     }
     Ok(())
 }
@@ -113,12 +124,16 @@ fn to_json(link: &LinkRow, all: &[LinkRow]) -> Value {
                 "family": family(address.address),
                 "local": address.address,
                 "prefixlen": address.length,
-                "scope": scope(address.address),
-                "label": link.name,
-                "valid_life_time": address.lease.unwrap_or(u32::MAX),
-                "preferred_life_time": address.lease.unwrap_or(u32::MAX),
+                "scope": scope(address),
+                "label": address.label.as_ref().unwrap_or(&link.name),
+                "valid_life_time": address.valid.unwrap_or(u32::MAX),
+                "preferred_life_time": address.preferred.unwrap_or(u32::MAX),
             });
-            if let Some(all) = broadcast(address.address, address.length) {
+            if let Some((peer, length)) = address.peer {
+                row["address"] = json!(peer);
+                row["prefixlen"] = json!(length);
+            }
+            if let Some(all) = broadcast(address) {
                 row["broadcast"] = json!(all);
             }
             for flag in address_flags(address) {
@@ -138,7 +153,10 @@ fn to_json(link: &LinkRow, all: &[LinkRow]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use narrows_ipc::link::{LinkKind, LinkState};
+    use narrows_ipc::{
+        link::{LinkKind, LinkState, Traffic},
+        route::RouteScope,
+    };
 
     pub(super) fn row(text: &str) -> AddressRow {
         let (address, length) = text.split_once('/').expect("a prefix");
@@ -148,14 +166,19 @@ mod tests {
             secondary: false,
             tentative: false,
             conflict: false,
-            lease: None,
+            label: None,
+            scope: None,
+            peer: None,
+            valid: None,
+            preferred: None,
         }
     }
 
     fn state(kind: LinkKind, up: bool) -> LinkState {
         let (running, promiscuous, group) = (up, false, 0);
         let routing = crate::link::tests::routing();
-        LinkState { kind, master: None, up, running, promiscuous, group, routing }
+        let traffic = Traffic::default();
+        LinkState { kind, master: None, up, running, promiscuous, group, routing, traffic }
     }
 
     fn rows() -> Vec<LinkRow> {
@@ -180,7 +203,14 @@ mod tests {
                     row("10.0.0.2/24"),
                     AddressRow { secondary: true, tentative: true, ..row("10.0.0.3/24") },
                     AddressRow { conflict: true, ..row("10.9.0.1/32") },
-                    AddressRow { lease: Some(3599), ..row("10.8.0.9/16") },
+                    AddressRow { valid: Some(3599), preferred: Some(99), ..row("10.8.0.9/16") },
+                    AddressRow {
+                        label: Some("lan:1".into()),
+                        scope: Some(RouteScope::Link),
+                        peer: Some(([10, 7, 0, 2].into(), 32)),
+                        preferred: Some(0),
+                        ..row("10.7.0.1/32")
+                    },
                 ],
                 up: false,
                 state: state(LinkKind::Device("packet:eth1".into()), false),
@@ -209,7 +239,9 @@ mod tests {
     inet 10.9.0.1/32 scope global dadfailed lan
        valid_lft forever preferred_lft forever
     inet 10.8.0.9/16 brd 10.8.255.255 scope global dynamic lan
-       valid_lft 3599sec preferred_lft 3599sec
+       valid_lft 3599sec preferred_lft 99sec
+    inet 10.7.0.1 peer 10.7.0.2/32 scope link deprecated lan:1
+       valid_lft forever preferred_lft 0sec
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
@@ -238,7 +270,10 @@ mod tests {
                      "valid_life_time": 4294967295u32, "preferred_life_time": 4294967295u32},
                     {"family": "inet", "local": "10.8.0.9", "prefixlen": 16,
                      "broadcast": "10.8.255.255", "scope": "global", "label": "lan",
-                     "dynamic": true, "valid_life_time": 3599, "preferred_life_time": 3599},
+                     "dynamic": true, "valid_life_time": 3599, "preferred_life_time": 99},
+                    {"family": "inet", "local": "10.7.0.1", "address": "10.7.0.2", "prefixlen": 32,
+                     "scope": "link", "label": "lan:1", "deprecated": true,
+                     "valid_life_time": 4294967295u32, "preferred_life_time": 0},
                 ],
             })
         );

@@ -44,7 +44,7 @@ pub enum Command {
     /// Show and change neighbors, as ip-neighbour(8) does
     #[command(visible_alias = "n", aliases = ["neighbor", "neighbour"])]
     Neigh(Query),
-    /// Show multicast groups, as ip-maddress(8) does
+    /// Show, join and leave multicast groups, as ip-maddress(8) does
     #[command(aliases = ["maddress", "m"])]
     Maddr(Query),
     /// Show and change who may do what, and ask whether somebody may
@@ -166,6 +166,9 @@ pub struct LinkQuery {
     /// What kind of interface each is
     #[arg(short, long, global = true)]
     pub details: bool,
+    /// What passed each interface
+    #[arg(short, long, visible_alias = "stats", global = true)]
+    pub statistics: bool,
     /// [show] [[dev] NAME] …
     #[arg(value_name = "WORDS", hide = true)]
     pub words: Vec<String>,
@@ -217,6 +220,39 @@ pub struct Peer {
     pub words: Vec<OsString>,
 }
 
+impl Arguments {
+    /// Reads the program's words. As with ip(8), options of an object may stand before it.
+    pub fn read() -> Self {
+        Self::parse_from(options_after_the_object(std::env::args_os().collect()))
+    }
+}
+
+/// `narrows -j -s link` to `narrows link -j -s`: what stands before the object goes behind it, but for
+/// the control socket's path and what is for every object.
+fn options_after_the_object(words: Vec<OsString>) -> Vec<OsString> {
+    const OF_ALL: [&str; 4] = ["-h", "--help", "-V", "--version"];
+    let (mut before, mut moved) = (Vec::new(), Vec::new());
+    let mut words = words.into_iter();
+    before.extend(words.next());
+    let mut object = None;
+    while let Some(word) = words.next() {
+        let text = word.to_string_lossy();
+        if text == "--socket" {
+            before.push(word);
+            before.extend(words.next());
+        } else if text.starts_with("--socket=") || OF_ALL.contains(&&*text) {
+            before.push(word);
+        } else if text.starts_with('-') {
+            moved.push(word);
+        } else {
+            object = Some(word);
+            break;
+        }
+    }
+    before.extend(object);
+    before.into_iter().chain(moved).chain(words).collect()
+}
+
 /// Seconds with a fraction, as ping(8) takes them.
 fn seconds() -> impl TypedValueParser<Value = Duration> {
     clap::builder::StringValueParser::new().try_map(|text| {
@@ -246,6 +282,28 @@ mod tests {
             assert_eq!(run.command, ["iperf3", "-c", "10.0.0.1", "--socket", "x"], "{line:?}");
             assert_eq!(arguments.socket, None, "{line:?}");
         }
+    }
+
+    #[test]
+    fn options_of_an_object_may_stand_before_it() {
+        for (line, expected) in [
+            ("narrows -j -s link show", "narrows link -j -s show"),
+            ("narrows --socket -x -j addr", "narrows --socket -x addr -j"),
+            ("narrows --socket=x -d link", "narrows --socket=x link -d"),
+            ("narrows link -s", "narrows link -s"),
+            ("narrows --version", "narrows --version"),
+            ("narrows -x", "narrows -x"),
+            ("narrows run ls -l", "narrows run ls -l"),
+            ("narrows", "narrows"),
+        ] {
+            let words = line.split(' ').map(OsString::from).collect();
+            let expected: Vec<_> = expected.split(' ').map(OsString::from).collect();
+            assert_eq!(options_after_the_object(words), expected, "{line}");
+        }
+        let words = ["narrows", "-j", "-s", "link"].map(OsString::from).to_vec();
+        let arguments = Arguments::parse_from(options_after_the_object(words));
+        let Command::Link(query) = arguments.command else { panic!() };
+        assert!(query.json && query.statistics && !query.details);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 
 mod change;
 mod filter;
+mod group;
 pub mod row;
+mod traffic;
 
 pub use change::station;
 
@@ -44,10 +46,21 @@ fn show(query: &LinkQuery, words: Words<'_>, stack: &Stack, out: &mut dyn Write)
     }
     let shown: Vec<_> = all.iter().filter(|link| filter.takes(link)).collect();
     if query.json {
-        let rows = shown.iter().map(|link| to_json(link, &all, query.details));
+        let rows = shown.iter().map(|link| {
+            let mut value = to_json(link, &all, query.details);
+            if query.statistics {
+                value["stats64"] = traffic::to_json(&link.state.traffic);
+            }
+            value
+        });
         report::write_json(out, &rows.collect())?;
     } else {
-        shown.iter().try_for_each(|link| write_link(out, link, &all, query.details))?;
+        for link in &shown {
+            write_link(out, link, &all, query.details)?;
+            if query.statistics {
+                traffic::write(out, &link.state.traffic)?;
+            }
+        }
     }
     Ok(())
 }

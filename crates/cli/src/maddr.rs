@@ -1,18 +1,23 @@
-//! `narrows maddr`: multicast groups by interface, printed as `ip maddress` and `ip -j maddress` do.
+//! `narrows maddr`: multicast groups by interface, printed as `ip maddress` and `ip -j maddress` do,
+//! and joined by their link addresses.
 
 use crate::{
     arguments::Query,
+    link::station,
     report::{self, Mac},
     words::Words,
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 use narrows_client::Stack;
-use narrows_ipc::message::GroupRow;
+use narrows_ipc::{change::Change, message::GroupRow};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
 pub fn execute(query: &Query, stack: &Stack, out: &mut dyn Write) -> Result<()> {
-    let (_, mut words) = Words::new("maddr", &query.words, &["show"])?;
+    let (command, mut words) = Words::new("maddr", &query.words, &["show", "add", "delete"])?;
+    if command != "show" {
+        return change(command == "add", words, stack);
+    }
     let mut device = None;
     while let Some(word) = words.next() {
         match word {
@@ -38,18 +43,43 @@ pub fn execute(query: &Query, stack: &Stack, out: &mut dyn Write) -> Result<()> 
     Ok(())
 }
 
+/// `LLADDR dev NAME`: a group of stations, by its link address.
+fn change(joined: bool, mut words: Words<'_>, stack: &Stack) -> Result<()> {
+    let (mut interface, mut mac) = (None, None);
+    while let Some(word) = words.next() {
+        match word {
+            "dev" => interface = Some(words.value(word)?.to_owned()),
+            word if mac.is_none() => mac = Some(station(&words, word)?),
+            word => {
+                return Err(words.error(format_args!("don't know `{word}`; write LLADDR dev NAME")));
+            }
+        }
+    }
+    let mac = mac.ok_or_else(|| words.error("which link address?"))?;
+    let interface = interface.ok_or_else(|| words.error("where? write dev NAME"))?;
+    if mac[0] & 1 == 0 {
+        return Err(words.error(format_args!("{} is one station's, not a group's", Mac(mac))));
+    }
+    let what = format!("maddr {} {}", if joined { "add" } else { "del" }, Mac(mac));
+    stack.change(Change::SetMulticast { interface, mac, joined }).with_context(|| what)
+}
+
 /// The rows of each interface; they come together.
 fn interfaces(groups: &[GroupRow]) -> impl Iterator<Item = &[GroupRow]> {
     groups.chunk_by(|one, other| one.id == other.id)
 }
 
-/// The loopback has no link addresses.
-fn link_addresses(rows: &[GroupRow]) -> impl Iterator<Item = (Mac, usize)> {
+/// With the groups that have it, and whether the operator joined it; the loopback has no link
+/// addresses.
+fn link_addresses(rows: &[GroupRow]) -> impl Iterator<Item = (Mac, usize, bool)> {
     let mut rows: Vec<_> = rows.iter().filter(|row| row.interface != "lo").collect();
     rows.sort_by_key(|row| row.mac);
     let shared: Vec<_> = rows
         .chunk_by(|one, other| one.mac == other.mac)
-        .map(|same| (Mac(same[0].mac), same.len()))
+        .map(|same| {
+            let mac = same.first().map(|row| row.mac).unwrap_or_default();
+            (Mac(mac), same.len(), same.iter().any(|row| row.group.is_none()))
+        })
         .collect();
     shared.into_iter()
 }
@@ -59,11 +89,14 @@ fn write_interface(out: &mut dyn Write, rows: &[GroupRow]) -> io::Result<()> {
     if let Some(GroupRow { id, interface, .. }) = rows.first() {
         writeln!(out, "{id}:\t{interface}")?;
     }
-    for (mac, groups) in link_addresses(rows) {
-        writeln!(out, "\tlink  {mac}{}", users(groups))?;
+    for (mac, groups, fixed) in link_addresses(rows) {
+        let fixed = if fixed { " static" } else { "" };
+        writeln!(out, "\tlink  {mac}{}{fixed}", users(groups))?;
     }
     for row in rows {
-        writeln!(out, "\tinet  {}{}", row.group, users(row.users as usize))?;
+        if let Some(group) = row.group {
+            writeln!(out, "\tinet  {group}{}", users(row.users as usize))?;
+        }
     }
     Ok(())
 }
@@ -75,10 +108,16 @@ fn to_json(rows: &[GroupRow]) -> Value {
         }
         row
     };
-    let links = link_addresses(rows)
-        .map(|(mac, groups)| with_users(json!({ "link": mac.to_string() }), groups));
-    let groups = rows.iter().map(|row| {
-        with_users(json!({ "family": "inet", "address": row.group }), row.users as usize)
+    let links = link_addresses(rows).map(|(mac, groups, fixed)| {
+        let mut row = with_users(json!({ "link": mac.to_string() }), groups);
+        if fixed {
+            row["static"] = json!(true);
+        }
+        row
+    });
+    let groups = rows.iter().filter_map(|row| {
+        let row_json = json!({ "family": "inet", "address": row.group? });
+        Some(with_users(row_json, row.users as usize))
     });
     let first = rows.first();
     json!({
@@ -96,7 +135,7 @@ mod tests {
         let row = |id, interface: &str, group: [u8; 4], users| GroupRow {
             id,
             interface: interface.to_owned(),
-            group: group.into(),
+            group: Some(group.into()),
             mac: [1, 0, 0x5e, group[1] & 0x7f, group[2], group[3]],
             users,
         };
@@ -105,6 +144,7 @@ mod tests {
             row(1, "lan", [239, 1, 2, 3], 2),
             row(1, "lan", [224, 129, 2, 3], 1),
             row(1, "lan", [224, 0, 0, 1], 1),
+            GroupRow { group: None, mac: [3, 0, 0, 0, 0, 9], ..row(1, "lan", [0; 4], 1) },
         ]
     }
 
@@ -118,6 +158,7 @@ mod tests {
 1:\tlan
 \tlink  01:00:5e:00:00:01
 \tlink  01:00:5e:01:02:03 users 2
+\tlink  03:00:00:00:00:09 static
 \tinet  239.1.2.3 users 2
 \tinet  224.129.2.3
 \tinet  224.0.0.1
@@ -134,6 +175,7 @@ mod tests {
             {"ifindex": 1, "ifname": "lan", "maddr": [
                 {"link": "01:00:5e:00:00:01"},
                 {"link": "01:00:5e:01:02:03", "users": 2},
+                {"link": "03:00:00:00:00:09", "static": true},
                 {"family": "inet", "address": "239.1.2.3", "users": 2},
                 {"family": "inet", "address": "224.129.2.3"},
                 {"family": "inet", "address": "224.0.0.1"},

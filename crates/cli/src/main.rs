@@ -29,7 +29,6 @@ mod words;
 
 use anyhow::Result;
 use arguments::{Arguments, Command};
-use clap::Parser;
 use narrows_client::Stack;
 use std::{
     io::{self, Write},
@@ -37,7 +36,7 @@ use std::{
 };
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     let mut out = io::stdout().lock();
     let result = execute(arguments, &mut out).and_then(|code| {
         out.flush()?;

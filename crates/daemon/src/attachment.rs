@@ -213,6 +213,7 @@ fn wanted(shard: &Shard, device: InterfaceId) -> anyhow::Result<Wanted> {
         .iter()
         .flat_map(|id| shard.groups(*id))
         .map(|(group, ..)| MacAddr::of_group(group))
+        .chain(stations().flat_map(|station| station.multicast.iter().copied()))
         .collect();
     groups.sort_unstable();
     groups.dedup();

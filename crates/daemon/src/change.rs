@@ -1,5 +1,6 @@
 //! Changes at run time: addresses, neighbors and interfaces. Each takes effect whole or not at all.
 
+mod address;
 mod link;
 mod policy;
 
@@ -36,6 +37,12 @@ pub(crate) fn apply(worker: &mut Worker, token: Token, change: Change) -> Answer
         tracing::info!(pid, %change, "changed");
         return Ok(Reply::Done);
     }
+    if let Change::SetAddress { interface, address, length, details, mode } = &change {
+        address::set(worker, interface, (*address, *length), details, *mode)?;
+        worker.renew_devices();
+        tracing::info!(pid, %change, "changed");
+        return Ok(Reply::Done);
+    }
     let request = request(worker, &change)?;
     let now = worker.clock.now();
     let result = worker.shard.request(now, Principal::default(), request);
@@ -48,10 +55,6 @@ pub(crate) fn apply(worker: &mut Worker, token: Token, change: Change) -> Answer
 /// The change as the engine's words.
 fn request(worker: &Worker, change: &Change) -> Result<Request, Error> {
     Ok(match change {
-        Change::AddAddress { interface, address, length } => Request::AddAddress {
-            interface: interface_named(worker, interface)?,
-            prefix: prefix(*address, *length)?,
-        },
         Change::RemoveAddress { interface, address, length } => Request::RemoveAddress {
             interface: interface_named(worker, interface)?,
             prefix: prefix(*address, *length)?,
@@ -76,8 +79,14 @@ fn request(worker: &Worker, change: &Change) -> Result<Request, Error> {
             interface: interface_named(worker, interface)?,
             address: *address,
         },
+        Change::SetMulticast { interface, mac, joined } => Request::SetMulticast {
+            interface: interface_named(worker, interface)?,
+            mac: MacAddr(*mac),
+            joined: *joined,
+        },
         // Not one request of the engine.
         Change::Link(_)
+        | Change::SetAddress { .. }
         | Change::AddPolicy { .. }
         | Change::RemovePolicy { .. }
         | Change::RemovePolicyById { .. } => return Err(Error::BadMessage),

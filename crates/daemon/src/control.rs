@@ -12,7 +12,7 @@ use narrows_ipc::{
 };
 use narrows_policy::Protocol;
 use narrows_stack::{
-    InterfaceId,
+    Instant, InterfaceId,
     counters::Counters,
     request::{SocketInfo, SocketKind},
     table::{
@@ -223,16 +223,27 @@ fn links(worker: &Worker) -> impl Iterator<Item = LinkRow> {
 }
 
 fn addresses(worker: &Worker, id: InterfaceId, interface: &Interface) -> Vec<AddressRow> {
-    let row = |prefix: Prefix| AddressRow {
-        address: prefix.address(),
-        length: prefix.length(),
-        secondary: false,
-        tentative: false,
-        conflict: false,
-        lease: worker.shard.lease(id).filter(|lease| lease.prefix == prefix).map(|lease| {
-            let left = lease.expires.since(worker.clock.now());
-            u32::try_from(left.as_secs()).unwrap_or(u32::MAX)
-        }),
+    let now = worker.clock.now();
+    let left = |until: Instant| u32::try_from(until.since(now).as_secs()).unwrap_or(u32::MAX);
+    let row = |prefix: Prefix| {
+        let facts = match prefix.address() {
+            IpAddr::V4(address) => interface.facts.get(&address),
+            IpAddr::V6(_) => None,
+        };
+        let lease = worker.shard.lease(id).filter(|lease| lease.prefix == prefix);
+        let leased = lease.map(|lease| left(lease.expires));
+        AddressRow {
+            address: prefix.address(),
+            length: prefix.length(),
+            secondary: false,
+            tentative: false,
+            conflict: false,
+            label: facts.and_then(|facts| facts.label.clone()),
+            scope: facts.and_then(|facts| facts.scope).map(route::scope_row),
+            peer: facts.and_then(|facts| facts.peer).map(|peer| (peer.address(), peer.length())),
+            valid: facts.and_then(|facts| facts.valid_until).map(left).or(leased),
+            preferred: facts.and_then(|facts| facts.preferred_until).map(left).or(leased),
+        }
     };
     let usable = interface
         .addresses
@@ -282,14 +293,19 @@ fn groups(worker: &Worker) -> impl Iterator<Item = GroupRow> {
         let row = move |group, users| GroupRow {
             id: interface_number(id),
             interface: interface.settings.name.clone(),
-            group: IpAddr::V4(group),
+            group: Some(IpAddr::V4(group)),
             mac: MacAddr::of_group(group).0,
             users,
         };
         let joined = worker.shard.groups(id).filter(|(group, ..)| *group != ALL_SYSTEMS);
         let joined = joined
             .map(move |(group, users, _)| row(group, u32::try_from(users).unwrap_or(u32::MAX)));
-        joined.chain([row(ALL_SYSTEMS, 1)])
+        let stations = interface.multicast.iter().map(move |mac| GroupRow {
+            group: None,
+            mac: mac.0,
+            ..row(ALL_SYSTEMS, 1)
+        });
+        joined.chain([row(ALL_SYSTEMS, 1)]).chain(stations)
     })
 }
 

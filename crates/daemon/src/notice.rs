@@ -22,6 +22,9 @@ pub(crate) fn log(shard: &Shard, notice: Notice) {
                 }
             }
         }
+        Notice::AddressExpired { interface, prefix } => {
+            tracing::info!("{}: the time of {prefix} is over", name(interface));
+        }
         Notice::Leased { interface, prefix, router, server } => {
             let router = router.map(|router| format!(", gateway {router}")).unwrap_or_default();
             tracing::info!("{}: {server} leased {prefix}{router}", name(interface));

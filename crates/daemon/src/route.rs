@@ -169,14 +169,18 @@ fn row(worker: &Worker, route: &Route) -> RouteRow {
             RouteKind::Throw => Kind::Throw,
         },
         protocol: protocol.0,
-        scope: match scope {
-            Scope::Global => RouteScope::Global,
-            Scope::Link => RouteScope::Link,
-            Scope::Host => RouteScope::Host,
-        },
+        scope: scope_row(*scope),
         metric: *metric,
         source: source.map(IpAddr::V4),
         hops: hops.iter().map(hop).collect(),
+    }
+}
+
+pub(crate) fn scope_row(scope: Scope) -> RouteScope {
+    match scope {
+        Scope::Global => RouteScope::Global,
+        Scope::Link => RouteScope::Link,
+        Scope::Host => RouteScope::Host,
     }
 }
 

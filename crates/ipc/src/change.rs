@@ -3,7 +3,7 @@
 use crate::{
     link::LinkCommand,
     policy::{Rule, RuleId},
-    route::{RouteMatch, RoutePlacement, RouteRow, RuleRow},
+    route::{RouteMatch, RoutePlacement, RouteRow, RouteScope, RuleRow},
 };
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -12,10 +12,12 @@ use std::net::IpAddr;
 /// bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
-    AddAddress {
+    SetAddress {
         interface: String,
         address: IpAddr,
         length: u8,
+        details: AddressDetails,
+        mode: SetMode,
     },
     RemoveAddress {
         interface: String,
@@ -27,6 +29,12 @@ pub enum Change {
         interface: String,
     },
     Link(LinkCommand),
+    /// Whether the interface takes frames for a group of stations.
+    SetMulticast {
+        interface: String,
+        mac: [u8; 6],
+        joined: bool,
+    },
     SetNeighbor {
         interface: String,
         address: IpAddr,
@@ -70,6 +78,19 @@ pub enum Change {
         address: IpAddr,
         proxied: bool,
     },
+}
+
+/// What ip-address(8) says of an address beside its prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressDetails {
+    pub label: Option<String>,
+    /// `None`: as the address says.
+    pub scope: Option<RouteScope>,
+    /// The other end, with the length of its prefix; the address is then a single host's.
+    pub peer: Option<(IpAddr, u8)>,
+    /// Seconds that it lasts, and that it is preferred; `None`: for ever.
+    pub valid: Option<u32>,
+    pub preferred: Option<u32>,
 }
 
 /// The states of ip-neighbour(8) that an entry with a link address can be set to.

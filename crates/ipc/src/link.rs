@@ -35,6 +35,19 @@ pub struct LinkState {
     pub promiscuous: bool,
     pub group: u32,
     pub routing: RoutingState,
+    pub traffic: Traffic,
+}
+
+/// What passed an interface since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    pub rx_bytes: u64,
+    pub rx_packets: u64,
+    pub rx_dropped: u64,
+    pub rx_multicast: u64,
+    pub tx_bytes: u64,
+    pub tx_packets: u64,
+    pub tx_dropped: u64,
 }
 
 /// How an interface takes part in routing.

@@ -7,7 +7,7 @@ use crate::{
     error::Error,
     link::{BondRow, FdbRow, LinkState, PortRow},
     policy::{Defaults, PolicyAnswer, PolicyQuestion, PolicyRow},
-    route::{RouteAnswer, RouteQuestion, RouteRow, RuleRow},
+    route::{RouteAnswer, RouteQuestion, RouteRow, RouteScope, RuleRow},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -545,7 +545,7 @@ pub struct LinkRow {
     pub state: LinkState,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressRow {
     pub address: IpAddr,
     /// Of the prefix.
@@ -556,8 +556,13 @@ pub struct AddressRow {
     pub tentative: bool,
     /// Another station has it: not in use.
     pub conflict: bool,
-    /// Seconds that it is still leased for; `None`: it was given for ever.
-    pub lease: Option<u32>,
+    pub label: Option<String>,
+    /// `None`: as the address says.
+    pub scope: Option<RouteScope>,
+    pub peer: Option<(IpAddr, u8)>,
+    /// Seconds that it still lasts, and is preferred; `None`: for ever.
+    pub valid: Option<u32>,
+    pub preferred: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -579,7 +584,8 @@ pub struct GroupRow {
     /// As programs see it: Linux's count from 1.
     pub id: u32,
     pub interface: String,
-    pub group: IpAddr,
+    /// `None`: joined by the link address alone.
+    pub group: Option<IpAddr>,
     pub mac: [u8; 6],
     /// How many sockets joined it; the stack itself counts as one.
     pub users: u32,

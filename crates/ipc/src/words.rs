@@ -1,9 +1,12 @@
 //! Changes in the words that ask for them, for the log: `addr add 10.0.0.2/24 dev lan`.
 
 use crate::{
-    change::{Change, SetMode, SetState},
+    change::{AddressDetails, Change, SetMode, SetState},
     link::{LinkCommand, LinkKind, LinkSetting},
-    route::{HopRow, RouteKind, RouteMatch, RoutePlacement, RouteRow, RuleAction, RuleRow, table},
+    route::{
+        HopRow, RouteKind, RouteMatch, RoutePlacement, RouteRow, RouteScope, RuleAction, RuleRow,
+        table,
+    },
 };
 use std::{
     fmt::{self, Display, Formatter},
@@ -13,8 +16,12 @@ use std::{
 impl Display for Change {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AddAddress { interface, address, length } => {
-                write!(f, "addr add {address}/{length} dev {interface}")
+            Self::SetAddress { interface, address, length, details, mode } => {
+                write!(f, "addr {} {address}/{length}{details} dev {interface}", mode_word(*mode))
+            }
+            Self::SetMulticast { interface, mac, joined } => {
+                let command = if *joined { "add" } else { "del" };
+                write!(f, "maddr {command} {} dev {interface}", Mac(mac))
             }
             Self::RemoveAddress { interface, address, length } => {
                 write!(f, "addr del {address}/{length} dev {interface}")
@@ -22,12 +29,7 @@ impl Display for Change {
             Self::AnnounceAddresses { interface } => write!(f, "addr announce dev {interface}"),
             Self::Link(command) => command.fmt(f),
             Self::SetNeighbor { interface, address, mac, state, mode } => {
-                let command = match mode {
-                    SetMode::Create => "add",
-                    SetMode::Change => "change",
-                    SetMode::Replace => "replace",
-                };
-                let (mac, state) = (Mac(mac), state_word(*state));
+                let (mac, state, command) = (Mac(mac), state_word(*state), mode_word(*mode));
                 write!(f, "neigh {command} {address} lladdr {mac} nud {state} dev {interface}")
             }
             Self::RemoveNeighbor { interface, address } => {
@@ -54,6 +56,33 @@ impl Display for Change {
             Self::RemovePolicy { rule } => write!(f, "policy del {rule}"),
             Self::RemovePolicyById { id } => write!(f, "policy del {id}"),
         }
+    }
+}
+
+fn mode_word(mode: SetMode) -> &'static str {
+    match mode {
+        SetMode::Create => "add",
+        SetMode::Change => "change",
+        SetMode::Replace => "replace",
+    }
+}
+
+impl Display for AddressDetails {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some((address, length)) = self.peer {
+            write!(f, " peer {address}/{length}")?;
+        }
+        if let Some(scope) = self.scope {
+            let scope = match scope {
+                RouteScope::Global => "global",
+                RouteScope::Link => "link",
+                RouteScope::Host => "host",
+            };
+            write!(f, " scope {scope}")?;
+        }
+        self.label.as_ref().map_or(Ok(()), |label| write!(f, " label {label}"))?;
+        self.valid.map_or(Ok(()), |seconds| write!(f, " valid_lft {seconds}"))?;
+        self.preferred.map_or(Ok(()), |seconds| write!(f, " preferred_lft {seconds}"))
     }
 }
 
@@ -245,7 +274,7 @@ impl<T: Display> Display for List<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::{RouteScope, RuleSelector, protocol};
+    use crate::route::{RuleSelector, protocol};
     use std::time::Duration;
 
     #[test]
@@ -282,8 +311,18 @@ mod tests {
         let address = [10, 0, 0, 2].into();
         for (change, words) in [
             (
-                Change::AddAddress { interface: lan(), address, length: 24 },
-                "addr add 10.0.0.2/24 dev lan",
+                Change::SetAddress {
+                    interface: lan(),
+                    address,
+                    length: 24,
+                    details: AddressDetails {
+                        label: Some("lan:1".into()),
+                        valid: Some(60),
+                        ..AddressDetails::default()
+                    },
+                    mode: SetMode::Create,
+                },
+                "addr add 10.0.0.2/24 label lan:1 valid_lft 60 dev lan",
             ),
             (
                 set(vec![

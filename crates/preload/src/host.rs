@@ -98,7 +98,7 @@ pub fn broadcast(own: Ipv4Addr, length: u8) -> Option<Ipv4Addr> {
 pub mod tests {
     use super::*;
     use narrows_client::ipc::{
-        link::{LinkState, RoutingState},
+        link::{LinkState, RoutingState, Traffic},
         message::AddressRow,
     };
 
@@ -116,7 +116,11 @@ pub mod tests {
                 secondary: false,
                 tentative: false,
                 conflict: false,
-                lease: None,
+                label: None,
+                scope: None,
+                peer: None,
+                valid: None,
+                preferred: None,
             }],
             up: true,
             state: LinkState {
@@ -132,6 +136,7 @@ pub mod tests {
                     reverse_path: "strict".into(),
                     redirects: false,
                 },
+                traffic: Traffic::default(),
             },
         };
         let device = LinkKind::Device("packet:eth1".into());

@@ -44,6 +44,8 @@ pub enum Notice {
         by: MacAddr,
         outcome: ConflictOutcome,
     },
+    /// An address that was given for a time is not used any more.
+    AddressExpired { interface: InterfaceId, prefix: Prefix },
     /// A DHCP server granted an address.
     Leased { interface: InterfaceId, prefix: Prefix, router: Option<Ipv4Addr>, server: Ipv4Addr },
     /// It did, but the address can't be the interface's.

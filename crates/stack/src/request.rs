@@ -2,6 +2,7 @@
 
 use crate::{
     table::{
+        address_facts::AddressFacts,
         arp_policy::ArpPolicy,
         autoconf::AddressSource,
         bond::BondSettings,
@@ -149,6 +150,18 @@ pub enum Request {
     RemoveAddress {
         interface: InterfaceId,
         prefix: Prefix,
+    },
+    /// What else there is to know of an address that the interface has.
+    DescribeAddress {
+        interface: InterfaceId,
+        address: Ipv4Addr,
+        facts: AddressFacts,
+    },
+    /// Whether an interface takes frames for a group of stations, by its link address.
+    SetMulticast {
+        interface: InterfaceId,
+        mac: MacAddr,
+        joined: bool,
     },
     /// Where the interface's address comes from, beside those that are added.
     SetAddressSource {

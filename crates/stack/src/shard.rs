@@ -185,6 +185,9 @@ impl Shard {
         self.counters.bytes_received += frame.len() as u64;
         if let Err(reason) = layer::link::input(self, now, interface, frame, offload) {
             self.drop(reason);
+            if let Some(link) = self.links.get_mut(interface) {
+                link.traffic.rx_dropped += 1;
+            }
         }
     }
 
@@ -213,6 +216,7 @@ impl Shard {
                 TimerKey::Claims => layer::arp::conflict::handle_timeout(self, now),
                 TimerKey::Reassembly => layer::ipv4_input::handle_timeout(self, now),
                 TimerKey::Gateways => layer::gateway::handle_timeout(self, now),
+                TimerKey::Addresses => self.expire_addresses(now),
                 TimerKey::PathMtus => layer::icmpv4::forget_path_mtus(self, now),
             }
         }
@@ -247,6 +251,9 @@ impl Shard {
         while sink.has_room() {
             let Some(frame) = self.egress.pop(interface) else { break };
             self.count_sent(frame.bytes.len());
+            if let Some(link) = self.links.get_mut(interface) {
+                link.traffic.sent(1, frame.bytes.len() as u64);
+            }
             sink.send(frame.offload, &frame.bytes, [&[], &[]]);
         }
         layer::tcp::transmit(self, now, interface, sink);

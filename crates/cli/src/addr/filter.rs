@@ -15,10 +15,14 @@ pub struct Filter {
     secondary: Option<bool>,
     tentative: bool,
     conflict: bool,
+    dynamic: Option<bool>,
+    deprecated: bool,
+    label: Option<String>,
 }
 
 impl Filter {
-    /// `[[dev] NAME] [to PREFIX] [scope SCOPE] [up] [primary|secondary] [tentative] [dadfailed]`.
+    /// `[[dev] NAME] [to PREFIX] [scope SCOPE] [up] [primary|secondary] [tentative] [dadfailed]
+    /// [dynamic|permanent] [deprecated] [label LABEL]`.
     pub fn read(mut words: Words<'_>) -> Result<Self> {
         let mut filter = Self::default();
         while let Some(word) = words.next() {
@@ -34,11 +38,16 @@ impl Filter {
                 "secondary" => filter.secondary = Some(true),
                 "tentative" => filter.tentative = true,
                 "dadfailed" => filter.conflict = true,
+                "dynamic" => filter.dynamic = Some(true),
+                "permanent" => filter.dynamic = Some(false),
+                "deprecated" => filter.deprecated = true,
+                "label" => filter.label = Some(words.value(word)?.to_owned()),
                 name if filter.device.is_none() => filter.device = Some(name.to_owned()),
                 word => {
                     return Err(words.error(format_args!(
                         "don't know `{word}`; write [dev NAME] [to PREFIX] [scope SCOPE] [up] \
-                         [primary|secondary] [tentative] [dadfailed]"
+                         [primary|secondary] [tentative] [dadfailed] [dynamic|permanent] \
+                         [deprecated] [label LABEL]"
                     )));
                 }
             }
@@ -53,14 +62,20 @@ impl Filter {
             || self.secondary.is_some()
             || self.tentative
             || self.conflict
+            || self.dynamic.is_some()
+            || self.deprecated
+            || self.label.is_some()
     }
 
     pub fn takes(&self, row: &AddressRow) -> bool {
         self.to.is_none_or(|prefix| contains(prefix, row.address))
-            && self.scope.as_ref().is_none_or(|asked| scope(row.address) == asked)
+            && self.scope.as_ref().is_none_or(|asked| scope(row) == asked)
             && self.secondary.is_none_or(|secondary| row.secondary == secondary)
             && (!self.tentative || row.tentative)
             && (!self.conflict || row.conflict)
+            && self.dynamic.is_none_or(|dynamic| row.valid.is_some() == dynamic)
+            && (!self.deprecated || row.preferred == Some(0))
+            && self.label.as_ref().is_none_or(|label| row.label.as_ref() == Some(label))
     }
 
     /// Given the addresses that are left of it, is the interface shown?
@@ -79,7 +94,12 @@ mod tests {
             row("10.0.0.2/24"),
             AddressRow { secondary: true, ..row("10.0.0.3/24") },
             AddressRow { tentative: true, ..row("10.1.0.4/24") },
-            AddressRow { conflict: true, ..row("169.254.3.5/16") },
+            AddressRow {
+                conflict: true,
+                label: Some("lan:5".into()),
+                valid: Some(9),
+                ..row("169.254.3.5/16")
+            },
         ];
         for (line, expected) in [
             ("", &[2, 3, 4, 5][..]),
@@ -90,6 +110,10 @@ mod tests {
             ("to 10.0.0.3", &[3]),
             ("tentative", &[4]),
             ("dadfailed", &[5]),
+            ("dynamic", &[5]),
+            ("permanent dev lan", &[2, 3, 4]),
+            ("label lan:5", &[5]),
+            ("deprecated", &[]),
             ("scope link", &[5]),
             ("scope global dev lan to 10.0.0.0/8 secondary", &[3]),
         ] {

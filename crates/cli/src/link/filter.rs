@@ -54,12 +54,11 @@ impl Filter {
     }
 }
 
-/// A group's number, or `default`.
+/// A group's number or name.
 pub fn group(words: &mut Words<'_>) -> Result<u32> {
-    match words.value("group")? {
-        "default" => Ok(0),
-        number => number
-            .parse()
-            .map_err(|_| words.error(format_args!("group `{number}`: write a number"))),
-    }
+    let word = words.value("group")?;
+    super::group::number(word).ok_or_else(|| {
+        words
+            .error(format_args!("group `{word}`: write a number, or a name of /etc/iproute2/group"))
+    })
 }

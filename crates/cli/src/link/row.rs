@@ -61,12 +61,8 @@ pub fn master(link: &LinkRow) -> Option<&str> {
     link.state.master.as_deref()
 }
 
-/// As without /etc/iproute2/group, which names 0.
 pub fn group(link: &LinkRow) -> String {
-    match link.state.group {
-        0 => "default".into(),
-        number => number.to_string(),
-    }
+    super::group::name(link.state.group)
 }
 
 /// What both reports have in JSON.

@@ -1,5 +1,5 @@
 use super::*;
-use narrows_ipc::link::LinkState;
+use narrows_ipc::link::{LinkState, Traffic};
 
 fn state(kind: LinkKind) -> LinkState {
     LinkState {
@@ -10,6 +10,7 @@ fn state(kind: LinkKind) -> LinkState {
         promiscuous: false,
         group: 0,
         routing: routing(),
+        traffic: Traffic::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::stage::{NARROWS, On, PATIENCE, Stage, eventually};
 use anyhow::{Context, Result, ensure};
-use narrows_testbed::{Network, as_root};
+use narrows_testbed::{Network, as_root, ping};
 use serde_json::Value;
 
 fn json(stage: &Stage, words: &[&str]) -> Result<Value> {
@@ -144,6 +144,67 @@ fn a_second_daemon_on_one_socket_is_refused() -> Result<()> {
         let error = crate::stage::fail(command)?;
         ensure!(error.contains(&stage.daemon.socket().display().to_string()), "{error}");
         ensure!(stage.ask(&["stat"])?.status.success(), "the first one is gone");
+        Ok(())
+    })
+}
+
+#[test]
+fn addresses_have_what_ip_says_of_them() -> Result<()> {
+    as_root(|| {
+        let stage = Stage::new()?;
+        let ask = |words: &str| text(&stage, &words.split(' ').collect::<Vec<_>>());
+        ask("addr add 10.78.0.1 peer 10.78.9.1/24 scope link label wire:1 dev wire")?;
+        ask("addr add 10.77.0.7/24 valid_lft 1000 preferred_lft 900 dev wire")?;
+        let shown = ask("addr show dev wire")?;
+        for line in [
+            "inet 10.78.0.1 peer 10.78.9.1/24 scope link wire:1\n       valid_lft forever",
+            "inet 10.77.0.7/24 brd 10.77.0.255 scope global secondary dynamic wire\n",
+        ] {
+            ensure!(shown.contains(line), "{line} is not in: {shown}");
+        }
+        let route = ask("route")?;
+        ensure!(
+            route.contains("10.78.9.0/24 dev wire proto kernel scope link src 10.78.0.1"),
+            "{route}"
+        );
+        let taken = stage.ask(&["addr", "add", "10.77.0.7/24", "dev", "wire"])?;
+        ensure!(!taken.status.success(), "{taken:?}");
+        ask("addr change 10.77.0.7/24 valid_lft 1 dev wire")?;
+        eventually(
+            "the address went",
+            || Ok(!ask("-j addr show dev wire")?.contains("10.77.0.7")),
+        )?;
+        ask("addr change 10.78.0.1/32 scope global dev wire")?;
+        let shown = ask("-j addr show dev wire label wire:1")?;
+        ensure!(shown == "[]\n", "{shown}");
+        Ok(())
+    })
+}
+
+#[test]
+fn interfaces_count_and_join_groups() -> Result<()> {
+    as_root(|| {
+        let stage = Stage::new()?;
+        let ask = |words: &str| text(&stage, &words.split(' ').collect::<Vec<_>>());
+        let counted = |way: &str| -> Result<u64> {
+            let shown = json(&stage, &["-s", "-j", "link", "show", "wire"])?;
+            shown[0]["stats64"][way]["packets"].as_u64().context("no counter")
+        };
+        let before = (counted("rx")?, counted("tx")?);
+        let times = ping(&stage.network.kernel, On::Narrows.address(), 3)?;
+        ensure!(times.len() == 3);
+        ensure!(counted("rx")? >= before.0 + 3 && counted("tx")? >= before.1 + 3);
+        ensure!(ask("link -s show wire")?.contains("    RX:  bytes packets errors dropped"));
+        ask("maddr add 03:00:00:00:00:09 dev wire")?;
+        ensure!(ask("maddr show dev wire")?.contains("\tlink  03:00:00:00:00:09 static\n"));
+        ask("maddr del 03:00:00:00:00:09 dev wire")?;
+        ensure!(!ask("maddr")?.contains("03:00"));
+        for words in
+            ["maddr del 03:00:00:00:00:09 dev wire", "maddr add 02:00:00:00:00:09 dev wire"]
+        {
+            let output = stage.ask(&words.split(' ').collect::<Vec<_>>())?;
+            ensure!(!output.status.success(), "{words}: {output:?}");
+        }
         Ok(())
     })
 }

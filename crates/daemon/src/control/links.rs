@@ -3,14 +3,14 @@
 use super::interface_name;
 use crate::{anchor::datagram::interface_number, worker::Worker};
 use narrows_ipc::link::{
-    BondRow, FdbRow, LacpRow, LinkKind, LinkState, MemberRow, PortRow, RoutingState,
+    BondRow, FdbRow, LacpRow, LinkKind, LinkState, MemberRow, PortRow, RoutingState, Traffic,
 };
 use narrows_stack::{
     InterfaceId,
     table::{
         bond::{Bond, BondMode, Member},
         bridge::Bridge,
-        link::{Link, LinkKind as Kind},
+        link::{Link, LinkKind as Kind, Traffic as Counted},
     },
 };
 
@@ -53,6 +53,19 @@ pub(super) fn state(worker: &Worker, id: InterfaceId) -> LinkState {
         promiscuous: link.is_some_and(|link| link.promiscuous),
         group: link.map_or(0, |link| link.group),
         routing: routing(worker, id),
+        traffic: link.map(|link| traffic(link.traffic)).unwrap_or_default(),
+    }
+}
+
+fn traffic(counted: Counted) -> Traffic {
+    Traffic {
+        rx_bytes: counted.rx_bytes,
+        rx_packets: counted.rx_packets,
+        rx_dropped: counted.rx_dropped,
+        rx_multicast: counted.rx_multicast,
+        tx_bytes: counted.tx_bytes,
+        tx_packets: counted.tx_packets,
+        tx_dropped: counted.tx_dropped,
     }
 }
 

@@ -5,6 +5,7 @@ use crate::host;
 use narrows_client::ipc::{
     link::LinkKind,
     message::{AddressRow, LinkRow},
+    route::RouteScope,
 };
 use rustix::io::Errno;
 use std::net::IpAddr;
@@ -109,28 +110,37 @@ fn address(link: &LinkRow, row: &AddressRow) -> Option<Message> {
         (libc::IFA_F_SECONDARY, row.secondary),
         (libc::IFA_F_DADFAILED, row.conflict),
         (libc::IFA_F_TENTATIVE, row.tentative),
-        (libc::IFA_F_PERMANENT, row.lease.is_none()),
+        (libc::IFA_F_DEPRECATED, row.preferred == Some(0)),
+        (libc::IFA_F_PERMANENT, row.valid.is_none()),
     ];
     let flags = flags.iter().filter(|(_, set)| *set).fold(0, |flags, (flag, _)| flags | flag);
     let scope = match own {
+        _ if row.scope == Some(RouteScope::Global) => libc::RT_SCOPE_UNIVERSE,
+        _ if row.scope == Some(RouteScope::Link) => libc::RT_SCOPE_LINK,
+        _ if row.scope == Some(RouteScope::Host) => libc::RT_SCOPE_HOST,
         own if own.is_loopback() => libc::RT_SCOPE_HOST,
         own if own.is_link_local() => libc::RT_SCOPE_LINK,
         _ => libc::RT_SCOPE_UNIVERSE,
     };
     let [i0, i1, i2, i3] = link.id.to_ne_bytes();
     let family = libc::AF_INET as u8;
-    let body = [family, row.length, flags as u8, scope, i0, i1, i2, i3];
+    // The prefix is the peer's, if there is one.
+    let (far, length) = match row.peer {
+        Some((IpAddr::V4(peer), length)) => (peer, length),
+        _ => (own, row.length),
+    };
+    let body = [family, length, flags as u8, scope, i0, i1, i2, i3];
     let mut message = Message::new(libc::RTM_NEWADDR, &body);
-    message.attribute(libc::IFA_ADDRESS, &own.octets());
+    message.attribute(libc::IFA_ADDRESS, &far.octets());
     message.attribute(libc::IFA_LOCAL, &own.octets());
     if let Some(everyone) = host::broadcast(own, row.length) {
         message.attribute(libc::IFA_BROADCAST, &everyone.octets());
     }
-    message.text(libc::IFA_LABEL, &link.name);
+    message.text(libc::IFA_LABEL, row.label.as_ref().unwrap_or(&link.name));
     message.number(libc::IFA_FLAGS, flags);
-    let left = row.lease.unwrap_or(u32::MAX);
+    let left = |left: Option<u32>| left.unwrap_or(u32::MAX);
     // struct ifa_cacheinfo: preferred, valid, created, updated.
-    let times = [left, left, 0, 0].map(u32::to_ne_bytes).concat();
+    let times = [left(row.preferred), left(row.valid), 0, 0].map(u32::to_ne_bytes).concat();
     message.attribute(libc::IFA_CACHEINFO, &times);
     Some(message)
 }

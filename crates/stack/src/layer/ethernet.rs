@@ -24,7 +24,8 @@ pub(crate) fn input(
     } else if header.destination.is_broadcast() {
         LinkDestination::Broadcast
     } else if header.ether_type == EtherType::IPV4
-        && shard.memberships.takes(interface, header.destination)
+        && (shard.memberships.takes(interface, header.destination)
+            || station.multicast.contains(&header.destination))
     {
         LinkDestination::Group
     } else {

@@ -23,14 +23,14 @@ mod bridge;
 mod output;
 mod state;
 
-pub(crate) use output::{Course, LinkHeader, course, line, output};
+pub(crate) use output::{Course, LinkHeader, count_sent, course, line, output};
 pub(crate) use state::{add, configure, enslave, handle_timeout, release, remove, set};
 
 use crate::{
     Instant, InterfaceId, Shard, counters::DropReason, layer::ethernet, table::link::LinkKind,
 };
 use narrows_wire::{
-    ethernet::{EtherType, Header},
+    ethernet::{EtherType, HEADER_LEN, Header},
     offload::RxOffload,
     vlan::{TagProtocol, Tagged},
 };
@@ -56,10 +56,13 @@ pub(crate) fn input(
     let mut at = interface;
     // Each round leads up, and the table is finite; or takes a tag off the frame.
     loop {
-        let link = shard.links.get(at).ok_or(DropReason::NotForThisStation)?;
+        let link = shard.links.get_mut(at).ok_or(DropReason::NotForThisStation)?;
         if !link.up {
             return Err(DropReason::LinkDown);
         }
+        let len = HEADER_LEN + frame.payload.len();
+        let to = frame.header.destination;
+        link.traffic.received(len, to.is_multicast() && !to.is_broadcast());
         let (master, tag) = (link.master, TagProtocol::of(frame.header.ether_type));
         if let Some(protocol) = tag {
             match untag(shard, at, protocol, frame.payload, master.is_some())? {
@@ -122,7 +125,7 @@ fn untag<'a>(
 
 /// The bytes of a frame that goes on to another link.
 fn copy(frame: &Ascent<'_>) -> Vec<u8> {
-    let mut link = [0; narrows_wire::ethernet::HEADER_LEN];
+    let mut link = [0; HEADER_LEN];
     frame.header.emit(&mut link);
     [&link[..], frame.payload].concat()
 }

@@ -29,6 +29,10 @@ pub(crate) fn run(shard: &mut Shard, now: Instant) -> bool {
 
 fn deliver(shard: &mut Shard, now: Instant, packet: &[u8], offload: TxOffload) {
     shard.count_sent(packet.len());
+    if let Some(link) = shard.links.get_mut(InterfaceId::LOOPBACK) {
+        link.traffic.sent(1, packet.len() as u64);
+        link.traffic.received(packet.len(), false);
+    }
     shard.counters.frames_received += 1;
     shard.counters.bytes_received += packet.len() as u64;
     let received = RxOffload {

@@ -95,6 +95,12 @@ impl Shard {
             }
             Request::AddAddress { interface, prefix } => self.add_address(now, interface, prefix),
             Request::RemoveAddress { interface, prefix } => self.remove_address(interface, prefix),
+            Request::DescribeAddress { interface, address, facts } => {
+                self.describe_address(interface, address, facts)
+            }
+            Request::SetMulticast { interface, mac, joined } => {
+                self.set_multicast(interface, mac, joined)
+            }
             Request::SetAddressSource { interface, source } => {
                 layer::autoconf::set(self, now, interface, source)?;
                 Ok(Reply::Done)

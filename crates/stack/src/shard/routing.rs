@@ -44,8 +44,8 @@ impl Resolved {
 }
 
 impl Shard {
-    /// The last address of a subnet takes the route to it along; of several the next becomes the one
-    /// to send from.
+    /// The last address of a subnet (`gone`: the address, or its peer) takes the route to it along; of
+    /// several the next becomes the one to send from.
     pub(super) fn disconnect_subnet(&mut self, interface: InterfaceId, gone: Prefix) {
         let connected = RouteFilter {
             protocol: Some(RouteProtocol::KERNEL),
@@ -55,9 +55,9 @@ impl Shard {
         // The operator may have removed it.
         let _ = self.routes.remove(&connected);
         self.routes.touch();
-        let left = self.interfaces.get(interface);
-        let mut left = left.iter().flat_map(|interface| &interface.addresses);
-        if let Some(next) = left.find(|held| held.network() == gone.network()).copied() {
+        let Some(left) = self.interfaces.get(interface) else { return };
+        let same = |held: &&Prefix| left.subnet_of(**held) == gone.network();
+        if let Some(next) = left.addresses.iter().find(same).copied() {
             // There was a route to the same a moment ago.
             let _ = self.connect_subnet(interface, next);
         }
@@ -71,11 +71,12 @@ impl Shard {
     ) -> Result<(), Error> {
         self.routes.touch();
         let IpAddr::V4(source) = prefix.address() else { return Err(Error::FamilyNotSupported) };
-        // A /32 has no neighbors.
-        if prefix.length() == 32 {
+        let peer = self.interfaces.get(interface).and_then(|found| found.peer_of(prefix));
+        // A /32 has no neighbors but its peer.
+        if prefix.length() == 32 && peer.is_none() {
             return Ok(());
         }
-        let subnet = prefix.network();
+        let subnet = peer.unwrap_or(prefix).network();
         let same = |route: &Route| {
             let hop = NextHop::new(interface, None);
             route.to == subnet

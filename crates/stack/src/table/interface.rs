@@ -7,7 +7,13 @@
 
 use crate::{
     request::Error,
-    table::{arp_policy::ArpPolicy, route::RoutingSettings, zone::ZoneId},
+    table::{
+        address_facts::AddressFacts,
+        arp_policy::ArpPolicy,
+        route::{RoutingSettings, Scope},
+        zone::ZoneId,
+    },
+    time::Instant,
 };
 use core::net::{IpAddr, Ipv4Addr};
 use narrows_wire::{
@@ -41,6 +47,10 @@ pub struct Interface {
     pub zone: ZoneId,
     pub addresses: Vec<Prefix>,
     pub arp: ArpPolicy,
+    /// Of addresses that have more to them than a prefix.
+    pub facts: BTreeMap<Ipv4Addr, AddressFacts>,
+    /// Link addresses of groups that the operator joined it to.
+    pub multicast: BTreeSet<MacAddr>,
     /// Hosts that this interface answers ARP for, beside those that `arp.proxy_arp` allows.
     pub proxied: BTreeSet<Ipv4Addr>,
 }
@@ -52,6 +62,8 @@ impl Interface {
             zone: ZoneId::PUBLIC,
             addresses,
             arp: ArpPolicy::default(),
+            facts: BTreeMap::new(),
+            multicast: BTreeSet::new(),
             proxied: BTreeSet::new(),
         }
     }
@@ -61,6 +73,18 @@ impl Interface {
     pub fn is_secondary(&self, address: Prefix) -> bool {
         let before = self.addresses.iter().take_while(|held| **held != address);
         before.into_iter().any(|held| held.network() == address.network())
+    }
+
+    /// The subnet that an address of this interface brings: its peer's, if it has one.
+    pub fn subnet_of(&self, address: Prefix) -> Prefix {
+        self.peer_of(address).unwrap_or(address).network()
+    }
+
+    pub fn peer_of(&self, address: Prefix) -> Option<Prefix> {
+        match address.address() {
+            IpAddr::V4(address) => self.facts.get(&address)?.peer,
+            IpAddr::V6(_) => None,
+        }
     }
 
     /// Is `address` one that this interface answers for?
@@ -103,6 +127,9 @@ pub const MAX_INTERFACES: usize = 4096;
 /// Addresses of one interface: enough for a /22 of virtual hosts; a longer list says that
 /// something is adding addresses without end.
 pub const MAX_ADDRESSES: usize = 1024;
+/// Groups by their link addresses: more than any program joins by hand, and what a device's filter
+/// still compares quickly.
+pub const MAX_MULTICAST: usize = 64;
 
 /// The loopback interface's MTU: the longest IPv4 packet there is.
 const LOOPBACK_MTU: u16 = u16::MAX;
@@ -263,11 +290,27 @@ impl InterfaceTable {
         self.owner(address).map_or(ZoneId::PUBLIC, |owner| self.zone(owner))
     }
 
-    /// The interface's first address in the subnet of `destination`, or its first address.
+    /// When the first of the addresses that were given for a time goes.
+    pub fn next_expiry(&self) -> Option<Instant> {
+        let facts = self.iter().flat_map(|(_, interface)| interface.facts.values());
+        facts.filter_map(|facts| facts.valid_until).min()
+    }
+
+    /// The interface's first address in the subnet of `destination`, or its first address that is of
+    /// use beyond the link, or its first address.
     pub fn source_for(&self, id: InterfaceId, destination: Ipv4Addr) -> Option<Ipv4Addr> {
         let addresses = &self.get(id)?.addresses;
         let on_link = addresses.iter().find(|prefix| prefix.contains(destination.into()));
-        match on_link.or_else(|| addresses.first())?.address() {
+        let facts = &self.get(id)?.facts;
+        let global = |prefix: &&Prefix| match prefix.address() {
+            IpAddr::V4(address) => {
+                let scope = facts.get(&address).and_then(|facts| facts.scope);
+                scope.is_none_or(|scope| scope == Scope::Global)
+            }
+            IpAddr::V6(_) => false,
+        };
+        let chosen = on_link.or_else(|| addresses.iter().find(global));
+        match chosen.or_else(|| addresses.first())?.address() {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,
         }

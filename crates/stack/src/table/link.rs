@@ -47,6 +47,34 @@ pub struct Own {
     pub mtu: Option<u16>,
 }
 
+/// What passed an interface since it was made. A frame that stands for several segments counts once,
+/// as it does in the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub rx_packets: u64,
+    pub rx_bytes: u64,
+    /// Frames from its device that went no further, whatever for.
+    pub rx_dropped: u64,
+    pub rx_multicast: u64,
+    pub tx_packets: u64,
+    pub tx_bytes: u64,
+    /// Frames that its device had no room or no means for.
+    pub tx_dropped: u64,
+}
+
+impl Traffic {
+    pub(crate) fn received(&mut self, bytes: usize, multicast: bool) {
+        self.rx_packets += 1;
+        self.rx_bytes += bytes as u64;
+        self.rx_multicast += u64::from(multicast);
+    }
+
+    pub(crate) fn sent(&mut self, packets: u64, bytes: u64) {
+        self.tx_packets += packets;
+        self.tx_bytes += bytes;
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Link {
     pub kind: LinkKind,
@@ -64,6 +92,7 @@ pub struct Link {
     pub own: Own,
     /// Interfaces of one number are named together by routes and filters; 0: the default.
     pub group: u32,
+    pub traffic: Traffic,
 }
 
 impl Link {
@@ -77,6 +106,7 @@ impl Link {
             promiscuous: false,
             own: Own::default(),
             group: 0,
+            traffic: Traffic::default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! State with one invariant each. A table calls nobody; layers consult and change it.
 
+pub mod address_facts;
 pub mod arp_policy;
 pub mod autoconf;
 pub mod bond;

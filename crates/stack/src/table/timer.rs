@@ -32,6 +32,8 @@ pub enum TimerKey {
     Groups,
     /// Leases, and searches for an address.
     Autoconf,
+    /// Addresses that were given for a time.
+    Addresses,
 }
 
 const TICK_SHIFT: u32 = 20;
@@ -95,7 +97,8 @@ fn class(key: TimerKey) -> (usize, usize) {
         TimerKey::PathMtus => (3, 4),
         TimerKey::Gateways => (3, 6),
         TimerKey::Groups => (3, 5),
-        TimerKey::Autoconf => (3, 6),
+        TimerKey::Autoconf => (3, 7),
+        TimerKey::Addresses => (3, 8),
     }
 }
 
@@ -277,6 +280,26 @@ mod tests {
 
     fn fired(wheel: &mut TimerWheel, now: Instant) -> Vec<TimerKey> {
         core::iter::from_fn(|| wheel.expire(now)).collect()
+    }
+
+    #[test]
+    fn no_two_keys_share_a_place() {
+        let keys = [
+            TimerKey::Socket(0),
+            TimerKey::HalfOpen(0),
+            TimerKey::TimeWait(0),
+            TimerKey::Neighbors,
+            TimerKey::Reassembly,
+            TimerKey::Links,
+            TimerKey::Claims,
+            TimerKey::PathMtus,
+            TimerKey::Gateways,
+            TimerKey::Groups,
+            TimerKey::Autoconf,
+            TimerKey::Addresses,
+        ];
+        let places: std::collections::BTreeSet<_> = keys.into_iter().map(class).collect();
+        assert_eq!(places.len(), keys.len());
     }
 
     #[test]

@@ -135,6 +135,9 @@ pub(crate) fn output(
         if !link.up {
             return Err(DropReason::LinkDown);
         }
+        if !link.is_device() {
+            link.traffic.sent(1, frame.bytes.len() as u64);
+        }
         interface = match &mut link.kind {
             LinkKind::Device => return push(shard, interface, frame),
             // Who is there has heard it in this host.
@@ -162,8 +165,37 @@ pub(crate) fn output(
     }
 }
 
+/// Counts what a connection sent by a device at that, and at what its path led through on the way.
+pub(crate) fn count_sent(
+    shard: &mut Shard,
+    path: &Path,
+    device: InterfaceId,
+    packets: u64,
+    bytes: u64,
+) {
+    let mut at = path.interface;
+    while let Some(link) = shard.links.get_mut(at) {
+        link.traffic.sent(packets, bytes);
+        at = match link.kind {
+            LinkKind::Device | LinkKind::Private => return,
+            LinkKind::Vlan { lower, .. } => lower,
+            LinkKind::Bond(_) | LinkKind::Bridge(_) => device,
+        };
+    }
+}
+
 /// Into the queue of a device that can do what the frame asks of it.
 fn push(shard: &mut Shard, device: InterfaceId, frame: Frame) -> Result<(), DropReason> {
+    let result = try_push(shard, device, frame);
+    if result.is_err()
+        && let Some(link) = shard.links.get_mut(device)
+    {
+        link.traffic.tx_dropped += 1;
+    }
+    result
+}
+
+fn try_push(shard: &mut Shard, device: InterfaceId, frame: Frame) -> Result<(), DropReason> {
     let TxOffload { checksum, segmentation } = frame.offload;
     if checksum.is_some() || segmentation.is_some() {
         let station = shard.interfaces.get(device).ok_or(DropReason::LinkDown)?;

@@ -172,7 +172,7 @@ fn transmit_connection(
     let max_payload = capabilities.tx_segmentation.map_or(0, |max| {
         (max as usize).saturating_sub(ipv4::HEADER_LEN + tcp::MAX_HEADER_LEN).min(MAX_PAYLOAD)
     });
-    let mut sent = 0;
+    let (mut sent, mut frames, mut bytes) = (0, 0, 0);
     while sent < QUANTUM && *budget > 0 && sink.has_room() {
         let Some(socket) = shard.sockets.get_mut(id) else { return };
         let service = (socket.ip.ttl, socket.ip.tos);
@@ -196,9 +196,12 @@ fn transmit_connection(
             sink.send(offload, &headers.bytes[..headers.len], [&shard.scratch, &[]]);
         }
         shard.count_sent(frame_len);
+        frames += 1;
+        bytes += frame_len as u64;
         sent += outgoing.payload_len.max(1);
         *budget -= 1;
     }
+    link::count_sent(shard, &path, interface, frames, bytes);
     settle(shard, now, id);
 }
 
