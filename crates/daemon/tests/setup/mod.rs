@@ -20,6 +20,7 @@ use std::{
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where the tests' servers on Narrows are.
+#[allow(dead_code, reason = "not every test needs a server")]
 pub const NARROWS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Network::NARROWS_ADDRESS, 8000));
 
 /// Two namespaces, and where the daemon's files are.
