@@ -97,6 +97,7 @@ fn write_link(out: &mut dyn Write, link: &LinkRow, all: &[LinkRow]) -> Result<()
     if !link.device.is_empty() {
         writeln!(out, "    alias {}", link.device)?;
     }
+    row::write_zone(out, link)?;
     for row in &link.addresses {
         let (address, family, scope) = (row.address, family(row.address), scope(row));
         let own = match row.peer {
@@ -177,8 +178,8 @@ mod tests {
     fn state(kind: LinkKind, up: bool) -> LinkState {
         let (running, promiscuous, group) = (up, false, 0);
         let routing = crate::link::tests::routing();
-        let traffic = Traffic::default();
-        LinkState { kind, master: None, up, running, promiscuous, group, routing, traffic }
+        let (traffic, zone) = (Traffic::default(), None);
+        LinkState { kind, master: None, up, running, promiscuous, group, zone, routing, traffic }
     }
 
     fn rows() -> Vec<LinkRow> {

@@ -44,6 +44,8 @@ pub enum Command {
     /// Show and change neighbors, as ip-neighbour(8) does
     #[command(visible_alias = "n", aliases = ["neighbor", "neighbour"])]
     Neigh(Query),
+    /// Show zones: which interfaces they have, and who is admitted
+    Zone(Query),
     /// Show, join and leave multicast groups, as ip-maddress(8) does
     #[command(aliases = ["maddress", "m"])]
     Maddr(Query),

@@ -106,6 +106,7 @@ fn write_link(out: &mut dyn Write, link: &LinkRow, all: &[LinkRow], details: boo
     if let LinkKind::Device(device) = &link.state.kind {
         writeln!(out, "    alias {device}")?;
     }
+    row::write_zone(out, link)?;
     Ok(())
 }
 

@@ -26,6 +26,7 @@ mod ss;
 mod stat;
 mod up;
 mod words;
+mod zone;
 
 use anyhow::Result;
 use arguments::{Arguments, Command};
@@ -70,6 +71,7 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<ExitCode> {
         Command::Route(query) => route::execute(&query, &ask()?, out)?,
         Command::Rule(query) => rule::execute(&query, &ask()?, out)?,
         Command::Neigh(query) => neigh::execute(&query, &ask()?, out)?,
+        Command::Zone(query) => zone::execute(&query, &ask()?, out)?,
         Command::Maddr(query) => maddr::execute(&query, &ask()?, out)?,
         Command::Policy(query) => return policy::execute(&query, &ask()?, out),
         Command::Ping(options) => return ping::execute(&options, &ask()?, out),

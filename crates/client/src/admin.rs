@@ -8,6 +8,7 @@ use narrows_ipc::{
     message::{GroupRow, LinkRow, NeighborRow, Page, SocketRow, Statistics},
     policy::{Defaults, PolicyAnswer, PolicyQuestion, PolicyRow},
     route::{RouteAnswer, RouteQuestion, RouteRow, RuleRow},
+    zone::ZoneRow,
 };
 use std::{cell::Cell, net::Ipv4Addr, time::Duration};
 
@@ -134,6 +135,17 @@ impl Stack {
             Reply::Decided(answer) => Ok(answer),
             _ => Err(Error::UnexpectedAnswer),
         }
+    }
+
+    /// `public` first.
+    pub fn zones(&self) -> Result<Vec<ZoneRow>, Error> {
+        self.pages(
+            |after| Request::Zones { after },
+            |reply| match reply {
+                Reply::Zones(page) => Some(page),
+                _ => None,
+            },
+        )
     }
 
     /// One ICMP echo request with `payload_len` bytes of data. `TimedOut` when no answer came

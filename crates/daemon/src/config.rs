@@ -8,7 +8,10 @@
 use narrows_device::{DeviceSpec, link::Link};
 use narrows_policy::{Defaults, Effect, Rule};
 use narrows_stack::table::{
-    arp_policy::ArpPolicy, autoconf::AddressSource, route::RoutingSettings,
+    arp_policy::ArpPolicy,
+    autoconf::AddressSource,
+    route::RoutingSettings,
+    zone::{Crossing, ZoneId},
 };
 use narrows_wire::address::Prefix;
 use serde::Deserialize;
@@ -33,6 +36,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod zone;
 
 pub(crate) use daemon::{Account, DaemonConfig};
 pub(crate) use link::{BondConfig, LinkConfig};
@@ -40,6 +44,7 @@ pub(crate) use neighbor::NeighborConfig;
 pub(crate) use route::{RouteConfig, RuleConfig};
 pub(crate) use tcp::TcpConfig;
 pub(crate) use topology::{LinkOptions, from_below};
+pub(crate) use zone::{PUBLIC, ZoneConfig};
 
 /// What the daemon does: interfaces, routes beside those that their addresses imply, neighbors that
 /// are not asked for, and who may do what.
@@ -52,6 +57,10 @@ pub(crate) struct Configuration {
     /// What holds where no rule does.
     pub defaults: Defaults,
     pub policy: Vec<Rule>,
+    /// Beside `public`.
+    pub zones: Vec<ZoneConfig>,
+    /// What may go from zone to zone.
+    pub allows: Vec<Crossing>,
     /// Are ICMP timestamp requests answered?
     pub icmp_timestamps: bool,
     pub daemon: DaemonConfig,
@@ -70,6 +79,7 @@ pub(crate) struct InterfaceConfig {
     pub kernel: Option<(Ipv4Addr, u8)>,
     pub arp: ArpPolicy,
     pub routing: RoutingSettings,
+    pub zone: ZoneId,
 }
 
 /// Why a configuration can't be used.
@@ -111,6 +121,10 @@ struct File {
     grant: Vec<Spanned<policy::GrantTable>>,
     #[serde(default)]
     deny: Vec<Spanned<policy::GrantTable>>,
+    #[serde(default)]
+    zone: Vec<Spanned<zone::ZoneTable>>,
+    #[serde(default)]
+    allow: Vec<Spanned<zone::AllowTable>>,
 }
 
 #[derive(Deserialize)]
@@ -173,6 +187,7 @@ impl InterfaceConfig {
             kernel,
             arp: arp::DEFAULT,
             routing: RoutingSettings::default(),
+            zone: ZoneId::PUBLIC,
         }
     }
 }
@@ -191,6 +206,7 @@ impl Configuration {
                 kernel: Some((Ipv4Addr::new(10, 111, 0, 1), 24)),
                 arp: arp::DEFAULT,
                 routing: RoutingSettings::default(),
+                zone: ZoneId::PUBLIC,
             }],
             routes: Vec::new(),
             rules: Vec::new(),
@@ -200,6 +216,8 @@ impl Configuration {
             daemon: DaemonConfig::default(),
             defaults: Defaults::default(),
             policy: Vec::new(),
+            zones: Vec::new(),
+            allows: Vec::new(),
         }
     }
 
@@ -219,6 +237,12 @@ impl Configuration {
             configuration.interfaces.push(interface);
         }
         checker.topology(&tables.interface, &configuration.interfaces)?;
+        checker.zones(&mut configuration, &tables.zone)?;
+        checker.put_into_zones(&mut configuration, &tables.interface)?;
+        for table in &tables.allow {
+            let allow = checker.allow(&configuration, table)?;
+            configuration.allows.push(allow);
+        }
         for table in &tables.route {
             let route = checker.route(&configuration, table)?;
             configuration.routes.push(route);
@@ -287,6 +311,8 @@ impl Checker<'_> {
             kernel: None,
             arp,
             routing,
+            // Known when all interfaces are.
+            zone: ZoneId::PUBLIC,
         };
         for text in table.address.iter().flat_map(|list| list.get_ref().list()) {
             let prefix = self.own_address(earlier, &interface, text)?;
@@ -294,11 +320,6 @@ impl Checker<'_> {
         }
         if let Some(text) = &table.kernel {
             interface.kernel = Some(self.kernel_address(&interface, text)?);
-        }
-        if let Some(zone) = table.zone.as_ref().filter(|zone| zone.get_ref() != "public") {
-            let message =
-                format!("no zone \"{}\": write zone = \"public\", or leave it out", zone.get_ref());
-            return Err(self.error(zone.span(), message));
         }
         Ok(interface)
     }

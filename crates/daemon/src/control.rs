@@ -2,7 +2,7 @@
 
 use crate::{
     anchor::datagram::interface_number, change, identity, options, ping::Echo, route, rule,
-    sandbox, session::Outcome, worker::Worker,
+    sandbox, session::Outcome, worker::Worker, zones,
 };
 use mio::Token;
 use narrows_ipc::{
@@ -45,6 +45,7 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
         Request::Rules { after } => Ok(Reply::Rules(page(rule::report(worker), after))),
         Request::Route(question) => route::answer(worker, &question).map(Reply::Route),
         Request::Groups { after } => Ok(Reply::Groups(page(groups(worker), after))),
+        Request::Zones { after } => Ok(Reply::Zones(page(zones::report(worker), after))),
         Request::Neighbors { after } => Ok(Reply::Neighbors(page(neighbors(worker), after))),
         Request::Policy { after } => Ok(policy::report(&worker.authority.policy, after)),
         Request::Decide(question) => policy::decide(worker, token, &question),

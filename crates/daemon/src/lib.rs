@@ -55,6 +55,7 @@ mod spin;
 mod startup;
 mod token;
 mod worker;
+mod zones;
 
 pub use config::ConfigError;
 pub use sandbox::system_calls;

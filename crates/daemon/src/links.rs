@@ -12,7 +12,9 @@ use narrows_device::{Device, DeviceSpec, TapDevice, link};
 use narrows_stack::{
     Instant, InterfaceId, Shard,
     request::{LinkChange, LinkSettings, NewLink, PortChange, Principal, Reply, Request},
-    table::{autoconf::AddressSource, bond::BondSettings, interface::InterfaceSettings},
+    table::{
+        autoconf::AddressSource, bond::BondSettings, interface::InterfaceSettings, zone::ZoneId,
+    },
 };
 use narrows_wire::{address::MacAddr, offload::Capabilities};
 use std::net::Ipv4Addr;
@@ -118,6 +120,9 @@ impl Site<'_> {
         hardware: Option<Hardware>,
     ) -> Result<InterfaceId> {
         let id = self.add(config, hardware)?;
+        if config.zone != ZoneId::PUBLIC {
+            self.request(Request::SetZone { interface: id, zone: config.zone })?;
+        }
         for member in config.link.members() {
             let member = self.named(member)?;
             self.request(Request::Enslave { member, master: id })?;
@@ -152,6 +157,7 @@ impl Site<'_> {
                 NewLink::Bond(self.bond_settings(&BondConfig { primary: None, ..bond.clone() })?)
             }
             LinkConfig::Bridge { settings, .. } => NewLink::Bridge(*settings),
+            LinkConfig::Private { mac } => NewLink::Private { mac: *mac },
         };
         self.interface(Request::AddLink { name, link: new })
     }

@@ -36,10 +36,10 @@
 
 use crate::keeper::{Keeper, ProcessFacts};
 use narrows_ipc::{Endpoint, listener::Credentials, message::Owner};
-use narrows_stack::request::Principal as EnginePrincipal;
+use narrows_stack::{request::Principal as EnginePrincipal, table::zone::AdmissionId};
 use narrows_sys::peer;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::{io, os::fd::OwnedFd};
+use std::{cell::Cell, io, os::fd::OwnedFd};
 
 /// One process, as it was when it opened its session.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ pub(crate) struct Principal {
     cgroup: String,
     /// `None`: it had ended when the session was accepted.
     process: Option<OwnedFd>,
+    /// To zones, as the configuration has it now.
+    pub admission: Cell<AdmissionId>,
     /// The pidfd is the kernel's word, not a guess from a number.
     proven: bool,
 }
@@ -91,6 +93,7 @@ impl Principal {
             groups,
             executable: facts.executable,
             cgroup: facts.cgroup,
+            admission: Cell::default(),
             process,
             proven,
         };
@@ -102,9 +105,10 @@ impl Principal {
         principal
     }
 
-    /// Whom the engine sees: its sockets are told apart by user, as the kernel's are.
+    /// Whom the engine sees: its sockets are told apart by user, as the kernel's are, and by what zones
+    /// he is admitted to.
     pub(crate) fn of_engine(&self) -> EnginePrincipal {
-        EnginePrincipal::user(self.uid)
+        EnginePrincipal { uid: self.uid, admission: self.admission.get() }
     }
 
     /// The file that the process ran; `None` when that isn't certain.
@@ -171,6 +175,7 @@ impl Principal {
             groups,
             executable: executable.into(),
             cgroup: cgroup.into(),
+            admission: Cell::default(),
             process: None,
             proven: true,
         }

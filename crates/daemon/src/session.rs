@@ -101,6 +101,10 @@ impl Sessions {
         self.sessions.try_remove(token::index(token))
     }
 
+    pub(crate) fn principals(&self) -> impl Iterator<Item = &Rc<Principal>> {
+        self.sessions.iter().map(|(_, session)| &session.principal)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.sessions.len()
     }
@@ -250,6 +254,7 @@ fn is_report(request: &Request) -> bool {
             | Request::Groups { .. }
             | Request::Policy { .. }
             | Request::Decide(_)
+            | Request::Zones { .. }
     )
 }
 

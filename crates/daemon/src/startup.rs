@@ -56,6 +56,7 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
     let poll = Poll::new().context("epoll")?;
     let seed = narrows_sys::random::random().context("no randomness from the kernel")?;
     let mut shard = Shard::new(engine_config(configuration), seed);
+    request(&mut shard, &clock, Request::SetZones(configuration.zone_settings()))?;
     let (interfaces, attachments) = attach(&mut shard, &clock, &poll, configuration)?;
     add_routes(&mut shard, &clock, configuration, &interfaces)?;
     add_neighbors(&mut shard, &clock, configuration, &interfaces)?;

@@ -23,6 +23,7 @@ use crate::{
     principal::Principal,
     reload::Source,
     session::{self, Sessions},
+    zones::{self, Admissions},
 };
 use mio::{Registry, Token, event::Event as Ready};
 use narrows_ipc::{Error, Listener};
@@ -74,6 +75,7 @@ pub(crate) struct Worker {
     pub pairs: Pairs,
     pub closer: Closer,
     pub authority: Authority,
+    pub admissions: Admissions,
     pub metrics: Metrics,
     /// The daemon is to end.
     pub stopping: bool,
@@ -123,6 +125,7 @@ impl Worker {
             pairs: Pairs::new()?,
             closer,
             authority,
+            admissions: Admissions::default(),
             metrics: Metrics::default(),
             stopping: false,
             listener,
@@ -257,6 +260,10 @@ impl Worker {
             match result {
                 Ok(token) => {
                     self.metrics.sessions_opened += 1;
+                    let session = self.sessions.get_mut(token);
+                    if let Some(principal) = session.map(|session| session.principal.clone()) {
+                        zones::admit(self, &principal);
+                    }
                     self.queue_session(token);
                 }
                 Err(error) => tracing::warn!(%error, "can't open a session"),

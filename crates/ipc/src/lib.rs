@@ -20,6 +20,7 @@ pub mod policy;
 pub mod route;
 pub mod transport;
 mod words;
+pub mod zone;
 
 pub use accept::AcceptRecord;
 pub use error::Error;

@@ -34,6 +34,8 @@ pub struct LinkState {
     pub running: bool,
     pub promiscuous: bool,
     pub group: u32,
+    /// `None`: `public`.
+    pub zone: Option<String>,
     pub routing: RoutingState,
     pub traffic: Traffic,
 }

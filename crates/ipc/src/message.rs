@@ -8,6 +8,7 @@ use crate::{
     link::{BondRow, FdbRow, LinkState, PortRow},
     policy::{Defaults, PolicyAnswer, PolicyQuestion, PolicyRow},
     route::{RouteAnswer, RouteQuestion, RouteRow, RouteScope, RuleRow},
+    zone::ZoneRow,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -140,6 +141,10 @@ pub enum Request {
     },
     /// → [`Reply::Decided`].
     Decide(Box<PolicyQuestion>),
+    /// → [`Reply::Zones`].
+    Zones {
+        after: u32,
+    },
     /// One ICMP echo → [`Reply::Pong`] when answered, or an error after `timeout`.
     Ping {
         destination: Ipv4Addr,
@@ -212,6 +217,7 @@ pub enum Reply {
         page: Page<PolicyRow>,
     },
     Decided(PolicyAnswer),
+    Zones(Page<ZoneRow>),
     Pong {
         round_trip: Duration,
         ttl: u8,

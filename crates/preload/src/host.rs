@@ -130,6 +130,7 @@ pub mod tests {
                 running: true,
                 promiscuous: false,
                 group: 0,
+                zone: None,
                 routing: RoutingState {
                     forward: false,
                     host_model: "strong".into(),

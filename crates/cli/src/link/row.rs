@@ -3,7 +3,10 @@
 use crate::report::Mac;
 use narrows_ipc::{link::LinkKind, message::LinkRow};
 use serde_json::{Value, json};
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
 /// Has no station address: the stack's own loopback.
 pub fn is_loopback(link: &LinkRow) -> bool {
@@ -65,6 +68,14 @@ pub fn group(link: &LinkRow) -> String {
     super::group::name(link.state.group)
 }
 
+/// A line of its own, where it is not `public`.
+pub fn write_zone(out: &mut dyn Write, link: &LinkRow) -> io::Result<()> {
+    match &link.state.zone {
+        Some(zone) => writeln!(out, "    zone {zone}"),
+        None => Ok(()),
+    }
+}
+
 /// What both reports have in JSON.
 pub fn head_json(link: &LinkRow, all: &[LinkRow]) -> Value {
     let (kind, everyone) = link_type(link);
@@ -84,6 +95,9 @@ pub fn head_json(link: &LinkRow, all: &[LinkRow]) -> Value {
     }
     if let Some(master) = master(link) {
         value["master"] = json!(master);
+    }
+    if let Some(zone) = &link.state.zone {
+        value["zone"] = json!(zone);
     }
     value
 }

@@ -9,6 +9,7 @@ fn state(kind: LinkKind) -> LinkState {
         running: true,
         promiscuous: false,
         group: 0,
+        zone: None,
         routing: routing(),
         traffic: Traffic::default(),
     }

@@ -17,16 +17,32 @@ use narrows_stack::table::{
     bond::{ArpMonitor, BondMode, HashPolicy, MAX_MEMBERS},
     bridge::BridgeSettings,
 };
-use narrows_wire::vlan::{Tag, TagProtocol, VlanId};
+use narrows_wire::{
+    address::MacAddr,
+    vlan::{Tag, TagProtocol, VlanId},
+};
 use std::net::Ipv4Addr;
 use toml::Spanned;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LinkConfig {
     Device(DeviceSpec),
-    Vlan { lower: String, tag: Tag },
-    Bond { members: Vec<String>, bond: BondConfig },
-    Bridge { ports: Vec<String>, settings: BridgeSettings },
+    Vlan {
+        lower: String,
+        tag: Tag,
+    },
+    Bond {
+        members: Vec<String>,
+        bond: BondConfig,
+    },
+    Bridge {
+        ports: Vec<String>,
+        settings: BridgeSettings,
+    },
+    /// A private zone's: made by the zone.
+    Private {
+        mac: MacAddr,
+    },
 }
 
 /// As [`BondSettings`](narrows_stack::table::bond::BondSettings), by names.
@@ -52,7 +68,7 @@ impl LinkConfig {
         match self {
             Self::Bond { members, .. } => members,
             Self::Bridge { ports, .. } => ports,
-            Self::Device(_) | Self::Vlan { .. } => &[],
+            Self::Device(_) | Self::Vlan { .. } | Self::Private { .. } => &[],
         }
     }
 
@@ -71,6 +87,7 @@ impl LinkConfig {
             Self::Vlan { lower, tag } => format!("vlan:{lower}.{}", tag.id),
             Self::Bond { bond, .. } => format!("bond:{}", bond.mode.name()),
             Self::Bridge { .. } => "bridge".into(),
+            Self::Private { .. } => "private".into(),
         }
     }
 }
@@ -94,6 +111,11 @@ impl Checker<'_> {
         table: &InterfaceTable,
     ) -> Result<LinkConfig, ConfigError> {
         let kind = match table.device.get_ref().as_str() {
+            "private" => {
+                let message = "a private interface comes with its zone: write [[zone]] with link = \
+                               \"private\" and members";
+                return Err(self.error(table.device.span(), message));
+            }
             kind @ ("vlan" | "bond" | "bridge") => kind,
             _ => "device",
         };

@@ -102,6 +102,7 @@ fn a_whole_file() {
                     conflict_detection: ConflictDetection::Probe,
                 },
                 routing: RoutingSettings::default(),
+                zone: ZoneId::PUBLIC,
             },
             InterfaceConfig {
                 name: "host".into(),
@@ -112,6 +113,7 @@ fn a_whole_file() {
                 kernel: Some((Ipv4Addr::new(10, 112, 0, 3), 31)),
                 arp: arp::DEFAULT,
                 routing: RoutingSettings::default(),
+                zone: ZoneId::PUBLIC,
             },
         ],
         routes: vec![
@@ -129,6 +131,8 @@ fn a_whole_file() {
             mac: MacAddr([2, 0, 0, 0, 0, 15]),
             interface: 0,
         }],
+        zones: Vec::new(),
+        allows: Vec::new(),
     };
     assert_eq!(parse(text), Ok(expected));
 }

@@ -57,7 +57,7 @@ impl Checker<'_> {
         Ok(options)
     }
 
-    fn station(&self, text: &Spanned<String>) -> Result<MacAddr, ConfigError> {
+    pub(super) fn station(&self, text: &Spanned<String>) -> Result<MacAddr, ConfigError> {
         let mut bytes = [0; 6];
         let mut parts = text.get_ref().split(':');
         let filled = bytes.iter_mut().all(|byte| {

@@ -1,7 +1,7 @@
 //! Reports of what interfaces are and stand upon.
 
 use super::interface_name;
-use crate::{anchor::datagram::interface_number, worker::Worker};
+use crate::{anchor::datagram::interface_number, worker::Worker, zones};
 use narrows_ipc::link::{
     BondRow, FdbRow, LacpRow, LinkKind, LinkState, MemberRow, PortRow, RoutingState, Traffic,
 };
@@ -52,6 +52,7 @@ pub(super) fn state(worker: &Worker, id: InterfaceId) -> LinkState {
         running: links.is_running(id),
         promiscuous: link.is_some_and(|link| link.promiscuous),
         group: link.map_or(0, |link| link.group),
+        zone: zones::name_of(worker, id),
         routing: routing(worker, id),
         traffic: link.map(|link| traffic(link.traffic)).unwrap_or_default(),
     }

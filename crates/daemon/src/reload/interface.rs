@@ -207,6 +207,13 @@ fn changed(
             Ok(vec![Request::SetRouting { interface: site.named(&name)?, routing }])
         }));
     }
+    if held.zone != config.zone {
+        let (name, zone) = (name.clone(), config.zone);
+        let says = format!("{name}: zone {}", difference.new.zone_name(zone));
+        steps.push(Step::ask(says, move |site| {
+            Ok(vec![Request::SetZone { interface: site.named(&name)?, zone }])
+        }));
+    }
     if held.source != config.source {
         let (name, source) = (name.clone(), config.source);
         steps.push(Step::ask(format!("{name}: source of its address"), move |site| {
@@ -233,6 +240,7 @@ fn kind(link: &LinkConfig) -> &'static str {
         LinkConfig::Vlan { .. } => "VLAN",
         LinkConfig::Bond { .. } => "bond",
         LinkConfig::Bridge { .. } => "bridge",
+        LinkConfig::Private { .. } => "private zone",
     }
 }
 
@@ -240,7 +248,7 @@ fn settings(site: &Site<'_>, link: &LinkConfig) -> Result<Option<LinkSettings>> 
     Ok(match link {
         LinkConfig::Bond { bond, .. } => Some(LinkSettings::Bond(site.bond_settings(bond)?)),
         LinkConfig::Bridge { settings, .. } => Some(LinkSettings::Bridge(*settings)),
-        LinkConfig::Device(_) | LinkConfig::Vlan { .. } => None,
+        LinkConfig::Device(_) | LinkConfig::Vlan { .. } | LinkConfig::Private { .. } => None,
     })
 }
 

@@ -171,6 +171,7 @@ impl<'a> Difference<'a> {
         steps.extend(neighbor::going(self));
         steps.extend(address::going(self));
         steps.extend(interface::going(self));
+        steps.extend(zones(self));
         steps.extend(interface::coming(self));
         steps.extend(interface::ports(self));
         steps.extend(address::coming(self));
@@ -191,16 +192,38 @@ fn icmp(difference: &Difference<'_>) -> Option<Step> {
     })
 }
 
+/// Which zones there are, and what may cross.
+fn zones(difference: &Difference<'_>) -> Option<Step> {
+    let settings = difference.new.zone_settings();
+    (difference.old.zone_settings() != settings).then(|| {
+        Step::ask("zones: what may cross", move |_| Ok(vec![Request::SetZones(settings.clone())]))
+    })
+}
+
+/// Who is admitted where.
+fn admissions(difference: &Difference<'_>) -> impl Iterator<Item = String> {
+    let (old, new) = (difference.old, difference.new);
+    let known = |in_: &Configuration, name: &str| in_.zones.iter().any(|zone| zone.name == name);
+    let gone = old.zones.iter().filter(|zone| !known(new, &zone.name));
+    let changed = new.zones.iter().filter(|zone| !old.zones.contains(zone));
+    let gone: Vec<_> = gone.map(|zone| format!("zone {} removed", zone.name)).collect();
+    let changed: Vec<_> = changed.map(|zone| format!("zone {}: who is in it", zone.name)).collect();
+    gone.into_iter().chain(changed)
+}
+
 /// Reads the file again; what was changed, a line each.
 pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
     let file = worker.source.file.clone();
     if file.is_none() {
         bail!("the daemon was started without a configuration file: nothing to read again");
     }
-    let new = Source::read(file, &worker.keeper)?;
-    if worker.source.configuration.daemon != new.configuration.daemon {
+    let read = Source::read(file, &worker.keeper)?;
+    if worker.source.configuration.daemon != read.configuration.daemon {
         bail!("[daemon] is for the start alone: put it back, or start the daemon anew");
     }
+    let configuration = read.configuration.keep_zones_of(&worker.source.configuration);
+    let configuration = configuration.context("too many zones at once: remove some first")?;
+    let new = Source { configuration, ..read };
     let is_there = |name: &str| {
         let mut interfaces = worker.shard.interfaces();
         interfaces.any(|(_, station)| station.settings.name == name)
@@ -212,6 +235,7 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
     let mut devices = open(worker, &difference)?;
     let mtus = interface::new_mtus(&difference);
     let steps = difference.steps();
+    let readmissions: Vec<_> = admissions(&difference).collect();
     rehearse(worker, &steps, &devices)?;
     for (spec, mtu) in mtus {
         links::carry(&spec, mtu)?;
@@ -230,7 +254,9 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
         &worker.source.configuration,
         &new.configuration,
     ));
+    done.extend(readmissions);
     worker.source = new;
+    crate::zones::readmit(worker);
     worker.links_changed();
     worker.renew_devices();
     Ok(done)
