@@ -78,6 +78,9 @@ impl Draw {
         config.tcp.receive_limit = self.scale(4 << 10, 1 << 20) as usize;
         config.tcp.no_delay = self.one_in(2);
         config.tcp.congestion = self.from(&Algorithm::ALL);
+        if self.one_in(6) {
+            config.tcp.max_pacing_rate = self.scale(20_000, 10_000_000).into();
+        }
         config
     }
 

@@ -3,7 +3,10 @@
 
 use crate::{host::Host, link::LinkSettings};
 use core::fmt;
-use narrows_stack::Instant;
+use narrows_stack::{
+    Instant,
+    tcp::{congestion::Algorithm, connection::Repair},
+};
 use narrows_wire::{
     arp,
     checksum::Sum,
@@ -116,8 +119,33 @@ pub fn check_host(host: &Host, now: Instant) -> Result<(), Broken> {
             .iter()
             .sum::<usize>();
     }
+    check_flights(host, now)?;
     let buffered = host.shard.buffered_bytes();
     holds!(buffered <= most, "{}: buffers of {buffered} bytes, limits give {most}", host.name);
+    Ok(())
+}
+
+/// What congestion control may never do: stop a flow, or let it go.
+fn check_flights(host: &Host, now: Instant) -> Result<(), Broken> {
+    // One piece for the device, and a probe.
+    const BURST: u32 = 65_536 + 9_000;
+    for tcp in host.shard.sockets(now).filter_map(|info| info.tcp) {
+        let (window, flight) = (tcp.congestion_window, tcp.bytes_in_flight);
+        holds!(window > 0, "{}: a window of nothing", host.name);
+        holds!(window <= 1 << 30, "{}: a window of {window}", host.name);
+        // Of what was sent under a larger window some may be in flight still, but nothing is added:
+        // once nothing is being repaired, the window is the limit.
+        let quiet = tcp.repair == Repair::Open && !tcp.ecn;
+        // BBR's falls to a quarter at once when it looks for the least round trip.
+        let times = if tcp.algorithm == Algorithm::Bbr { 8 } else { 2 };
+        let allowed = window.max(tcp.slow_start_threshold.unwrap_or(0)).saturating_mul(times);
+        holds!(
+            !quiet || flight <= allowed.saturating_add(BURST),
+            "{}: {flight} bytes in flight, the window is {window}",
+            host.name
+        );
+        holds!(tcp.pacing_rate != Some(0), "{}: paced to a stand", host.name);
+    }
     Ok(())
 }
 

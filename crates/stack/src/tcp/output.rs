@@ -159,10 +159,7 @@ impl Connection {
         self.timers.wait(Waiting::Timeout, now + self.rtt.timeout(self.unanswered.count));
         self.totals.segments_sent += 1;
         let mut options = self.negotiated.syn_options(now);
-        // A network that drops what asks for ECN is asked without at the second try.
-        let wants = self.settings.ecn == EcnMode::Active || self.congestion.needs_marks();
-        let asks = wants && self.unanswered.count == 0;
-        let flags = if asks { ecn::ask(Flags::SYN) } else { Flags::SYN };
+        let flags = if self.asks_for_ecn() { ecn::ask(Flags::SYN) } else { Flags::SYN };
         let mut outgoing = Outgoing::bare(self.snd.iss, Seq(0), flags);
         if self.phase == Phase::SynReceived {
             outgoing.flags = Flags::SYN.with(Flags::ACK);
@@ -173,6 +170,12 @@ impl Connection {
         }
         outgoing.window = Receiver::syn_window(&self.settings);
         Outgoing { options, ..outgoing }
+    }
+
+    /// A network that drops what asks for ECN is asked without at the second try.
+    pub(super) fn asks_for_ecn(&self) -> bool {
+        let wants = self.settings.ecn == EcnMode::Active || self.congestion.needs_marks();
+        wants && self.unanswered.count == 0
     }
 
     fn send_new(&mut self, now: Instant, octets: u32, max_payload: usize) -> Outgoing {

@@ -7,7 +7,7 @@ use crate::{
     request::Error,
     tcp::{
         connection::{Connection, reset_for},
-        ecn::{self, EcnMode},
+        ecn,
         phase::Step,
         receive::Receiver,
         seq::Seq,
@@ -43,7 +43,7 @@ impl Connection {
             return Err(Stop::Drop(DropReason::TcpOutOfWindow));
         }
         self.negotiated.agree(&segment.options, now);
-        let asked = self.settings.ecn == EcnMode::Active && self.unanswered.count == 0;
+        let asked = self.asks_for_ecn();
         self.negotiated.ecn = asked && header.flags.ack() && ecn::is_granted(header.flags);
         let scale = self.negotiated.receive_scale;
         self.rcv.begin(Seq(header.sequence), Receiver::syn_window(&self.settings), scale);
