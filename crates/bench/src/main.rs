@@ -10,6 +10,7 @@ mod forwarding;
 mod lab;
 mod loss;
 mod machine;
+mod policy;
 mod reassembly;
 mod report;
 mod routes;
@@ -36,7 +37,9 @@ use work::{Means, Work};
 const IDLE: &str = "idle";
 /// And the route tables, which need no wire; the kernel's can't be asked in nanoseconds.
 const ROUTES: &str = "routes";
-/// Reassembly needs none either.
+/// Rules of policy need none either; the kernel has nothing like them.
+const POLICY: &str = "policy";
+/// Nor does reassembly.
 const REASSEMBLY: &str = "reassembly";
 /// A router between two hosts.
 const FORWARDING: &str = "forwarding";
@@ -57,7 +60,8 @@ struct Arguments {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// Only work whose name contains this: bulk-1-out, bulk-4-in, round-trip-local,
-    /// connections-in, idle …; or one of: routes, reassembly (the engine alone), forwarding, loss
+    /// connections-in, idle …; or one of: routes, reassembly (the engine alone), policy,
+    /// forwarding, loss
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Where the JSON and the picture go [default: target/bench]
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     match arguments.only.as_deref() {
         Some(ROUTES) => return routes::run(),
+        Some(POLICY) => return policy::run(),
         Some(REASSEMBLY) => return reassembly::run(),
         _ => {}
     }

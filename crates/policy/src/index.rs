@@ -7,12 +7,13 @@
 
 use crate::{
     act::{Access, Act, ActKind, Protocol, Subject},
+    hash::Table,
     network::{Network, bits, mask},
     ports::{PortMap, RuleIndex},
     rule::{Effect, Endpoint, Medium, Permit, Rule, Who},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
 
@@ -44,9 +45,9 @@ struct Shape {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
-    names: HashMap<String, Name>,
-    shapes: HashMap<Slot, Vec<Shape>>,
-    leaves: HashMap<(Key, Slot), [Leaf; 2]>,
+    names: Table<String, Name>,
+    shapes: Table<Slot, Vec<Shape>>,
+    leaves: Table<(Key, Slot), [Leaf; 2]>,
 }
 
 /// The rules of one effect for one key and slot.
@@ -57,10 +58,31 @@ struct Leaf {
     plain: BTreeMap<Option<Name>, RuleIndex>,
 }
 
-/// Rules by address and port.
+/// Rules by address and port. Most of whom they are about have few, which are then where the rest is
+/// that was fetched from memory already.
 #[derive(Clone, Debug, Default)]
-struct Endpoints {
-    networks: HashMap<Network, PortMap>,
+enum Endpoints {
+    #[default]
+    None,
+    One(Range),
+    Few(Vec<Range>),
+    Many(Box<Networks>),
+}
+
+/// So many are looked at one by one.
+const FEW: usize = 8;
+
+/// First and last port of a network, and the rule.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    network: Network,
+    ports: (u16, u16),
+    rule: RuleIndex,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Networks {
+    networks: Table<Network, PortMap>,
     /// Lengths there are, of both families.
     lengths: BTreeSet<u8>,
     /// Whatever the address.
@@ -203,7 +225,7 @@ impl Index {
     pub(crate) fn has(&self, kind: ActKind, effect: Effect) -> bool {
         self.leaves.iter().any(|((_, slot), [deny, grant])| {
             let leaf = if effect == Effect::Deny { deny } else { grant };
-            slot.0 == kind && !(leaf.plain.is_empty() && leaf.endpoints.networks.is_empty())
+            slot.0 == kind && !(leaf.plain.is_empty() && leaf.endpoints.is_empty())
         })
     }
 }
@@ -234,7 +256,7 @@ impl Leaf {
     fn deny(&self, act: &Act<'_>, interface: Option<Name>) -> Option<RuleIndex> {
         match act {
             Act::Bind { local, .. } | Act::Listen { local } if local.ip().is_unspecified() => {
-                self.endpoints.anywhere.get(local.port())
+                self.endpoints.anywhere(local.port())
             }
             // On every interface is also on the one that is denied.
             Act::Raw { interface: None, .. } | Act::Packet { interface: None, .. } => {
@@ -270,26 +292,73 @@ impl Leaf {
 }
 
 impl Endpoints {
-    fn new(ranges: ByNetwork) -> Self {
-        let all: Vec<_> = ranges.values().flatten().copied().collect();
+    fn new(ranges: Vec<Range>) -> Self {
+        match ranges[..] {
+            [] => Self::None,
+            [one] => Self::One(one),
+            _ if ranges.len() <= FEW => Self::Few(ranges),
+            _ => Self::Many(Box::new(Networks::new(&ranges))),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// The first rule about that port whose network is right.
+    fn search(&self, port: u16, right: impl Fn(Network) -> bool) -> Option<RuleIndex> {
+        let few = match self {
+            Self::None | Self::Many(_) => &[],
+            Self::One(one) => core::slice::from_ref(one),
+            Self::Few(few) => few,
+        };
+        let (first, last) = (|range: &&Range| range.ports.0, |range: &&Range| range.ports.1);
+        let mut few = few.iter().filter(|range| first(range) <= port && port <= last(range));
+        // They are in the order of their rules.
+        few.find(|range| right(range.network)).map(|range| range.rule)
+    }
+
+    fn get(&self, address: IpAddr, port: u16) -> Option<RuleIndex> {
+        match self {
+            Self::Many(many) => many.get(address, port),
+            few => few.search(port, |network| network.contains(address)),
+        }
+    }
+
+    /// Only by a rule about every address.
+    fn everywhere(&self, address: IpAddr, port: u16) -> Option<RuleIndex> {
+        match self {
+            Self::Many(many) => many.at_length(address, 0, port),
+            few => few.search(port, |network| network.length() == 0 && network.contains(address)),
+        }
+    }
+
+    fn anywhere(&self, port: u16) -> Option<RuleIndex> {
+        match self {
+            Self::Many(many) => many.anywhere.get(port),
+            few => few.search(port, |_| true),
+        }
+    }
+}
+
+impl Networks {
+    fn new(ranges: &[Range]) -> Self {
+        let mut by_network = BTreeMap::<Network, Vec<_>>::new();
+        for Range { network, ports: (first, last), rule } in ranges {
+            by_network.entry(*network).or_default().push((*first, *last, *rule));
+        }
+        let all: Vec<_> = by_network.values().flatten().copied().collect();
+        let maps = by_network.iter().map(|(network, ports)| (*network, PortMap::new(ports)));
         Self {
-            lengths: ranges.keys().map(|network| network.length()).collect(),
+            networks: maps.collect(),
+            lengths: by_network.keys().map(|network| network.length()).collect(),
             anywhere: PortMap::new(&all),
-            networks: ranges
-                .iter()
-                .map(|(network, ports)| (*network, PortMap::new(ports)))
-                .collect(),
         }
     }
 
     fn get(&self, address: IpAddr, port: u16) -> Option<RuleIndex> {
         let lengths = self.lengths.range(..=bits(address));
         lengths.filter_map(|length| self.at_length(address, *length, port)).min()
-    }
-
-    /// Only by a rule about every address.
-    fn everywhere(&self, address: IpAddr, port: u16) -> Option<RuleIndex> {
-        self.at_length(address, 0, port)
     }
 
     fn at_length(&self, address: IpAddr, length: u8, port: u16) -> Option<RuleIndex> {
@@ -300,17 +369,13 @@ impl Endpoints {
 
 type Place = (Key, Slot, Effect);
 
-/// First and last port, and the rule.
-type ByNetwork = BTreeMap<Network, Vec<(u16, u16, RuleIndex)>>;
-
 /// Rules about addresses and ports, gathered before their tables are made.
 #[derive(Default)]
-struct Ranges(HashMap<Place, ByNetwork>);
+struct Ranges(Table<Place, Vec<Range>>);
 
 impl Ranges {
     fn add(&mut self, place: Place, network: Network, ports: (u16, u16), rule: RuleIndex) {
-        let networks = self.0.entry(place).or_default();
-        networks.entry(network).or_default().push((ports.0, ports.1, rule));
+        self.0.entry(place).or_default().push(Range { network, ports, rule });
     }
 }
 

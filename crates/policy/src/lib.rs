@@ -33,6 +33,7 @@
 mod act;
 mod decision;
 mod grammar;
+mod hash;
 mod index;
 mod network;
 mod ports;

@@ -14,6 +14,7 @@ mod lifetimes;
 mod links;
 mod multicast;
 mod neighbors;
+mod policy;
 mod programs;
 mod refusals;
 mod reload;
