@@ -44,6 +44,8 @@ pub(crate) use neighbor::NeighborConfig;
 pub(crate) use route::{RouteConfig, RuleConfig};
 pub(crate) use tcp::TcpConfig;
 pub(crate) use topology::{LinkOptions, from_below};
+#[cfg(test)]
+pub(crate) use zone::Admitted;
 pub(crate) use zone::{PUBLIC, ZoneConfig};
 
 /// What the daemon does: interfaces, routes beside those that their addresses imply, neighbors that

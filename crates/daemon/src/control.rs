@@ -85,7 +85,7 @@ fn may_inspect(worker: &mut Worker, token: Token) -> Result<(), Error> {
 fn ping(worker: &mut Worker, token: Token, echo: Echo) -> Result<(), Error> {
     let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
     let remote = SocketAddr::new(echo.destination.into(), 0);
-    worker.authority.connect(&session.principal, Protocol::Icmp, remote)?;
+    worker.authority.connect(&worker.shard, &session.principal, Protocol::Icmp, remote)?;
     let principal = session.principal.of_engine();
     worker.pings.send(&mut worker.shard, &worker.clock, token, principal, echo)
 }

@@ -6,22 +6,23 @@
 //! privilege), a count by kind of act that `narrows stat` shows, and a line in the log with the
 //! principal, the act and the rule.
 
+mod places;
 mod refusals;
 
-use crate::{clock::Clock, principal::Principal};
+use crate::{clock::Clock, config::Configuration, principal::Principal};
 use narrows_ipc::{Error, message::DropRow};
 use narrows_policy::{Access, Act, ActKind, Decision, Policy, Protocol, Reason, Subject};
+use narrows_stack::Shard;
+use places::Places;
 use refusals::Refusals;
 use std::net::{IpAddr, SocketAddr};
 
 pub(crate) struct Authority {
     pub policy: Policy,
+    places: Places,
     refusals: Refusals,
     clock: Clock,
 }
-
-/// The zone that admits everybody.
-pub(crate) const PUBLIC: &str = "public";
 
 impl Principal {
     /// As rules see it.
@@ -38,27 +39,40 @@ impl Principal {
 
 impl Authority {
     pub(crate) fn new(policy: Policy, clock: Clock) -> Self {
-        Self { policy, refusals: Refusals::default(), clock }
+        let (places, refusals) = (Places::default(), Refusals::default());
+        Self { policy, places, refusals, clock }
+    }
+
+    /// Takes over which zones there are, and what is in them.
+    pub(crate) fn know_zones(&mut self, configuration: &Configuration) {
+        self.places = Places::of(configuration);
     }
 
     /// May he bind a socket to that address and port?
     pub(crate) fn bind(
         &mut self,
+        shard: &Shard,
         who: &Principal,
         protocol: Protocol,
         local: SocketAddr,
     ) -> Result<(), Error> {
-        self.ask(who, &Act::Bind { protocol, local })
+        self.ask(Some(shard), who, &Act::Bind { protocol, local })
     }
 
     /// May he let others connect there?
-    pub(crate) fn listen(&mut self, who: &Principal, local: SocketAddr) -> Result<(), Error> {
-        self.ask(who, &Act::Listen { local })
+    pub(crate) fn listen(
+        &mut self,
+        shard: &Shard,
+        who: &Principal,
+        local: SocketAddr,
+    ) -> Result<(), Error> {
+        self.ask(Some(shard), who, &Act::Listen { local })
     }
 
     /// May he connect or send there?
     pub(crate) fn connect(
         &mut self,
+        shard: &Shard,
         who: &Principal,
         protocol: Protocol,
         mut remote: SocketAddr,
@@ -67,12 +81,12 @@ impl Authority {
             // Whatever the program wrote there.
             remote.set_port(0);
         }
-        self.ask(who, &Act::Connect { protocol, remote })
+        self.ask(Some(shard), who, &Act::Connect { protocol, remote })
     }
 
     /// May he hear what is for that group?
     pub(crate) fn multicast(&mut self, who: &Principal, group: IpAddr) -> Result<(), Error> {
-        self.ask(who, &Act::Multicast { group })
+        self.ask(None, who, &Act::Multicast { group })
     }
 
     /// May he use a raw IP socket so? `None`: on every interface.
@@ -83,7 +97,7 @@ impl Authority {
         interface: Option<&str>,
         access: Access,
     ) -> Result<(), Error> {
-        self.ask(who, &Act::Raw { interface, access })
+        self.ask(None, who, &Act::Raw { interface, access })
     }
 
     /// May he use a packet socket so? `None`: on every interface.
@@ -94,21 +108,21 @@ impl Authority {
         interface: Option<&str>,
         access: Access,
     ) -> Result<(), Error> {
-        self.ask(who, &Act::Packet { interface, access })
+        self.ask(None, who, &Act::Packet { interface, access })
     }
 
     /// May he read reports about the daemon and what everybody does there?
     pub(crate) fn inspect(&mut self, who: &Principal) -> Result<(), Error> {
-        self.ask(who, &Act::Inspect)
+        self.ask(None, who, &Act::Inspect)
     }
 
     /// May he change how the daemon is set up, end it, or mark packets for its rules?
     pub(crate) fn administer(&mut self, who: &Principal) -> Result<(), Error> {
-        self.ask(who, &Act::Administer)
+        self.ask(None, who, &Act::Administer)
     }
 
-    fn ask(&mut self, who: &Principal, act: &Act<'_>) -> Result<(), Error> {
-        let decision = self.policy.decide(&who.subject(), PUBLIC, act);
+    fn ask(&mut self, shard: Option<&Shard>, who: &Principal, act: &Act<'_>) -> Result<(), Error> {
+        let decision = self.decide(shard, &who.subject(), act);
         if decision.allowed {
             return Ok(());
         }
@@ -125,6 +139,19 @@ impl Authority {
                 Error::NotPermitted
             }
         })
+    }
+
+    /// In every zone where it would happen; a refusal in one of them is a refusal.
+    pub(crate) fn decide(
+        &self,
+        shard: Option<&Shard>,
+        subject: &Subject<'_>,
+        act: &Act<'_>,
+    ) -> Decision {
+        let (first, more) = self.places.of_act(shard, subject, act);
+        let decision = self.policy.decide(subject, first, act);
+        let others = more.iter().map(|zone| self.policy.decide(subject, zone, act));
+        others.fold(decision, |found, other| if found.allowed { other } else { found })
     }
 
     /// Where the rule is and what it says, or why none was needed.
@@ -157,21 +184,22 @@ mod tests {
 
     #[test]
     fn refusals_are_the_errors_that_linux_gives_and_are_counted() {
+        let shard = Shard::new(narrows_stack::Config::default(), [7; 16]);
         let mut authority = authority(Vec::new());
         let who = Principal::fake(1000, &[], "/bin/x", "/");
         let local = SocketAddr::from(([10, 0, 0, 2], 80));
         let free = SocketAddr::from(([10, 0, 0, 2], 8080));
         let refused = Err(Error::PermissionDenied);
         let not_permitted = Err(Error::NotPermitted);
-        assert_eq!(authority.bind(&who, Protocol::Tcp, local), refused);
-        assert_eq!(authority.bind(&who, Protocol::Udp, local), refused);
-        assert_eq!(authority.bind(&who, Protocol::Tcp, free), Ok(()));
+        assert_eq!(authority.bind(&shard, &who, Protocol::Tcp, local), refused);
+        assert_eq!(authority.bind(&shard, &who, Protocol::Udp, local), refused);
+        assert_eq!(authority.bind(&shard, &who, Protocol::Tcp, free), Ok(()));
         assert_eq!(authority.administer(&who), not_permitted);
         assert_eq!(authority.packet(&who, Some("lan"), Access::Observe), not_permitted);
         assert_eq!(authority.raw(&who, None, Access::Inject), not_permitted);
         assert_eq!(authority.inspect(&who), Ok(()));
         let root = Principal::fake(0, &[], "", "");
-        assert_eq!(authority.bind(&root, Protocol::Tcp, local), Ok(()));
+        assert_eq!(authority.bind(&shard, &root, Protocol::Tcp, local), Ok(()));
         let counted: Vec<_> = authority.refused().map(|row| (row.name, row.count)).collect();
         let expected =
             [("policy-bind", 2), ("policy-raw", 1), ("policy-packet", 1), ("policy-administer", 1)];
@@ -187,7 +215,7 @@ mod tests {
         let sender = Principal::fake(1000, &[4], "/bin/x", "/");
         let remote = SocketAddr::from(([10, 1, 1, 1], 25));
         let act = Act::Connect { protocol: Protocol::Tcp, remote };
-        let decision = authority.policy.decide(&sender.subject(), PUBLIC, &act);
+        let decision = authority.decide(None, &sender.subject(), &act);
         assert_eq!(
             authority.explain(decision),
             "/etc/narrows.toml:12: deny group 4 connect 10.0.0.0/8:25"

@@ -132,7 +132,7 @@ fn about_socket(
     }
     match request {
         Request::Bind { local } => {
-            worker.authority.bind(caller.principal, Protocol::Tcp, local)?;
+            worker.authority.bind(&worker.shard, caller.principal, Protocol::Tcp, local)?;
             engine(worker, caller, EngineRequest::Bind { socket, local })?;
             remember_local(worker, caller, socket)
         }
@@ -140,7 +140,7 @@ fn about_socket(
         Request::Listen { backlog } => {
             if !worker.authority.policy.is_unrestricted(ActKind::Listen) {
                 let local = info(worker, caller, socket)?.local;
-                worker.authority.listen(caller.principal, local)?;
+                worker.authority.listen(&worker.shard, caller.principal, local)?;
             }
             engine(worker, caller, EngineRequest::Listen { socket, backlog })?;
             let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
@@ -218,7 +218,7 @@ fn connect(
     remote: SocketAddr,
     program_end: OwnedFd,
 ) -> Answer {
-    worker.authority.connect(caller.principal, Protocol::Tcp, remote)?;
+    worker.authority.connect(&worker.shard, caller.principal, Protocol::Tcp, remote)?;
     engine(worker, caller, EngineRequest::Connect { socket, remote })?;
     let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
     anchor.connecting(program_end.as_fd(), worker.pairs.filler());

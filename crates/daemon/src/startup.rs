@@ -66,7 +66,8 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
     let mut policy = Policy::new(rustix::process::geteuid().as_raw());
     policy.set_defaults(configuration.defaults);
     policy.add(configuration.policy.iter().cloned());
-    let authority = Authority::new(policy, clock);
+    let mut authority = Authority::new(policy, clock);
+    authority.know_zones(configuration);
     let registry = poll.registry().try_clone()?;
     // From here on with fewer rights. Who may administer is still decided by who started it.
     let (socket, program, file) = (&options.socket, &options.keeper, &options.config);

@@ -93,6 +93,7 @@ impl Datagrams {
     /// May a datagram go there? The connected peer was asked about when it was set.
     fn may_send(
         &mut self,
+        shard: &Shard,
         authority: &mut Authority,
         maker: &Principal,
         envelope: &Envelope,
@@ -105,7 +106,7 @@ impl Datagrams {
         if self.permitted == Some(asked) {
             return Ok(());
         }
-        authority.connect(maker, self.protocol, remote)?;
+        authority.connect(shard, maker, self.protocol, remote)?;
         self.permitted = Some(asked);
         Ok(())
     }
@@ -241,7 +242,9 @@ impl Anchor {
                         continue;
                     };
                     let envelope = envelope(&header);
-                    if let Err(error) = datagrams.may_send(authority, &self.principal, &envelope) {
+                    if let Err(error) =
+                        datagrams.may_send(shard, authority, &self.principal, &envelope)
+                    {
                         datagrams.fail(error);
                         continue;
                     }

@@ -1,7 +1,7 @@
 //! `[policy]`, `[[grant]]` and `[[deny]]`: who may do what. Each text of a table becomes a rule of its
 //! own, with the line that it is on.
 
-use super::{Checker, ConfigError, Configuration, account::Named};
+use super::{Checker, ConfigError, Configuration, PUBLIC, account::Named};
 use narrows_policy::{ActKind, Default, Defaults, Effect, Origin, Permit, Rule, Who};
 use serde::{
     Deserialize, Deserializer,
@@ -113,7 +113,7 @@ impl Checker<'_> {
         table: &Spanned<GrantTable>,
     ) -> Result<Vec<Rule>, ConfigError> {
         let words = table.get_ref();
-        let who = self.who(words)?;
+        let who = self.who(configuration, words)?;
         let lists = [
             (ActKind::Bind, &words.bind),
             (ActKind::Listen, &words.listen),
@@ -162,7 +162,7 @@ impl Checker<'_> {
         Ok(rules)
     }
 
-    fn who(&self, table: &GrantTable) -> Result<Who, ConfigError> {
+    fn who(&self, configuration: &Configuration, table: &GrantTable) -> Result<Who, ConfigError> {
         let absolute = |what: &str, path: &Spanned<String>| {
             let text = path.get_ref();
             if text.starts_with('/') {
@@ -171,9 +171,12 @@ impl Checker<'_> {
             let message = format!("{what} = \"{text}\": write its whole path, from \"/\" on");
             Err(self.error(path.span(), message))
         };
-        if let Some(zone) = table.zone.as_ref().filter(|zone| zone.get_ref() != "public") {
+        let zones = || configuration.zones.iter().map(|zone| zone.name.as_str()).chain([PUBLIC]);
+        let strange = |zone: &&Spanned<String>| !zones().any(|name| name == zone.get_ref());
+        if let Some(zone) = table.zone.as_ref().filter(strange) {
+            let names: Vec<_> = zones().collect();
             let message =
-                format!("no zone \"{}\": write zone = \"public\", or leave it out", zone.get_ref());
+                format!("no zone \"{}\": write one of {}", zone.get_ref(), names.join(", "));
             return Err(self.error(zone.span(), message));
         }
         Ok(Who {

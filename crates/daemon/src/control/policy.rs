@@ -1,7 +1,7 @@
 //! The policy's report, and what it would decide.
 
 use super::page;
-use crate::{policy::PUBLIC, worker::Worker};
+use crate::worker::Worker;
 use mio::Token;
 use narrows_ipc::{
     Answer, Error, Reply,
@@ -22,11 +22,13 @@ pub(super) fn decide(worker: &mut Worker, token: Token, question: &PolicyQuestio
         None => session.principal.subject(),
     };
     let acts = question.act.acts().ok_or(Error::InvalidArgument)?;
-    let zone = question.zone.as_deref().unwrap_or(PUBLIC);
-    let policy = &worker.authority.policy;
+    let authority = &worker.authority;
     let mut decided: Option<Decision> = None;
     for act in &acts {
-        let decision = policy.decide(&subject, zone, act);
+        let decision = match &question.zone {
+            Some(zone) => authority.policy.decide(&subject, zone, act),
+            None => authority.decide(Some(&worker.shard), &subject, act),
+        };
         // All of it has to be allowed; what is not is the answer.
         if decided.is_none_or(|earlier| earlier.allowed) {
             decided = Some(decision);

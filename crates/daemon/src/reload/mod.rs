@@ -256,6 +256,7 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
     ));
     done.extend(readmissions);
     worker.source = new;
+    worker.authority.know_zones(&worker.source.configuration);
     crate::zones::readmit(worker);
     worker.links_changed();
     worker.renew_devices();

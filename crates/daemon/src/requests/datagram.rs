@@ -40,13 +40,13 @@ pub(super) fn about_datagrams(
     match request {
         Request::Bind { local } => {
             let protocol = protocol(worker, socket)?;
-            worker.authority.bind(caller.principal, protocol, local)?;
+            worker.authority.bind(&worker.shard, caller.principal, protocol, local)?;
             engine(worker, caller, EngineRequest::Bind { socket, local })?;
             remember_local(worker, caller, socket)
         }
         Request::Connect { remote } => {
             let protocol = protocol(worker, socket)?;
-            worker.authority.connect(caller.principal, protocol, remote)?;
+            worker.authority.connect(&worker.shard, caller.principal, protocol, remote)?;
             engine(worker, caller, EngineRequest::Connect { socket, remote })?;
             remember_local(worker, caller, socket)
         }
@@ -58,7 +58,7 @@ pub(super) fn about_datagrams(
             let interface = interface_of(interface)?;
             if let Some(remote) = remote {
                 let protocol = protocol(worker, socket)?;
-                worker.authority.connect(caller.principal, protocol, remote)?;
+                worker.authority.connect(&worker.shard, caller.principal, protocol, remote)?;
             }
             let envelope =
                 Envelope { remote, source, interface, segment_size, ..Envelope::default() };

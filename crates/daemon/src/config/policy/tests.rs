@@ -40,6 +40,16 @@ fn each_text_is_a_rule_with_its_line() {
 }
 
 #[test]
+fn rules_may_be_about_one_zone() {
+    let zone = "[[zone]]\nname = \"lab\"\nadmit = [{ user = 7 }]\n";
+    let text = format!("{zone}[[grant]]\nzone = \"lab\"\nuser = 7\npacket = [\"*\"]\n");
+    let rules = parse(&text).expect("a configuration").policy;
+    assert_eq!(rules[0].to_string(), "grant user 7 zone lab packet *");
+    let error = parse(&text.replace("\"lab\"\nuser", "\"lob\"\nuser")).expect_err("no such zone");
+    assert!(error.contains("n.toml:9: no zone \"lob\": write one of lab, public"), "{error}");
+}
+
+#[test]
 fn defaults_are_set_one_by_one() {
     use narrows_policy::{ActKind, Default};
     let text = "[policy]\ndefault = { connect = \"deny\", packet = \"allow\", bind = \"linux\" }\n";
