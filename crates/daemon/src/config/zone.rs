@@ -6,7 +6,7 @@
 
 use super::{
     Checker, ConfigError, Configuration, InterfaceConfig, InterfaceTable, LinkOptions,
-    account::Named, is_interface_name, neighbor::NeighborConfig, split_prefix, text_of,
+    account::Named, is_interface_name, split_prefix, text_of,
 };
 use crate::config::LinkConfig;
 use core::ops::Range;
@@ -122,7 +122,7 @@ impl Configuration {
 }
 
 impl Checker<'_> {
-    /// All zones; a private one brings an interface, and its members as neighbors that all know.
+    /// All zones; a private one brings an interface.
     pub(super) fn zones(
         &self,
         configuration: &mut Configuration,
@@ -274,13 +274,6 @@ impl Checker<'_> {
             let prefix = self.own_address(&configuration.interfaces, &interface, &whole)?;
             interface.addresses.push(prefix);
         }
-        let index = configuration.interfaces.len();
-        let neighbor = |Member { address, mac }: &Member| NeighborConfig {
-            address: *address,
-            mac: *mac,
-            interface: index,
-        };
-        configuration.neighbors.extend(members.iter().map(neighbor));
         configuration.interfaces.push(interface);
         Ok(())
     }
