@@ -11,9 +11,11 @@
 //! | [`table`] | state with one invariant each |
 //! | [`tcp`] | one TCP connection; knows no interface and no table |
 //! | [`dhcp`] | one interface's lease; knows no interface and no table |
+//! | [`bpf`] | filters that programs attach to sockets |
 
 #![forbid(unsafe_code)]
 
+pub mod bpf;
 pub mod config;
 pub mod counters;
 pub mod dhcp;
