@@ -227,13 +227,17 @@ fn wanted(shard: &Shard, device: InterfaceId) -> anyhow::Result<Wanted> {
         true => Some(kernels_addresses(&addresses)?),
         false => None,
     };
+    // A router's packet socket sees what the router does: not what is for the kernel's own addresses,
+    // which would be forwarded.
+    let watched = !forwards && above.iter().any(|id| shard.is_watched(*id));
     Ok(Wanted {
         addresses: Some(addresses),
         forwards_but,
         vlans: tags.map(|tag| tag.id).collect(),
         stations: macs,
         groups,
-        everything: everything.into_iter().any(|link| link.promiscuous || link.bridge().is_some()),
+        everything: watched
+            || everything.into_iter().any(|link| link.promiscuous || link.bridge().is_some()),
     })
 }
 

@@ -142,6 +142,7 @@ fn socket_row(worker: &Worker, id: u64, info: &SocketInfo) -> SocketRow {
         SocketKind::Tcp => "tcp",
         SocketKind::Udp => "udp",
         SocketKind::Ping => "icmp",
+        SocketKind::Packet => "p_raw",
     };
     SocketRow {
         id,

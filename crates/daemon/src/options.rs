@@ -16,6 +16,7 @@ pub(crate) fn error(error: EngineError) -> Error {
     match error {
         EngineError::NoSuchSocket => Error::NotASocket,
         EngineError::NoSuchInterface => Error::NoSuchDevice,
+        EngineError::LinkDown => Error::NetworkDown,
         EngineError::InvalidState | EngineError::InvalidArgument => Error::InvalidArgument,
         EngineError::AddressInUse => Error::AddressInUse,
         EngineError::AlreadyExists => Error::AlreadyExists,
@@ -156,6 +157,7 @@ pub(crate) fn read(info: &SocketInfo, name: OptionName) -> Result<SocketOption, 
             EngineKind::Tcp => SocketKind::Tcp,
             EngineKind::Udp => SocketKind::Udp,
             EngineKind::Ping => SocketKind::Ping,
+            EngineKind::Packet => SocketKind::Packet { cooked: false, protocol: 0 },
         }),
         OptionName::Device
         | OptionName::MulticastInterface

@@ -101,7 +101,6 @@ impl Authority {
     }
 
     /// May he use a packet socket so? `None`: on every interface.
-    #[allow(dead_code)] // By packet sockets.
     pub(crate) fn packet(
         &mut self,
         who: &Principal,

@@ -4,7 +4,10 @@
 //! cookie says which one it is; a descriptor that isn't an anchor of ours is refused.
 
 use crate::{
-    anchor::{Anchor, State, datagram::Datagrams},
+    anchor::{
+        Anchor, State,
+        datagram::{Carries, Datagrams},
+    },
     epitaph::Epitaph,
     identity, options, pair,
     principal::Principal,
@@ -30,6 +33,7 @@ use std::{
 };
 
 mod datagram;
+mod packet;
 
 pub(crate) fn answer(
     worker: &mut Worker,
@@ -87,18 +91,23 @@ fn open(worker: &mut Worker, principal: Rc<Principal>, kind: SocketKind) -> Resu
         SocketKind::Tcp => (EngineRequest::OpenTcp, worker.pairs.take()),
         SocketKind::Udp => (EngineRequest::OpenUdp, pair::of_records()),
         SocketKind::Ping => (EngineRequest::OpenPing, pair::of_records()),
+        SocketKind::Packet { cooked, protocol } => {
+            packet::may_open(worker, &principal, protocol)?;
+            (EngineRequest::OpenPacket { cooked, protocol }, pair::of_records())
+        }
     };
     let pair = pair.map_err(|error| worker.refuse_anchor(&error))?;
     let now = worker.clock.now();
     match worker.shard.request(now, principal.of_engine(), request) {
         Ok(EngineReply::Socket(socket)) => {
             let prepare = |anchor: &mut Anchor| {
-                let protocol = match kind {
+                let carries = match kind {
                     SocketKind::Tcp => return,
-                    SocketKind::Udp => Protocol::Udp,
-                    SocketKind::Ping => Protocol::Icmp,
+                    SocketKind::Udp => Carries::Datagrams(Protocol::Udp),
+                    SocketKind::Ping => Carries::Datagrams(Protocol::Icmp),
+                    SocketKind::Packet { .. } => Carries::Frames(None),
                 };
-                anchor.state = State::Datagrams(Box::new(Datagrams::new(protocol)));
+                anchor.state = State::Datagrams(Box::new(Datagrams::new(carries)));
             };
             worker.add_anchor(socket, principal, pair, prepare).map_err(|error| {
                 worker.request_quietly(EngineRequest::Close { socket });
@@ -126,6 +135,9 @@ fn about_socket(
         let peer = identity::of_peer(worker, socket);
         let told = peer.map(|peer| identity::tell(&peer, caller.principal)).transpose()?;
         return Ok(Reply::Peer(told.map(Box::new)));
+    }
+    if worker.anchors.get(socket).is_some_and(Anchor::is_packets) {
+        return packet::about_packets(worker, caller, socket, request);
     }
     if worker.anchors.get(socket).is_some_and(Anchor::is_datagrams) {
         return about_datagrams(worker, caller, socket, request);

@@ -40,6 +40,8 @@ bitflags::bitflags! {
         const TIMESTAMP_NS = 16;
         /// UDP_GRO, UDP_SEGMENT.
         const SEGMENT_SIZE = 32;
+        /// PACKET_AUXDATA, of packet sockets.
+        const AUXILIARY = 64;
     }
 }
 
@@ -175,7 +177,7 @@ mod tests {
     #[test]
     fn other_bytes_are_refused() {
         let good = Header::default().encode();
-        for (at, value) in [(0, 2), (1, 0x40), (6, 1), (7, 5), (14, 1), (15, 1), (56, 1), (63, 1)] {
+        for (at, value) in [(0, 2), (1, 0x80), (6, 1), (7, 5), (14, 1), (15, 1), (56, 1), (63, 1)] {
             let mut bytes = good;
             bytes[at] = value;
             assert_eq!(Header::decode(&bytes), Err(Malformed), "byte {at}");

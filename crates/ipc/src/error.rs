@@ -17,6 +17,7 @@ pub enum Error {
     NoSuchOption,
     #[error("permission denied")]
     PermissionDenied,
+    /// What the kernel says of sockets that need a capability.
     #[error("operation not permitted")]
     NotPermitted,
     #[error("the address is in use")]
@@ -27,6 +28,8 @@ pub enum Error {
     NoSuchEntry,
     #[error("no such interface")]
     NoSuchDevice,
+    #[error("the frame is for no interface")]
+    NoInterface,
     #[error("the address is not one of this host's")]
     AddressNotAvailable,
     #[error("the address family is not supported")]
@@ -107,6 +110,7 @@ impl Error {
             Error::AlreadyExists => Errno::EXIST,
             Error::NoSuchEntry => Errno::NOENT,
             Error::NoSuchDevice => Errno::NODEV,
+            Error::NoInterface => Errno::NXIO,
             Error::AddressNotAvailable => Errno::ADDRNOTAVAIL,
             Error::FamilyNotSupported => Errno::AFNOSUPPORT,
             Error::AlreadyConnected => Errno::ISCONN,

@@ -15,6 +15,7 @@ pub mod error;
 pub mod link;
 pub mod listener;
 pub mod message;
+pub mod packet;
 pub mod path;
 pub mod policy;
 pub mod route;

@@ -6,6 +6,7 @@ use crate::{
     change::Change,
     error::Error,
     link::{BondRow, FdbRow, LinkState, PortRow},
+    packet::{PacketOption, PacketState},
     policy::{Defaults, PolicyAnswer, PolicyQuestion, PolicyRow},
     route::{RouteAnswer, RouteQuestion, RouteRow, RouteScope, RuleRow},
     zone::ZoneRow,
@@ -18,7 +19,7 @@ use std::{
 };
 
 /// Raised with every change of a message. Both sides must have the same.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// The first message of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +52,16 @@ pub enum Request {
     Connect {
         remote: SocketAddr,
     },
+    /// Of a packet socket: which frames it hears of; 0 is any interface, and leaves the protocol. → `Done`.
+    BindPacket {
+        interface: u32,
+        protocol: u16,
+    },
+    SetPacket(PacketOption),
+    /// → [`Reply::PacketStatistics`]; the counts begin anew.
+    PacketStatistics,
+    /// → [`Reply::PacketState`].
+    PacketState,
     /// Of a UDP or ping socket: no peer any more. → `Done`.
     Disconnect,
     /// Of a UDP or ping socket: could a datagram of `length` bytes be sent there? What the kernel
@@ -168,6 +179,9 @@ pub enum SocketKind {
     Udp,
     /// The same, each record a whole ICMP message.
     Ping,
+    /// Each record is a frame: see [`crate::packet`]. `cooked`: without its link header. `protocol`: an
+    /// Ethernet type, 3 for every one, 0 for none yet.
+    Packet { cooked: bool, protocol: u16 },
 }
 
 /// As many rows of a report as fit into one reply.
@@ -185,6 +199,11 @@ pub enum Reply {
     Peer(Option<Box<Peer>>),
     Option(SocketOption),
     Failure(Option<Error>),
+    PacketStatistics {
+        frames: u32,
+        lost: u32,
+    },
+    PacketState(PacketState),
     QueuedError(Option<Box<QueuedError>>),
     /// The longest payload that could be sent there.
     Reachable {

@@ -17,7 +17,7 @@ use rustix::{
 };
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Once,
     thread,
     time::{Duration, Instant},
@@ -45,7 +45,8 @@ pub enum Whose {
 pub fn whose(domain: i32, kind: i32, protocol: i32) -> Result<Whose, Errno> {
     let nonblocking = kind & libc::SOCK_NONBLOCK != 0;
     let close_on_exec = kind & libc::SOCK_CLOEXEC != 0;
-    let kind = match (domain, kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC), protocol) {
+    let kind = kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
+    let kind = match (domain, kind, protocol) {
         // Programs fall back to IPv4.
         (libc::AF_INET6, _, _) => return Err(Errno::AFNOSUPPORT),
         (libc::AF_INET, libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => SocketKind::Tcp,
@@ -55,6 +56,11 @@ pub fn whose(domain: i32, kind: i32, protocol: i32) -> Result<Whose, Errno> {
         (libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => {
             return Err(Errno::PROTONOSUPPORT);
         }
+        (libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_DGRAM, _) => SocketKind::Packet {
+            cooked: kind == libc::SOCK_DGRAM,
+            // In the network's byte order, of which the kernel looks at 16 bits.
+            protocol: u16::from_be(protocol as u16),
+        },
         (libc::AF_INET, _, _) => return Ok(Whose::KernelWithWarning),
         (libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_DGRAM, libc::NETLINK_ROUTE) => {
             return Ok(Whose::Netlink { nonblocking, close_on_exec });
@@ -81,9 +87,7 @@ pub fn warn_of_kernel_socket() {
 /// A new socket.
 pub fn socket(kind: SocketKind, nonblocking: bool, close_on_exec: bool) -> Result<OwnedFd, Errno> {
     let anchor = with(|session| session.socket(kind))?;
-    if kind != SocketKind::Tcp {
-        known::expect_records();
-    }
+    known::remember(anchor.as_fd(), kind);
     if nonblocking {
         set_nonblocking(&anchor)?;
     }
@@ -390,7 +394,18 @@ mod tests {
                 Ok(Whose::Netlink { nonblocking: false, close_on_exec: true }),
             ),
             (AF_NETLINK, SOCK_RAW, NETLINK_GENERIC, Ok(Whose::Kernel)),
-            (AF_PACKET, SOCK_RAW, 0, Ok(Whose::Kernel)),
+            (
+                AF_PACKET,
+                SOCK_RAW | SOCK_NONBLOCK,
+                0x0300,
+                kind_of_ours(SocketKind::Packet { cooked: false, protocol: 3 }, true, false),
+            ),
+            (
+                AF_PACKET,
+                SOCK_DGRAM,
+                0,
+                kind_of_ours(SocketKind::Packet { cooked: true, protocol: 0 }, false, false),
+            ),
         ] {
             assert_eq!(whose(domain, kind, protocol), whose_it_is, "{domain} {kind} {protocol}");
         }

@@ -4,7 +4,10 @@ use crate::sockaddr;
 use libc::{c_int, cmsghdr, in_addr, in_pktinfo, sock_extended_err};
 use narrows_client::{
     QueuedError,
-    ipc::datagram::{Attached, Header},
+    ipc::{
+        datagram::{Attached, Header},
+        packet,
+    },
 };
 use rustix::io::Errno;
 use std::{
@@ -14,6 +17,9 @@ use std::{
 
 /// `sizeof(struct cmsghdr)`: length, level, type.
 const HEADER: usize = size_of::<cmsghdr>();
+/// From linux/if_packet.h.
+const SOL_PACKET: c_int = 263;
+const PACKET_AUXDATA: c_int = 8;
 /// Messages begin at multiples of this.
 const ALIGN: usize = size_of::<usize>();
 
@@ -41,19 +47,34 @@ impl Messages {
         self.push(level, kind, &number.to_ne_bytes());
     }
 
+    /// When something came, in nanoseconds since 1970, if that was asked for.
+    fn push_time(&mut self, attached: Attached, time: u64) {
+        let seconds = (time / 1_000_000_000) as libc::time_t;
+        let nanos = (time % 1_000_000_000) as libc::c_long;
+        if attached.contains(Attached::TIMESTAMP_NS) {
+            let time = [seconds.to_ne_bytes(), nanos.to_ne_bytes()].concat();
+            self.push(libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, &time);
+        } else if attached.contains(Attached::TIMESTAMP) {
+            let time = [seconds.to_ne_bytes(), (nanos / 1000).to_ne_bytes()].concat();
+            self.push(libc::SOL_SOCKET, libc::SCM_TIMESTAMP, &time);
+        }
+    }
+
+    /// What a program asked to be told with a frame.
+    pub fn of_frame(header: &packet::Header, auxiliary: &[u8]) -> Self {
+        let mut messages = Self::default();
+        messages.push_time(header.attached, header.seen);
+        if header.attached.contains(Attached::AUXILIARY) {
+            messages.push(SOL_PACKET, PACKET_AUXDATA, auxiliary);
+        }
+        messages
+    }
+
     /// What a program asked to be told with a datagram, in Linux's order.
     pub fn of_datagram(header: &Header) -> Self {
         let mut messages = Self::default();
         let has = |field| header.attached.contains(field);
-        let seconds = (header.received / 1_000_000_000) as libc::time_t;
-        let nanos = (header.received % 1_000_000_000) as libc::c_long;
-        if has(Attached::TIMESTAMP_NS) {
-            let time = [seconds.to_ne_bytes(), nanos.to_ne_bytes()].concat();
-            messages.push(libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, &time);
-        } else if has(Attached::TIMESTAMP) {
-            let time = [seconds.to_ne_bytes(), (nanos / 1000).to_ne_bytes()].concat();
-            messages.push(libc::SOL_SOCKET, libc::SCM_TIMESTAMP, &time);
-        }
+        messages.push_time(header.attached, header.received);
         if header.segment_size > 0 && has(Attached::SEGMENT_SIZE) {
             messages.push_number(libc::SOL_UDP, libc::UDP_GRO, header.segment_size.into());
         }

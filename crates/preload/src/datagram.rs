@@ -10,12 +10,15 @@ use crate::{
     control_message::{self, Messages},
     kernel,
     known::Kind,
-    netlink, reached, real,
+    netlink, packet, reached, real,
     session::with,
     sockaddr::{self, Name},
 };
 use libc::{c_int, iovec, msghdr};
-use narrows_client::ipc::datagram::{Content, Header};
+use narrows_client::ipc::{
+    datagram::{Content, Header},
+    packet::Header as FrameHeader,
+};
 use rustix::io::Errno;
 use std::{
     mem::MaybeUninit,
@@ -65,6 +68,13 @@ pub unsafe fn send(
         let bytes = unsafe { gathered(slices) }?;
         return netlink::send(anchor.fd, &bytes).map(|()| bytes.len());
     }
+    if anchor.kind == Kind::Packets {
+        let header = peer.map_or_else(|| Ok(Default::default()), packet::destination)?;
+        let length = total(slices).ok_or(Errno::MSGSIZE)?;
+        packet::may_send(anchor.fd, anchor.cookie, &header, length)?;
+        // SAFETY: the caller's promise.
+        return unsafe { send_record(anchor.fd, header.encode(), slices, flags) };
+    }
     let mut header = Header::default();
     if let Some(address) = peer {
         header.peer = Some(sockaddr::parse_destination(address)?.into());
@@ -81,17 +91,29 @@ pub unsafe fn send(
         let longest = with(|session| session.reach(anchor.fd, &header, length))?;
         reached::remember(anchor.cookie, &header, longest);
     }
-    let mut bytes = header.encode();
+    // SAFETY: the caller's promise.
+    unsafe { send_record(anchor.fd, header.encode(), slices, flags) }
+}
+
+/// Sends one record.
+///
+/// # Safety
+///
+/// `slices` point to bytes that can be read.
+unsafe fn send_record(
+    fd: BorrowedFd<'_>,
+    mut header: [u8; Header::LEN],
+    slices: &[iovec],
+    flags: c_int,
+) -> Result<usize, Errno> {
     let flags = flags & libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the header is a local, and the caller's slices can be read.
     let sent = unsafe {
-        with_header(&mut bytes, slices, |message| {
-            real::sendmsg(anchor.fd.as_raw_fd(), message, flags)
-        })
+        with_header(&mut header, slices, |message| real::sendmsg(fd.as_raw_fd(), message, flags))
     }?;
     match usize::try_from(sent) {
         Ok(sent) => Ok(sent.saturating_sub(Header::LEN)),
-        Err(_) => Err(failure(anchor.fd)),
+        Err(_) => Err(failure(fd)),
     }
 }
 
@@ -132,6 +154,16 @@ pub unsafe fn receive(
             Ok(0) => return gone(anchor.fd).map_or_else(|| Ok(Received::default()), Err),
             Ok(count) => count.saturating_sub(Header::LEN),
         };
+        let cut = total(slices).is_some_and(|room| room < length);
+        let flags_told = if cut { libc::MSG_TRUNC } else { 0 };
+        if let (Kind::Packets, Ok(header)) = (anchor.kind, FrameHeader::decode(&bytes)) {
+            return Ok(Received {
+                length,
+                peer: Name::new(&packet::encode(&header)),
+                control: packet::messages(&header, length),
+                flags: flags_told,
+            });
+        }
         let header = Header::decode(&bytes).map_err(|_| Errno::BADMSG)?;
         if header.content == Content::Error {
             if flags & libc::MSG_PEEK != 0 {
@@ -143,12 +175,11 @@ pub unsafe fn receive(
             continue;
         }
         reached::remember_sender(anchor.cookie, &header);
-        let cut = total(slices).is_some_and(|room| room < length);
         return Ok(Received {
             length,
             peer: header.peer.map(Name::from).unwrap_or_default(),
             control: Messages::of_datagram(&header),
-            flags: if cut { libc::MSG_TRUNC } else { 0 },
+            flags: flags_told,
         });
     }
 }

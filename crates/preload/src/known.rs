@@ -9,6 +9,7 @@
 //! As long as the process has no such descriptor, not even that is asked.
 
 use crate::{kernel, netlink, session};
+use narrows_client::{OptionName, SocketKind, SocketOption};
 use std::{
     os::fd::BorrowedFd,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -32,11 +33,15 @@ pub enum Kind {
     Datagrams = 1,
     /// Netlink's messages.
     Netlink = 2,
+    /// An anchor of frames.
+    Packets = 3,
 }
 
 impl Kind {
     fn of(number: u64) -> Option<Self> {
-        [Self::Datagrams, Self::Netlink].into_iter().find(|kind| *kind as u64 == number)
+        [Self::Datagrams, Self::Netlink, Self::Packets]
+            .into_iter()
+            .find(|kind| *kind as u64 == number)
     }
 }
 
@@ -76,9 +81,42 @@ pub fn is_datagrams(fd: i32) -> bool {
     matches!(records(fd), Some((Kind::Datagrams, _)))
 }
 
+/// Whether the descriptor is an anchor of frames.
+pub fn is_packets(fd: i32) -> bool {
+    matches!(records(fd), Some((Kind::Packets, _)))
+}
+
 /// Whether the descriptor is a netlink socket of the shim.
 pub fn is_netlink(fd: i32) -> bool {
     matches!(records(fd), Some((Kind::Netlink, _)))
+}
+
+/// A new socket is of this kind.
+pub fn remember(anchor: BorrowedFd<'_>, kind: SocketKind) {
+    let kind = match kind {
+        SocketKind::Tcp => return,
+        SocketKind::Packet { .. } => Kind::Packets,
+        SocketKind::Udp | SocketKind::Ping => Kind::Datagrams,
+    };
+    expect_records();
+    if let Some(cookie) = kernel::cookie(anchor) {
+        note(cookie, Some(kind));
+    }
+}
+
+/// Which kind an anchor is that came from elsewhere: the daemon knows.
+fn asked(anchor: BorrowedFd<'_>) -> Kind {
+    match session::with(|session| session.option(anchor, OptionName::Kind)) {
+        Ok(SocketOption::Kind(SocketKind::Packet { .. })) => Kind::Packets,
+        _ => Kind::Datagrams,
+    }
+}
+
+fn note(cookie: u64, kind: Option<Kind>) {
+    if let Some(place) = SOCKETS.get(cookie as usize % PLACES) {
+        let number = kind.map_or(0, |kind| kind as u64);
+        place.store(cookie << KIND_BITS | number, Ordering::Relaxed);
+    }
 }
 
 fn ask(fd: i32) -> Option<(Kind, u64)> {
@@ -90,8 +128,7 @@ fn ask(fd: i32) -> Option<(Kind, u64)> {
         Kind::of(known & ((1 << KIND_BITS) - 1))
     } else {
         let kind = find_out(fd);
-        let number = kind.map_or(0, |kind| kind as u64);
-        place.store(cookie << KIND_BITS | number, Ordering::Relaxed);
+        note(cookie, kind);
         kind
     };
     kind.map(|kind| (kind, cookie))
@@ -99,7 +136,7 @@ fn ask(fd: i32) -> Option<(Kind, u64)> {
 
 fn find_out(fd: BorrowedFd<'_>) -> Option<Kind> {
     if kernel::is_record_socket(fd) && session::is_anchor(fd) {
-        return Some(Kind::Datagrams);
+        return Some(asked(fd));
     }
     netlink::port(fd).map(|_| Kind::Netlink)
 }

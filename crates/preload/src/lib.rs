@@ -33,6 +33,7 @@ mod interface_request;
 mod kernel;
 mod known;
 mod netlink;
+mod packet;
 mod reached;
 mod real;
 mod session;

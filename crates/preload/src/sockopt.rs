@@ -110,7 +110,7 @@ fn set_socket(name: c_int, value: &[u8]) -> Result<Set, Errno> {
 }
 
 /// Does the option mean the same for the anchor as for the socket it stands for?
-fn is_the_anchors(name: c_int) -> bool {
+pub fn is_the_anchors(name: c_int) -> bool {
     matches!(
         name,
         libc::SO_RCVTIMEO
@@ -128,7 +128,7 @@ fn is_the_anchors(name: c_int) -> bool {
 }
 
 /// The same for what can be read, which is somewhat more.
-fn is_the_anchors_to_read(name: c_int) -> bool {
+pub fn is_the_anchors_to_read(name: c_int) -> bool {
     is_the_anchors(name)
         || matches!(name, libc::SO_COOKIE | libc::SO_INCOMING_NAPI_ID | libc::SO_SNDLOWAT)
 }
@@ -297,6 +297,8 @@ pub fn encode(option: &SocketOption) -> Vec<u8> {
         SocketOption::Kind(kind) => match kind {
             SocketKind::Tcp => libc::SOCK_STREAM,
             SocketKind::Udp | SocketKind::Ping => libc::SOCK_DGRAM,
+            SocketKind::Packet { cooked: true, .. } => libc::SOCK_DGRAM,
+            SocketKind::Packet { cooked: false, .. } => libc::SOCK_RAW,
         },
         SocketOption::Device(name) => return [name.as_bytes(), &[0]].concat(),
         // Linux counts its bookkeeping in, and says twice what it was told.
@@ -328,7 +330,7 @@ pub fn encode(option: &SocketOption) -> Vec<u8> {
 }
 
 /// An `int`; a longer value's first bytes are one.
-fn number(value: &[u8]) -> Result<c_int, Errno> {
+pub fn number(value: &[u8]) -> Result<c_int, Errno> {
     value.first_chunk().map(|bytes| c_int::from_ne_bytes(*bytes)).ok_or(Errno::INVAL)
 }
 
@@ -360,7 +362,7 @@ fn tos(value: &[u8]) -> Result<u8, Errno> {
 }
 
 /// A buffer's size: like Linux, a negative number is a very large one.
-fn size(value: &[u8]) -> Result<u32, Errno> {
+pub fn size(value: &[u8]) -> Result<u32, Errno> {
     Ok(u32::try_from(number(value)?).unwrap_or(i32::MAX as u32))
 }
 

@@ -66,7 +66,6 @@ mod code {
     pub const ALU: u16 = 4;
     pub const JMP: u16 = 5;
     pub const RET: u16 = 6;
-    pub const MISC: u16 = 7;
 
     pub const SIZE: u16 = 0x18;
     pub const WORD: u16 = 0x00;

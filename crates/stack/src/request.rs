@@ -1,6 +1,7 @@
 //! Calls of programs (and of the operator) as values, so that they can be recorded and replayed.
 
 use crate::{
+    bpf::Instruction,
     table::{
         address_facts::AddressFacts,
         arp_policy::ArpPolicy,
@@ -8,10 +9,12 @@ use crate::{
         bond::BondSettings,
         bridge::BridgeSettings,
         error_queue::QueuedError,
+        fanout::FanoutMode,
         interface::{InterfaceId, InterfaceSettings},
         ip_settings::{IpSettings, PathMtuDiscovery},
         membership::MembershipChange,
         neighbor::NeighborChange,
+        packet_socket::Appetite,
         route::{Placement, Route, RouteError, RouteFilter, RoutingSettings, Rule, RuleFilter},
         zone::{Admission, AdmissionId, ZoneId, ZoneSettings},
     },
@@ -70,6 +73,26 @@ pub enum Request {
     OpenUdp,
     /// A new socket for ICMP echo; its local port is the identifier → [`Reply::Socket`].
     OpenPing,
+    /// A new packet socket, for frames or (`cooked`) for what is in them. `protocol`: an Ethernet type,
+    /// 3 for every one, 0 for none yet → [`Reply::Socket`].
+    OpenPacket {
+        cooked: bool,
+        protocol: u16,
+    },
+    /// Which frames a packet socket hears of; a protocol of 0 leaves the one it has.
+    BindPacket {
+        socket: SocketId,
+        interface: Option<InterfaceId>,
+        protocol: u16,
+    },
+    SetPacket {
+        socket: SocketId,
+        option: PacketOption,
+    },
+    /// → [`Reply::PacketStatistics`]; the counts begin anew.
+    PacketStatistics {
+        socket: SocketId,
+    },
     /// An unspecified address means any; port 0 means one that is free.
     Bind {
         socket: SocketId,
@@ -374,6 +397,51 @@ pub enum SocketOption {
     NoChecksum(bool),
 }
 
+/// One thing to set on a packet socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PacketOption {
+    /// [`Error::InvalidArgument`]: it is no filter that ends.
+    Filter(Option<Vec<Instruction>>),
+    IgnoreOutgoing(bool),
+    VnetHeader(bool),
+    Member {
+        interface: InterfaceId,
+        appetite: Appetite,
+        joined: bool,
+    },
+    /// Joins a group, for good.
+    Fanout(FanoutRequest),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FanoutRequest {
+    pub group: u16,
+    pub mode: FanoutMode,
+    pub rollover: bool,
+    /// Rather a number that no group has.
+    pub unused: bool,
+}
+
+/// What a packet socket hears of, and is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketState {
+    pub cooked: bool,
+    pub interface: Option<InterfaceId>,
+    pub protocol: u16,
+    pub ignore_outgoing: bool,
+    pub vnet_header: bool,
+    pub fanout: Option<u16>,
+}
+
+/// Where a frame goes; what is not said is as the socket is bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameAddress {
+    pub interface: Option<InterfaceId>,
+    /// Of sockets without link headers: type and station.
+    pub protocol: Option<u16>,
+    pub destination: Option<MacAddr>,
+}
+
 /// What a program may say about one datagram; what it doesn't is as the socket has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Envelope {
@@ -402,6 +470,10 @@ pub enum Reply {
     /// The longest payload that can be sent there.
     Reachable {
         longest: usize,
+    },
+    PacketStatistics {
+        frames: u32,
+        lost: u32,
     },
     /// Bytes of an IP packet.
     PathMtu(u16),
@@ -443,6 +515,7 @@ pub enum SocketKind {
     Tcp,
     Udp,
     Ping,
+    Packet,
 }
 
 /// Why a request was refused, or a connection ended.
@@ -452,6 +525,8 @@ pub enum Error {
     NoSuchSocket,
     #[error("no such interface")]
     NoSuchInterface,
+    #[error("the interface is down")]
+    LinkDown,
     #[error("not possible for this kind of socket, or in its state")]
     InvalidState,
     #[error("an argument has a value that is not allowed")]

@@ -34,7 +34,7 @@ use crate::{
     event::{Event, Notice, Readiness},
     layer,
     random::{Key, Random},
-    request::{Envelope, Error, SocketId, SocketKind},
+    request::{Envelope, Error, FrameAddress, SocketId, SocketKind},
     table::{
         autoconf::Autoconf,
         conflict::ClaimTable,
@@ -48,12 +48,13 @@ use crate::{
         link::LinkTable,
         membership::MembershipTable,
         neighbor::NeighborTable,
+        packet_socket::{FrameCopy, PacketSockets},
         path_mtu::PathMtus,
         port::PortTable,
         rate_limit::IcmpLimits,
         reassembly::ReassemblyTable,
         route::RouteTables,
-        socket::{Remnants, SocketTable},
+        socket::{Remnants, SocketBody, SocketTable},
         timer::{TimerKey, TimerWheel},
         zone::ZoneTable,
     },
@@ -104,6 +105,7 @@ pub struct Shard {
     pub(crate) ports: PortTable,
     pub(crate) timers: TimerWheel,
     pub(crate) egress: Egress,
+    pub(crate) packets: PacketSockets,
     pub(crate) buffers: Pool,
     /// Sockets with something pending to tell.
     pub(crate) events: VecDeque<SocketId>,
@@ -159,6 +161,7 @@ impl Shard {
             ports: PortTable::new(config.ephemeral_ports, &mut random),
             timers: TimerWheel::default(),
             egress: Egress::new(limits, random.key()),
+            packets: PacketSockets::default(),
             buffers: Pool::new(limits.pooled_bytes),
             events: VecDeque::new(),
             notices: VecDeque::new(),
@@ -181,6 +184,7 @@ impl Shard {
         frame: &[u8],
         offload: RxOffload,
     ) {
+        self.packets.clock = now;
         self.counters.frames_received += 1;
         self.counters.bytes_received += frame.len() as u64;
         if let Err(reason) = layer::link::input(self, now, interface, frame, offload) {
@@ -204,6 +208,7 @@ impl Shard {
 
     /// Does whatever is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.packets.clock = now;
         while let Some(key) = self.timers.expire(now) {
             match key {
                 TimerKey::Socket(slot) => layer::tcp::connection_timeout(self, now, slot),
@@ -236,6 +241,7 @@ impl Shard {
     /// Carries packets between sockets of this shard, a bounded number; true: more are waiting.
     #[must_use]
     pub fn loop_back(&mut self, now: Instant) -> bool {
+        self.packets.clock = now;
         layer::loopback::run(self, now)
     }
 
@@ -248,6 +254,7 @@ impl Shard {
         interface: InterfaceId,
         sink: &mut impl Sink,
     ) -> bool {
+        self.packets.clock = now;
         while sink.has_room() {
             let Some(frame) = self.egress.pop(interface) else { break };
             self.count_sent(frame.bytes.len());
@@ -375,10 +382,33 @@ impl Shard {
         envelope: &Envelope,
         payload: &[u8],
     ) -> Result<(), Error> {
+        self.packets.clock = now;
         match self.sockets.get(id).ok_or(Error::NoSuchSocket)?.kind() {
             SocketKind::Udp => layer::udp::output(self, now, id, envelope, payload),
             SocketKind::Ping => layer::icmpv4::send_echo(self, now, id, envelope, payload),
-            SocketKind::Tcp => Err(Error::InvalidState),
+            SocketKind::Tcp | SocketKind::Packet => Err(Error::InvalidState),
+        }
+    }
+
+    /// Sends one frame by a packet socket. [`Error::NoSuchInterface`]: neither `to` nor the socket says
+    /// where, [`Error::MessageTooLong`]: longer than the interface takes.
+    pub fn send_frame(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        to: &FrameAddress,
+        bytes: &[u8],
+    ) -> Result<(), Error> {
+        self.packets.clock = now;
+        layer::packet::send(self, id, to, bytes)
+    }
+
+    /// The oldest copy of a frame that waits in a packet socket.
+    pub fn receive_frame(&mut self, id: SocketId) -> Result<FrameCopy, Error> {
+        let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
+        match &mut socket.body {
+            SocketBody::Packet(packet) => packet.queue.pop().ok_or(Error::WouldBlock),
+            _ => Err(Error::InvalidState),
         }
     }
 

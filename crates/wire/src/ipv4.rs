@@ -9,6 +9,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, network_
 
 pub const HEADER_LEN: usize = 20;
 pub const MAX_HEADER_LEN: usize = 60;
+/// Where the protocol's number is.
+pub const PROTOCOL_OFFSET: usize = 9;
 
 /// The flags that share a field with the fragment offset (RFC 791 §3.1).
 const DONT_FRAGMENT: u16 = 0x4000;

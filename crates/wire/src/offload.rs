@@ -124,6 +124,31 @@ impl RxOffload {
 }
 
 impl TxOffload {
+    /// What a program asks for with a frame. Refuses a kind of segmentation that there is no device for,
+    /// and segments of no size.
+    pub fn from_vnet(header: &[u8; VNET_HEADER_LEN]) -> Result<Self, Error> {
+        let layout: &Layout = zerocopy::transmute_ref!(header);
+        let kind = match layout.segmentation & !vnet::WITH_ECN {
+            vnet::NO_SEGMENTATION => None,
+            vnet::TCP_IPV4 => Some(SegmentKind::TcpIpv4),
+            vnet::TCP_IPV6 => Some(SegmentKind::TcpIpv6),
+            vnet::UDP_DATAGRAMS => Some(SegmentKind::Udp),
+            _ => return Err(Error::Malformed),
+        };
+        let segment_size = u16::from_ne_bytes(layout.segment_size);
+        if kind.is_some() && segment_size == 0 {
+            return Err(Error::Malformed);
+        }
+        let header_len = u16::from_ne_bytes(layout.header_len);
+        Ok(Self {
+            checksum: (layout.flags & vnet::NEEDS_CHECKSUM != 0).then(|| PartialChecksum {
+                start: u16::from_ne_bytes(layout.checksum_start),
+                offset: u16::from_ne_bytes(layout.checksum_offset),
+            }),
+            segmentation: kind.map(|kind| Segmentation { kind, segment_size, header_len }),
+        })
+    }
+
     /// The header that goes before the frame to the device.
     pub fn to_vnet(&self) -> [u8; VNET_HEADER_LEN] {
         let (flags, checksum_start, checksum_offset) = match self.checksum {

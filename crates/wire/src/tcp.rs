@@ -14,6 +14,8 @@ pub const MAX_HEADER_LEN: usize = 60;
 
 /// Where the checksum field begins in the header.
 pub const CHECKSUM_OFFSET: usize = 16;
+/// Where the header's length is, in words, in the upper half of a byte.
+pub const LENGTH_OFFSET: usize = 12;
 
 /// The control bits.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]

@@ -15,6 +15,7 @@ mod lifetimes;
 mod links;
 mod multicast;
 mod neighbors;
+mod packets;
 mod policy;
 mod programs;
 mod refusals;

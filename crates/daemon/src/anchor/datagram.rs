@@ -21,9 +21,9 @@ use narrows_ipc::{
 };
 use narrows_policy::{ActKind, Protocol};
 use narrows_stack::{
-    Instant, InterfaceId, Shard,
+    Instant, InterfaceId, Shard, SocketId,
     request::{Envelope, Error as EngineError},
-    table::datagram::Datagram,
+    table::{datagram::Datagram, packet_socket::FrameCopy},
 };
 use rustix::{
     io::Errno,
@@ -36,11 +36,13 @@ use std::{
     time::SystemTime,
 };
 
+pub(crate) mod packet;
 #[cfg(test)]
 mod tests;
 
-/// The longest record: a header and all that IPv4 can carry, with a byte to tell what is longer.
-pub(crate) const RECORD: usize = Header::LEN + 65_536;
+/// The longest record: a header and all that IPv4 can carry, with link headers, and a byte to tell what
+/// is longer.
+pub(crate) const RECORD: usize = Header::LEN + 65_536 + 32;
 
 /// What a datagram costs of a turn's bytes beside its payload: about what its system call takes.
 const COST: usize = 512;
@@ -52,7 +54,7 @@ pub(crate) const BACKLOG: usize = 1024;
 /// What an anchor of datagrams knows.
 #[derive(Debug)]
 pub(crate) struct Datagrams {
-    protocol: Protocol,
+    carries: Carries,
     /// Where the last datagram was allowed to go, and by which state of the policy.
     permitted: Option<(SocketAddr, u64)>,
     /// What the program wants to be told with each datagram.
@@ -62,7 +64,7 @@ pub(crate) struct Datagrams {
     /// The program has not been given word of it yet.
     word_owed: bool,
     /// Taken from the engine's queue when the anchor turned out to be full.
-    held: Option<Datagram>,
+    held: Option<Waiting>,
     /// The program wants no more.
     discarding: bool,
     /// On the worker's list of those whose device is behind.
@@ -71,10 +73,47 @@ pub(crate) struct Datagrams {
     sending_ended: bool,
 }
 
+/// What an anchor's records are.
+#[derive(Debug)]
+pub(crate) enum Carries {
+    Datagrams(Protocol),
+    Frames(packet::Permitted),
+}
+
+/// By what a program's record leaves.
+struct Outlet<'a> {
+    shard: &'a mut Shard,
+    now: Instant,
+    authority: &'a mut Authority,
+}
+
+/// What goes to a program in one record.
+#[derive(Debug)]
+enum Waiting {
+    Datagram(Datagram),
+    Frame(FrameCopy),
+}
+
+impl Waiting {
+    fn payload(&self) -> &[u8] {
+        match self {
+            Self::Datagram(datagram) => &datagram.payload,
+            Self::Frame(frame) => &frame.bytes,
+        }
+    }
+
+    fn header(&self, attached: Attached, now: Instant) -> [u8; Header::LEN] {
+        match self {
+            Self::Datagram(datagram) => header(datagram, attached, now).encode(),
+            Self::Frame(frame) => packet::header(frame, attached, now).encode(),
+        }
+    }
+}
+
 impl Datagrams {
-    pub(crate) fn new(protocol: Protocol) -> Self {
+    pub(crate) fn new(carries: Carries) -> Self {
         Self {
-            protocol,
+            carries,
             permitted: None,
             attached: Attached::default(),
             error: None,
@@ -86,8 +125,12 @@ impl Datagrams {
         }
     }
 
-    pub(crate) fn protocol(&self) -> Protocol {
-        self.protocol
+    /// Of datagrams: what rules call them.
+    pub(crate) fn protocol(&self) -> Option<Protocol> {
+        match self.carries {
+            Carries::Datagrams(protocol) => Some(protocol),
+            Carries::Frames(_) => None,
+        }
     }
 
     /// May a datagram go there? The connected peer was asked about when it was set.
@@ -96,6 +139,7 @@ impl Datagrams {
         shard: &Shard,
         authority: &mut Authority,
         maker: &Principal,
+        protocol: Protocol,
         envelope: &Envelope,
     ) -> Result<(), Error> {
         let Some(remote) = envelope.remote else { return Ok(()) };
@@ -106,9 +150,42 @@ impl Datagrams {
         if self.permitted == Some(asked) {
             return Ok(());
         }
-        authority.connect(shard, maker, self.protocol, remote)?;
+        authority.connect(shard, maker, protocol, remote)?;
         self.permitted = Some(asked);
         Ok(())
+    }
+
+    /// The next that the engine has for the program.
+    fn next(&self, shard: &mut Shard, socket: SocketId) -> Result<Waiting, EngineError> {
+        match self.carries {
+            Carries::Datagrams(_) => shard.receive_datagram(socket).map(Waiting::Datagram),
+            Carries::Frames(_) => shard.receive_frame(socket).map(Waiting::Frame),
+        }
+    }
+
+    /// Sends what a program's record says.
+    fn send(
+        &mut self,
+        outlet: &mut Outlet<'_>,
+        socket: SocketId,
+        maker: &Principal,
+        record: &[u8],
+    ) -> Result<(), Error> {
+        let Outlet { shard, now, authority } = outlet;
+        match &mut self.carries {
+            Carries::Frames(permitted) => {
+                let Some((to, frame)) = packet::parse(record) else { return Ok(()) };
+                packet::may_send(shard, authority, maker, permitted, socket, &to)?;
+                shard.send_frame(*now, socket, &to, frame).map_err(options::error)
+            }
+            Carries::Datagrams(protocol) => {
+                let protocol = *protocol;
+                let Some((header, payload)) = parse(record) else { return Ok(()) };
+                let envelope = envelope(&header);
+                self.may_send(shard, authority, maker, protocol, &envelope)?;
+                shard.send_datagram(*now, socket, &envelope, payload).map_err(options::error)
+            }
+        }
     }
 
     /// Notes an error; the program gets word of it unless it has one to ask for already.
@@ -122,6 +199,11 @@ impl Anchor {
     /// Before a request about the socket: what the program sent earlier goes by what was in force.
     pub(crate) fn is_datagrams(&self) -> bool {
         matches!(self.state, State::Datagrams(_))
+    }
+
+    pub(crate) fn is_packets(&self) -> bool {
+        matches!(&self.state, State::Datagrams(datagrams)
+            if matches!(datagrams.carries, Carries::Frames(_)))
     }
 
     pub(crate) fn datagrams(&mut self) -> Option<&mut Datagrams> {
@@ -179,13 +261,13 @@ impl Anchor {
             let next = match datagrams.held.take() {
                 Some(held) => Ok(held),
                 None if datagrams.word_owed => Err(EngineError::WouldBlock),
-                None => shard.receive_datagram(self.socket),
+                None => datagrams.next(shard, self.socket),
             };
             let result = match &next {
                 Ok(_) if datagrams.discarding => Ok(()),
-                Ok(datagram) => {
-                    let header = header(datagram, datagrams.attached, now).encode();
-                    send_record(&self.end, &header, &datagram.payload)
+                Ok(waiting) => {
+                    let header = waiting.header(datagrams.attached, now);
+                    send_record(&self.end, &header, waiting.payload())
                 }
                 Err(EngineError::WouldBlock) if datagrams.word_owed => {
                     let header = Header { content: Content::Error, ..Header::default() };
@@ -198,7 +280,7 @@ impl Anchor {
                 }
             };
             match (result, next) {
-                (Ok(()), Ok(datagram)) => *moved += COST + datagram.payload.len(),
+                (Ok(()), Ok(waiting)) => *moved += COST + waiting.payload().len(),
                 (Ok(()), Err(_)) => datagrams.word_owed = false,
                 (Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM), next) => {
                     datagrams.held = next.ok();
@@ -237,21 +319,11 @@ impl Anchor {
                 Ok(count) => {
                     let bytes = record.get(..count).unwrap_or_default();
                     pumped.from_program += COST + count;
-                    let Some((header, payload)) = parse(bytes) else {
-                        tracing::debug!(count, "a record that is no datagram");
-                        continue;
-                    };
-                    let envelope = envelope(&header);
-                    if let Err(error) =
-                        datagrams.may_send(shard, authority, &self.principal, &envelope)
-                    {
-                        datagrams.fail(error);
-                        continue;
-                    }
-                    match shard.send_datagram(now, self.socket, &envelope, payload) {
+                    let mut outlet = Outlet { shard, now, authority };
+                    match datagrams.send(&mut outlet, self.socket, &self.principal, bytes) {
                         // A full queue loses datagrams, which is counted there and told nobody.
-                        Ok(()) | Err(EngineError::LimitReached) => {}
-                        Err(error) => datagrams.fail(options::error(error)),
+                        Ok(()) | Err(Error::NoBufferSpace) => {}
+                        Err(error) => datagrams.fail(error),
                     }
                 }
                 Err(Errno::AGAIN) => self.readable = false,
@@ -279,14 +351,8 @@ pub(crate) fn interface_of(number: u32) -> Result<Option<InterfaceId>, Error> {
 }
 
 fn header(datagram: &Datagram, attached: Attached, now: Instant) -> Header {
-    let received = if attached.intersects(Attached::TIMESTAMP | Attached::TIMESTAMP_NS) {
-        let time = SystemTime::now().checked_sub(now.since(datagram.received));
-        time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
-            .and_then(|since| u64::try_from(since.as_nanos()).ok())
-            .unwrap_or(0)
-    } else {
-        0
-    };
+    let wanted = attached.intersects(Attached::TIMESTAMP | Attached::TIMESTAMP_NS);
+    let received = if wanted { since_1970(now, datagram.received) } else { 0 };
     Header {
         content: Content::Datagram,
         attached,
@@ -298,6 +364,14 @@ fn header(datagram: &Datagram, attached: Attached, now: Instant) -> Header {
         own: Some(datagram.to.ip()),
         received,
     }
+}
+
+/// A time of the engine's as the world counts it, in nanoseconds.
+fn since_1970(now: Instant, then: Instant) -> u64 {
+    let time = SystemTime::now().checked_sub(now.since(then));
+    time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
+        .and_then(|since| u64::try_from(since.as_nanos()).ok())
+        .unwrap_or(0)
 }
 
 fn parse(bytes: &[u8]) -> Option<(Header, &[u8])> {

@@ -90,7 +90,7 @@ pub(super) fn about_datagrams(
 
 fn protocol(worker: &mut Worker, socket: SocketId) -> Result<Protocol, Error> {
     let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
-    anchor.datagrams().map(|datagrams| datagrams.protocol()).ok_or(Error::NotSupported)
+    anchor.datagrams().and_then(|datagrams| datagrams.protocol()).ok_or(Error::NotSupported)
 }
 
 /// Leaving a group, or a source, needs nobody's leave.
@@ -106,7 +106,7 @@ fn hears_more(change: &MembershipChange) -> bool {
     }
 }
 
-fn reach(
+pub(super) fn reach(
     worker: &mut Worker,
     caller: &Caller<'_>,
     socket: SocketId,

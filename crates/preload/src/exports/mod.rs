@@ -10,11 +10,14 @@
 
 mod datagram;
 pub mod interfaces;
+mod packet_option;
 pub mod transfer;
 
 use crate::{
     control::{self, Whose},
-    kernel, known, netlink, real, session,
+    kernel,
+    known::{self, Kind},
+    netlink, packet, real, session,
     sockopt::{self, Get, PeerPart, Set},
 };
 use libc::{c_int, c_void, sockaddr, socklen_t};
@@ -148,7 +151,8 @@ pub unsafe extern "C-unwind" fn bind(fd: c_int, address: *const sockaddr, len: s
     };
     // SAFETY: bind(2) asks the same of the program.
     let address = unsafe { input(address.cast(), len) };
-    status(address.and_then(|address| control::bind(anchor, address)))
+    let bind = if known::is_packets(fd) { packet::bind } else { control::bind };
+    status(address.and_then(|address| bind(anchor, address)))
 }
 
 #[cfg_attr(not(test), unsafe(no_mangle))]
@@ -175,7 +179,7 @@ pub unsafe extern "C-unwind" fn connect(
 #[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C-unwind" fn listen(fd: c_int, backlog: c_int) -> c_int {
     match anchor(fd) {
-        Some(_) if known::is_datagrams(fd) => kernel::fail(Errno::OPNOTSUPP),
+        Some(_) if known::records(fd).is_some() => kernel::fail(Errno::OPNOTSUPP),
         Some(anchor) => status(control::listen(anchor, backlog)),
         // SAFETY: numbers only.
         None => unsafe { real::listen(fd, backlog) },
@@ -247,6 +251,13 @@ pub unsafe extern "C-unwind" fn getsockname(
         // SAFETY: the program's arguments, as they came.
         return unsafe { real::getsockname(fd, address, len) };
     };
+    if known::is_packets(fd) {
+        let name = packet::name(anchor);
+        // SAFETY: getsockname(2) asks the same of the program.
+        return status(
+            name.and_then(|name| unsafe { output(name.bytes(), address.cast(), len, true) }),
+        );
+    }
     let found = control::local_address(anchor);
     // SAFETY: getsockname(2) asks the same of the program.
     status(unsafe { output_address(found, address, len) })
@@ -267,6 +278,9 @@ pub unsafe extern "C-unwind" fn getpeername(
         // SAFETY: the program's arguments, as they came.
         return unsafe { real::getpeername(fd, address, len) };
     };
+    if known::is_packets(fd) {
+        return kernel::fail(Errno::OPNOTSUPP);
+    }
     let found = control::peer_address(anchor);
     // SAFETY: getpeername(2) asks the same of the program.
     status(unsafe { output_address(found, address, len) })
@@ -326,6 +340,11 @@ pub unsafe extern "C-unwind" fn getsockopt(
     // SAFETY: the program's arguments, as they came.
     let real = || unsafe { real::getsockopt(fd, level, name, value, len) };
     let Some(anchor) = anchor(fd) else { return real() };
+    if let Some((Kind::Packets, cookie)) = known::records(fd) {
+        // SAFETY: the program's arguments, as they came.
+        return unsafe { packet_option::get(anchor, cookie, (level, name), value, len) }
+            .unwrap_or_else(real);
+    }
     let datagrams = known::is_datagrams(fd);
     let get = if datagrams { sockopt::datagram::get } else { sockopt::get };
     let bytes = match get(level, name) {
@@ -369,6 +388,11 @@ pub unsafe extern "C-unwind" fn setsockopt(
     let Some(anchor) = anchor(fd) else { return real() };
     // SAFETY: setsockopt(2) asks the same of the program.
     let value = unsafe { input(value, len) };
+    if let (Some((Kind::Packets, cookie)), Ok(value)) = (known::records(fd), &value) {
+        // SAFETY: setsockopt(2) asks the same of the program.
+        return unsafe { packet_option::set(anchor, cookie, (level, name), value) }
+            .unwrap_or_else(real);
+    }
     let datagrams = known::is_datagrams(fd);
     let set = if datagrams { sockopt::datagram::set } else { sockopt::set };
     match value.and_then(|value| set(level, name, value)) {

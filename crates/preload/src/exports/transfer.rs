@@ -2,12 +2,17 @@
 //! anchor of datagrams each record has a header.
 
 use super::{anchor, datagram};
-use crate::{kernel, known, real, transfer};
-use libc::{
-    c_int, c_long, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, nfds_t, pollfd, sigset_t,
-    size_t, sockaddr, socklen_t, ssize_t, timespec,
+use crate::{
+    kernel,
+    known::{self, Kind},
+    packet::ring,
+    real, transfer,
 };
-use std::{ptr, slice};
+use libc::{
+    c_int, c_long, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, nfds_t, off_t, pollfd,
+    sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec,
+};
+use std::{os::fd::AsRawFd, ptr, slice};
 
 /// Looks at the result of a call that reads into `room` bytes.
 #[inline]
@@ -316,18 +321,26 @@ pub unsafe extern "C-unwind" fn recvmmsg(
 /// # Safety
 ///
 /// `polled` must be null or point to `count` descriptors.
-unsafe fn tell_errors(polled: *mut pollfd, count: nfds_t) {
+unsafe fn tell_records(polled: *mut pollfd, count: nfds_t) {
     let Ok(count) = usize::try_from(count) else { return };
     if polled.is_null() || !known::may_have_records() {
         return;
     }
     // SAFETY: the caller's promise.
     for polled in unsafe { slice::from_raw_parts_mut(polled, count) } {
-        if polled.revents & libc::POLLIN != 0
-            && let Some(anchor) = datagram::anchor(polled.fd)
-            && crate::datagram::word_waits(anchor.fd)
-        {
-            polled.revents = polled.revents & !libc::POLLIN | libc::POLLERR;
+        if polled.revents & libc::POLLIN == 0 {
+            continue;
+        }
+        let Some(anchor) = datagram::anchor(polled.fd) else { continue };
+        match anchor.kind {
+            // What is there is put where the program looks for it.
+            Kind::Packets => {
+                ring::fill(anchor.fd, anchor.cookie);
+            }
+            Kind::Datagrams if crate::datagram::word_waits(anchor.fd) => {
+                polled.revents = polled.revents & !libc::POLLIN | libc::POLLERR;
+            }
+            Kind::Datagrams | Kind::Netlink => {}
         }
     }
 }
@@ -338,7 +351,7 @@ pub unsafe extern "C-unwind" fn poll(polled: *mut pollfd, count: nfds_t, timeout
     let ready = unsafe { real::poll(polled, count, timeout) };
     if ready > 0 {
         // SAFETY: the kernel has filled them in.
-        unsafe { tell_errors(polled, count) };
+        unsafe { tell_records(polled, count) };
     }
     ready
 }
@@ -354,7 +367,7 @@ pub unsafe extern "C-unwind" fn ppoll(
     let ready = unsafe { real::ppoll(polled, count, timeout, signals) };
     if ready > 0 {
         // SAFETY: the kernel has filled them in.
-        unsafe { tell_errors(polled, count) };
+        unsafe { tell_records(polled, count) };
     }
     ready
 }
@@ -405,4 +418,39 @@ pub unsafe extern "C-unwind" fn ioctl(fd: c_int, request: c_ulong, argument: *mu
     }
     // SAFETY: the program's arguments, as they came.
     unsafe { real::ioctl(fd, request, argument) }
+}
+
+/// A packet socket's ring is memory of the shim's, not of the anchor.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn mmap(
+    address: *mut c_void,
+    len: size_t,
+    protection: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+) -> *mut c_void {
+    if fd >= 0
+        && let Some((Kind::Packets, cookie)) = known::records(fd)
+        && let Some(file) = ring::file(cookie)
+    {
+        // SAFETY: the program's arguments, but for the file.
+        return unsafe { real::mmap(address, len, protection, flags, file.as_raw_fd(), offset) };
+    }
+    // SAFETY: the program's arguments, as they came.
+    unsafe { real::mmap(address, len, protection, flags, fd, offset) }
+}
+
+/// What programs call that are built for large files.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C-unwind" fn mmap64(
+    address: *mut c_void,
+    len: size_t,
+    protection: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+) -> *mut c_void {
+    // SAFETY: the program's arguments, as they came; offsets are of one length here.
+    unsafe { mmap(address, len, protection, flags, fd, offset) }
 }

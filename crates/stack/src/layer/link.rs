@@ -27,7 +27,10 @@ pub(crate) use output::{Course, LinkHeader, count_sent, course, line, output};
 pub(crate) use state::{add, configure, enslave, handle_timeout, release, remove, set};
 
 use crate::{
-    Instant, InterfaceId, Shard, counters::DropReason, layer::ethernet, table::link::LinkKind,
+    Instant, InterfaceId, Shard,
+    counters::DropReason,
+    layer::{ethernet, packet},
+    table::link::LinkKind,
 };
 use narrows_wire::{
     ethernet::{EtherType, HEADER_LEN, Header},
@@ -63,6 +66,10 @@ pub(crate) fn input(
         let len = HEADER_LEN + frame.payload.len();
         let to = frame.header.destination;
         link.traffic.received(len, to.is_multicast() && !to.is_broadcast());
+        if shard.packets.is_watching() {
+            packet::input(shard, at, &frame);
+        }
+        let link = shard.links.get(at).ok_or(DropReason::NotForThisStation)?;
         let (master, tag) = (link.master, TagProtocol::of(frame.header.ether_type));
         if let Some(protocol) = tag {
             match untag(shard, at, protocol, frame.payload, master.is_some())? {

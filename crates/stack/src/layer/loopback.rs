@@ -39,6 +39,9 @@ fn deliver(shard: &mut Shard, now: Instant, packet: &[u8], offload: TxOffload) {
         checksum: RxChecksum::Partial,
         segment_size: offload.segmentation.map(|segmentation| segmentation.segment_size),
     };
+    if shard.packets.is_watching() {
+        layer::packet::loopback(shard, packet, received);
+    }
     let input = layer::ipv4_input::input;
     if let Err(reason) = input(shard, now, InterfaceId::LOOPBACK, packet, received) {
         shard.drop(reason);

@@ -23,6 +23,7 @@ pub(crate) mod ipv4_options;
 pub(crate) mod ipv4_output;
 pub(crate) mod link;
 pub(crate) mod loopback;
+pub(crate) mod packet;
 #[cfg(test)]
 mod random_frames;
 pub(crate) mod route;

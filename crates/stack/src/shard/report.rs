@@ -135,6 +135,7 @@ fn describe(now: Instant, id: SocketId, socket: &Socket) -> SocketInfo {
             let state = if socket.remote.is_some() { State::Established } else { State::Closed };
             (state, None, datagram.queue.payload_bytes(), 0)
         }
+        SocketBody::Packet(packet) => (State::Closed, None, packet.queue.bytes(), 0),
     };
     let datagram = match &socket.body {
         SocketBody::Datagram(datagram) => Some(datagram),

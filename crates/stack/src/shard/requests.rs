@@ -32,10 +32,19 @@ impl Shard {
         principal: Principal,
         request: Request,
     ) -> Result<Reply, Error> {
+        self.packets.clock = now;
         match request {
             Request::OpenTcp => self.open(principal, SocketBody::Closed),
             Request::OpenUdp => self.open_datagram(principal, SocketKind::Udp),
             Request::OpenPing => self.open_datagram(principal, SocketKind::Ping),
+            Request::OpenPacket { cooked, protocol } => {
+                layer::packet::open(self, principal, cooked, protocol)
+            }
+            Request::BindPacket { socket, interface, protocol } => {
+                layer::packet::bind(self, socket, interface, protocol)
+            }
+            Request::SetPacket { socket, option } => layer::packet::set(self, socket, option),
+            Request::PacketStatistics { socket } => layer::packet::statistics(self, socket),
             Request::Bind { socket, local } => self.bind(socket, local),
             Request::Connect { socket, remote } => self.connect(now, socket, remote),
             Request::Disconnect { socket } => layer::udp::disconnect(self, socket),
@@ -56,10 +65,12 @@ impl Shard {
             Request::ShutdownSend { socket } => layer::tcp::shutdown_send(self, now, socket),
             Request::Close { socket } => {
                 layer::igmp::forget(self, now, socket);
+                layer::packet::forget(self, socket);
                 layer::tcp::close(self, now, socket)
             }
             Request::Abort { socket } => {
                 layer::igmp::forget(self, now, socket);
+                layer::packet::forget(self, socket);
                 layer::tcp::abort(self, now, socket)
             }
             Request::Membership { socket, group, interface, change } => {
@@ -187,7 +198,10 @@ impl Shard {
     pub(crate) fn bind(&mut self, id: SocketId, local: SocketAddr) -> Result<Reply, Error> {
         let socket = self.sockets.get(id).ok_or(Error::NoSuchSocket)?;
         if socket.binding.is_some()
-            || matches!(socket.body, SocketBody::Listener(_) | SocketBody::Connection(_))
+            || matches!(
+                socket.body,
+                SocketBody::Listener(_) | SocketBody::Connection(_) | SocketBody::Packet(_)
+            )
         {
             return Err(Error::InvalidArgument);
         }
@@ -268,6 +282,7 @@ impl Shard {
             SocketBody::Connection(connection) => Err(layer::tcp::reconnect_error(connection)),
             SocketBody::Listener(_) => Err(Error::AlreadyConnected),
             SocketBody::Datagram(_) => layer::udp::connect(self, id, remote),
+            SocketBody::Packet(_) => Err(Error::InvalidState),
         }
     }
 
@@ -275,6 +290,7 @@ impl Shard {
         let longest = match self.sockets.get(id).ok_or(Error::NoSuchSocket)?.kind() {
             SocketKind::Udp => layer::udp::reach(self, id, envelope, len)?,
             SocketKind::Ping => layer::icmpv4::reach(self, id, envelope, len)?,
+            SocketKind::Packet => layer::packet::reach(self, id, envelope.interface, len)?,
             SocketKind::Tcp => return Err(Error::InvalidState),
         };
         Ok(Reply::Reachable { longest })
@@ -391,9 +407,12 @@ impl Shard {
             }
             SocketOption::ReceiveBuffer(bytes) => {
                 settings.receive_limit = bytes.clamp(*BUFFER_LIMITS.start(), *BUFFER_LIMITS.end());
-                if let SocketBody::Datagram(datagram) = &mut socket.body {
-                    // As on Linux, with as much again for the bookkeeping.
-                    datagram.queue.set_limit(settings.receive_limit.saturating_mul(2));
+                // As on Linux, with as much again for the bookkeeping.
+                let limit = settings.receive_limit.saturating_mul(2);
+                match &mut socket.body {
+                    SocketBody::Datagram(datagram) => datagram.queue.set_limit(limit),
+                    SocketBody::Packet(packet) => packet.queue.set_limit(limit),
+                    _ => {}
                 }
             }
             SocketOption::Linger(linger) => settings.linger = linger,

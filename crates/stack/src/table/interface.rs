@@ -29,6 +29,11 @@ pub struct InterfaceId(pub u16);
 impl InterfaceId {
     /// 127.0.0.0/8 and all traffic between sockets of this shard; always there.
     pub const LOOPBACK: Self = Self(0);
+
+    /// As programs number interfaces: Linux's count from 1.
+    pub fn number(self) -> u32 {
+        u32::from(self.0) + 1
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use crate::{
         error_queue::ErrorQueue,
         interface::InterfaceId,
         ip_settings::IpSettings,
+        packet_socket::PacketSocket,
         port::Binding,
         route::Path,
     },
@@ -57,6 +58,7 @@ pub enum SocketBody {
     /// From SYN-SENT on, in every state of a connection.
     Connection(Box<Connection>),
     Datagram(Box<DatagramSocket>),
+    Packet(Box<PacketSocket>),
 }
 
 #[derive(Debug)]
@@ -128,6 +130,7 @@ impl Socket {
     pub fn kind(&self) -> SocketKind {
         match &self.body {
             SocketBody::Datagram(datagram) => datagram.kind,
+            SocketBody::Packet(_) => SocketKind::Packet,
             _ => SocketKind::Tcp,
         }
     }

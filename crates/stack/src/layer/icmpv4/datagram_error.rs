@@ -146,7 +146,7 @@ fn payload(kind: SocketKind, quoted: &[u8]) -> &[u8] {
     let header_len = quoted.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
     let start = match kind {
         SocketKind::Udp => header_len + udp::HEADER_LEN,
-        SocketKind::Ping | SocketKind::Tcp => header_len.max(ipv4::HEADER_LEN),
+        SocketKind::Ping | SocketKind::Tcp | SocketKind::Packet => header_len.max(ipv4::HEADER_LEN),
     };
     quoted.get(start..).unwrap_or_default()
 }

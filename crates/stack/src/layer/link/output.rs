@@ -3,7 +3,7 @@
 use crate::{
     InterfaceId, Shard,
     counters::DropReason,
-    layer::{ipv4_output::Path, link::bridge},
+    layer::{ipv4_output::Path, link::bridge, packet},
     table::{bond::FlowDigest, bridge::Forwarding, demux::Flow, egress::Frame, link::LinkKind},
 };
 use core::net::{IpAddr, Ipv4Addr};
@@ -138,6 +138,10 @@ pub(crate) fn output(
         if !link.is_device() {
             link.traffic.sent(1, frame.bytes.len() as u64);
         }
+        if shard.packets.is_watching() {
+            packet::output(shard, interface, &frame.bytes, frame.offload);
+        }
+        let link = shard.links.get_mut(interface).ok_or(DropReason::LinkDown)?;
         interface = match &mut link.kind {
             LinkKind::Device => return push(shard, interface, frame),
             // Who is there has heard it in this host.

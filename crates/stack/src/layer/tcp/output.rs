@@ -10,6 +10,7 @@ use crate::{
         arp, ipv4_output,
         ipv4_output::Path,
         link::{self, Course, LinkHeader},
+        packet,
     },
     request::{Error, SocketId},
     shard::Sink,
@@ -183,6 +184,10 @@ fn transmit_connection(
         let Some(mut headers) = headers(Some(&link), &flow, service, &outgoing) else { break };
         let payload = connection.payload(&outgoing);
         let frame_len = headers.len + outgoing.payload_len;
+        let seen = shard.packets.is_watching().then(|| {
+            let [first, second] = payload;
+            [&headers.bytes[..headers.len], first, second].concat()
+        });
         shard.counters.tcp_segments_sent += 1;
         if capabilities.tx_checksum {
             sink.send(headers.offload, &headers.bytes[..headers.len], payload);
@@ -194,6 +199,9 @@ fn transmit_connection(
             complete_checksum(&mut headers, &shard.scratch);
             let offload = TxOffload { checksum: None, ..headers.offload };
             sink.send(offload, &headers.bytes[..headers.len], [&shard.scratch, &[]]);
+        }
+        if let Some(seen) = seen {
+            packet::segment(shard, path.interface, interface, &seen, headers.offload);
         }
         shard.count_sent(frame_len);
         frames += 1;

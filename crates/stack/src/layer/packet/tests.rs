@@ -1,0 +1,227 @@
+use super::*;
+use crate::{
+    bpf,
+    counters::DropReason,
+    layer::fixture::*,
+    request::{
+        Error, FanoutRequest, FrameAddress, NewLink, PacketOption, Principal, Reply, Request,
+    },
+    table::{fanout::FanoutMode, packet_socket::EVERY_PROTOCOL, zone::ZoneId},
+};
+use narrows_wire::vlan::{Tag, VlanId};
+
+fn open(host: &mut Host, cooked: bool, protocol: u16) -> SocketId {
+    match host.request(Request::OpenPacket { cooked, protocol }) {
+        Reply::Socket(socket) => socket,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn everything(host: &mut Host) -> SocketId {
+    open(host, false, EVERY_PROTOCOL)
+}
+
+fn heard(host: &mut Host, socket: SocketId) -> Vec<FrameCopy> {
+    std::iter::from_fn(|| host.shard.receive_frame(socket).ok()).collect()
+}
+
+fn set(host: &mut Host, socket: SocketId, option: PacketOption) {
+    host.request(Request::SetPacket { socket, option });
+}
+
+#[test]
+fn a_frame_and_its_answer_are_shown_and_acted_on_all_the_same() {
+    let mut host = Host::with_peer();
+    let socket = everything(&mut host);
+    let request = ping(&PACKET);
+    host.receive(&request);
+    let reply = host.sent_one();
+    let copies = heard(&mut host, socket);
+    let told: Vec<_> =
+        copies.iter().map(|copy| (copy.kind, copy.interface, &*copy.bytes)).collect();
+    let expected = [(PacketType::Host, ETH, &*request), (PacketType::Outgoing, ETH, &*reply)];
+    assert_eq!(told, expected);
+    assert_eq!((copies[0].source, copies[0].protocol, copies[0].network), (PEER_MAC, 0x0800, 14));
+    assert_eq!(host.drops(), []);
+}
+
+#[test]
+fn frames_for_others_are_shown_too_and_said_to_be() {
+    for (to, kind) in [
+        (MacAddr([2, 9, 9, 9, 9, 9]), PacketType::OtherHost),
+        (MacAddr::BROADCAST, PacketType::Broadcast),
+        (MacAddr([1, 0, 0x5e, 1, 2, 3]), PacketType::Multicast),
+    ] {
+        let mut host = Host::with_peer();
+        let socket = everything(&mut host);
+        let mut frame = ping(&PACKET);
+        frame[..6].copy_from_slice(&to.0);
+        host.receive(&frame);
+        assert_eq!(heard(&mut host, socket)[0].kind, kind, "{to:?}");
+    }
+}
+
+#[test]
+fn the_tag_is_beside_the_bytes_and_each_interface_shows_the_frame() {
+    let mut host = Host::with_peer();
+    let tag = Tag { protocol: TagProtocol::Dot1q, id: VlanId::new(7).expect("one") };
+    let vlan = match host
+        .request(Request::AddLink { name: "v".into(), link: NewLink::Vlan { lower: ETH, tag } })
+    {
+        Reply::Interface(vlan) => vlan,
+        other => panic!("{other:?}"),
+    };
+    let socket = everything(&mut host);
+    let plain = ping(&PACKET);
+    host.receive(&[&plain[..12], &tag.emit(), &plain[12..]].concat());
+    let told: Vec<_> = heard(&mut host, socket)
+        .into_iter()
+        .map(|copy| (copy.interface, copy.vlan, copy.bytes.into_vec()))
+        .collect();
+    assert_eq!(told, [(ETH, Some((0x8100, 7)), plain.clone()), (vlan, None, plain)]);
+}
+
+#[test]
+fn a_filter_says_what_is_taken_and_how_much() {
+    let mut host = Host::with_peer();
+    let (raw, cooked) = (everything(&mut host), open(&mut host, true, EVERY_PROTOCOL));
+    let i = |code, jump_true, jump_false, operand| bpf::Instruction {
+        code,
+        jump_true,
+        jump_false,
+        operand,
+    };
+    // The protocol is ICMP, where the network header begins; and of that 30 bytes.
+    let icmp = [i(0x30, 0, 0, 0xfff0_0009), i(0x15, 0, 1, 1), i(0x06, 0, 0, 30), i(0x06, 0, 0, 0)];
+    for socket in [raw, cooked] {
+        set(&mut host, socket, PacketOption::Filter(Some(icmp.to_vec())));
+    }
+    let frame = ping(&PACKET);
+    host.receive(&frame);
+    host.receive(&arp_frame(&narrows_wire::arp::Packet {
+        operation: narrows_wire::arp::Operation::Request,
+        sender_mac: PEER_MAC,
+        sender_ip: PEER,
+        target_mac: MacAddr::ZERO,
+        target_ip: OWN,
+    }));
+    for (socket, from) in [(raw, 0), (cooked, 14)] {
+        let copies = heard(&mut host, socket);
+        assert_eq!(copies.len(), 2, "the ping and its answer");
+        assert_eq!(*copies[0].bytes, frame[from..from + 30]);
+        assert_eq!(copies[0].length as usize, frame.len() - from);
+    }
+    let endless = PacketOption::Filter(Some(vec![i(0x05, 0, 0, 9)]));
+    let request = Request::SetPacket { socket: raw, option: endless };
+    let now = host.now;
+    assert!(host.shard.request(now, Default::default(), request).is_err());
+}
+
+#[test]
+fn a_slow_reader_loses_its_own_copies_and_delays_nobody() {
+    let mut host = Host::with_peer();
+    let (slow, quick) = (everything(&mut host), everything(&mut host));
+    let frame = ping(&PACKET);
+    let mut seen = 0;
+    for _ in 0..5000 {
+        host.receive(&frame);
+        host.sent();
+        seen += heard(&mut host, quick).len();
+    }
+    assert!(seen >= 5000, "{seen}");
+    let waiting = heard(&mut host, slow).len();
+    assert!(waiting < 2000, "{waiting}");
+    let statistics = host.request(Request::PacketStatistics { socket: slow });
+    let (frames, lost) = (seen as u32, (seen - waiting) as u32);
+    assert_eq!(statistics, Reply::PacketStatistics { frames, lost });
+    assert_eq!(host.dropped(DropReason::ReceiveQueueFull), 0);
+}
+
+#[test]
+fn a_group_shares_and_a_flow_stays_with_one() {
+    let mut host = Host::with_peer();
+    let members = [everything(&mut host), everything(&mut host)];
+    for socket in members {
+        set(&mut host, socket, PacketOption::IgnoreOutgoing(true));
+        let request =
+            FanoutRequest { group: 7, mode: FanoutMode::Hash, rollover: false, unused: false };
+        set(&mut host, socket, PacketOption::Fanout(request));
+    }
+    for _ in 0..8 {
+        host.receive(&ping(&PACKET));
+    }
+    let mut counts = members.map(|socket| heard(&mut host, socket).len());
+    counts.sort_unstable();
+    // What goes out is shared by the flow's hash as well, but the members do not want it.
+    assert_eq!(counts, [0, 8]);
+    for socket in members {
+        host.request(Request::Close { socket });
+    }
+    assert!(!host.shard.packets.is_watching());
+}
+
+#[test]
+fn an_unfinished_checksum_is_finished_in_the_copy() {
+    let mut host = Host::with_peer();
+    let socket = everything(&mut host);
+    let mut datagram = vec![0; 8 + 5];
+    datagram[..6].copy_from_slice(&[0, 7, 0, 9, 0, 13]);
+    datagram[8..].copy_from_slice(b"hello");
+    let header = ipv4::Header { protocol: Protocol::UDP, ..PACKET };
+    let sum = Sum::pseudo_header(header.source, header.destination, 17, 13);
+    datagram[6..8].copy_from_slice(&sum.fold().to_be_bytes());
+    let mut bytes = [0; ipv4::HEADER_LEN];
+    header.emit(datagram.len(), &mut bytes).expect("short enough");
+    let frame = [&ping(&PACKET)[..14], &bytes, &datagram].concat();
+    let offload = RxOffload { checksum: RxChecksum::Partial, segment_size: None };
+    let now = host.now;
+    host.shard.receive(now, ETH, &frame, offload);
+    let copy = heard(&mut host, socket).remove(0);
+    let covered = sum.add(Sum::of(&copy.bytes[34..]));
+    assert_eq!(covered.finish(), 0, "{:02x?}", copy.bytes);
+    assert!(copy.verified);
+}
+
+#[test]
+fn what_a_program_sends_is_shown_to_others_and_leaves() {
+    let mut host = Host::with_peer();
+    let (sender, other) = (everything(&mut host), everything(&mut host));
+    let frame = ping(&PACKET);
+    let now = host.now;
+    let to = FrameAddress { interface: Some(ETH), ..FrameAddress::default() };
+    host.shard.send_frame(now, sender, &to, &frame).expect("sent");
+    assert_eq!(host.sent_one(), frame);
+    assert_eq!(heard(&mut host, sender), []);
+    assert_eq!(heard(&mut host, other).len(), 1);
+    let nowhere = FrameAddress::default();
+    for (to, bytes, error) in [
+        (&nowhere, &frame[..], Error::NoSuchInterface),
+        (&to, &frame[..13], Error::InvalidArgument),
+        (&to, &[0; 1519], Error::MessageTooLong),
+    ] {
+        assert_eq!(host.shard.send_frame(now, sender, to, bytes), Err(error));
+    }
+    let cooked = open(&mut host, true, 0x88b5);
+    let to = FrameAddress { destination: Some(PEER_MAC), ..to };
+    host.shard.send_frame(now, cooked, &to, b"what").expect("sent");
+    let sent = host.sent_one();
+    assert_eq!((&sent[..6], &sent[12..]), (&PEER_MAC.0[..], &b"\x88\xb5what"[..]));
+}
+
+/// A principal is admitted to `public` alone, unless somebody says so.
+#[test]
+fn a_zone_is_not_seen_from_outside_nor_sent_into() {
+    let mut host = Host::with_peer();
+    let zone = ZoneId::new(1).expect("one of them");
+    host.request(Request::SetZone { interface: ETH, zone });
+    let socket = everything(&mut host);
+    host.receive(&ping(&PACKET));
+    host.sent();
+    assert_eq!(heard(&mut host, socket), []);
+    let now = host.now;
+    let bind = Request::BindPacket { socket, interface: Some(ETH), protocol: 0 };
+    assert_eq!(host.shard.request(now, Principal::user(1), bind), Err(Error::NoSuchInterface));
+    let to = FrameAddress { interface: Some(ETH), ..FrameAddress::default() };
+    let sent = host.shard.send_frame(now, socket, &to, &ping(&PACKET));
+    assert_eq!((sent, host.sent()), (Err(Error::NoSuchInterface), vec![]));
+}
