@@ -51,6 +51,8 @@ pub enum Command {
     Maddr(Query),
     /// Show and change who may do what, and ask whether somebody may
     Policy(PolicyQuery),
+    /// Show and change what may pass, in nft(8)'s language
+    Nft(Nft),
     /// Send ICMP echo requests from Narrows' address
     Ping(Ping),
     /// Read the configuration file again, apply the difference, and say what changed
@@ -82,6 +84,23 @@ pub struct Run {
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     #[arg(value_name = "PROGRAM")]
     pub command: Vec<OsString>,
+}
+
+/// What nft(8) takes.
+#[derive(Clone, Debug, Args)]
+pub struct Nft {
+    /// Commands, or a ruleset as `list ruleset` prints it; - is the standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Show with each rule what it is deleted by
+    #[arg(short = 'a', long)]
+    pub handle: bool,
+    /// Only say whether the commands could be done
+    #[arg(short, long)]
+    pub check: bool,
+    /// list ruleset | add rule … | flush ruleset …
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Args)]

@@ -15,6 +15,7 @@ mod drill;
 mod link;
 mod maddr;
 mod neigh;
+mod nft;
 mod ping;
 mod policy;
 mod reload;
@@ -75,6 +76,7 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<ExitCode> {
         Command::Maddr(query) => maddr::execute(&query, &ask()?, out)?,
         Command::Policy(query) => return policy::execute(&query, &ask()?, out),
         Command::Ping(options) => return ping::execute(&options, &ask()?, out),
+        Command::Nft(arguments) => nft::execute(&ask()?, &arguments, out)?,
         Command::Reload => reload::execute(&ask()?, out)?,
         Command::Down => down::execute(&ask()?)?,
         Command::Drill(words) => return drill::execute(&words, out),

@@ -25,6 +25,7 @@
 mod admin;
 pub mod anchor;
 mod error;
+mod nft;
 mod session;
 mod socket;
 mod stack;
@@ -36,8 +37,8 @@ pub use admin::Pong;
 pub use error::{Error, OpenError};
 pub use narrows_ipc as ipc;
 pub use narrows_ipc::message::{
-    GroupInterface, MembershipChange, OptionName, Owner, PathMtuDiscovery, Peer, QueuedError,
-    SocketKind, SocketOption, TcpInfo, TcpState,
+    GroupInterface, MembershipChange, NftOptions, OptionName, Owner, PathMtuDiscovery, Peer,
+    QueuedError, SocketKind, SocketOption, TcpInfo, TcpState,
 };
 pub use session::Session;
 pub use stack::Stack;

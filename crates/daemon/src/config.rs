@@ -27,6 +27,7 @@ mod account;
 mod address;
 mod arp;
 mod daemon;
+mod filter;
 mod link;
 mod neighbor;
 mod policy;
@@ -67,6 +68,8 @@ pub(crate) struct Configuration {
     pub icmp_timestamps: bool,
     pub daemon: DaemonConfig,
     pub tcp: TcpConfig,
+    /// A ruleset in nft(8)'s language.
+    pub filter: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +118,7 @@ struct File {
     rule: Vec<Spanned<route::RuleTable>>,
     icmp: Option<IcmpTable>,
     tcp: Option<tcp::TcpTable>,
+    filter: Option<filter::FilterTable>,
     #[serde(default)]
     neighbor: Vec<neighbor::NeighborTable>,
     daemon: Option<daemon::DaemonTable>,
@@ -214,6 +218,7 @@ impl Configuration {
             rules: Vec::new(),
             icmp_timestamps: false,
             tcp: TcpConfig::default(),
+            filter: None,
             neighbors: Vec::new(),
             daemon: DaemonConfig::default(),
             defaults: Defaults::default(),
@@ -256,6 +261,7 @@ impl Configuration {
         if let Some(table) = &tables.daemon {
             configuration.daemon = checker.daemon(table)?;
         }
+        configuration.filter = checker.filter(tables.filter.as_ref())?;
         configuration.icmp_timestamps = tables.icmp.is_some_and(|icmp| icmp.timestamp);
         if let Some(table) = &tables.tcp {
             configuration.tcp = checker.tcp(table)?;

@@ -16,6 +16,7 @@
 //! | `policy` | who may do what |
 //! | `sandbox`, `keeper` | what the daemon gives up, and who keeps it |
 //! | `config` | the configuration file |
+//! | `nft` | rulesets in nft(8)'s language |
 //! | `reload` | what differs in it, and how to get there |
 
 #![forbid(unsafe_code)]
@@ -37,6 +38,7 @@ mod identity;
 pub mod keeper;
 mod links;
 mod metrics;
+mod nft;
 mod notice;
 mod options;
 mod pair;

@@ -1,11 +1,13 @@
 //! What the engine has to tell the operator, as lines of the log.
 
+use crate::worker::Worker;
 use narrows_stack::{
-    InterfaceId, Shard,
+    InterfaceId,
     event::{ConflictOutcome, Notice},
 };
 
-pub(crate) fn log(shard: &Shard, notice: Notice) {
+pub(crate) fn log(worker: &Worker, notice: Notice) {
+    let shard = &worker.shard;
     let name = |interface: InterfaceId| {
         let found = shard.interface(interface);
         found.map(|found| found.settings.name.clone()).unwrap_or_default()
@@ -32,6 +34,7 @@ pub(crate) fn log(shard: &Shard, notice: Notice) {
         Notice::LeaseUnusable { interface, prefix, error } => {
             tracing::error!("{}: can't use the leased {prefix}: {error}", name(interface));
         }
+        Notice::FilterLog(entry) => crate::nft::log(worker, &entry),
         Notice::LeaseEnded { interface, prefix } => {
             tracing::warn!("{}: the lease of {prefix} is over", name(interface));
         }

@@ -43,6 +43,7 @@ pub(crate) fn error(error: EngineError) -> Error {
         EngineError::BrokenPipe => Error::BrokenPipe,
         EngineError::MessageTooLong => Error::MessageTooLong,
         EngineError::SourceNotBelieved => Error::ReversePath,
+        EngineError::Filtered => Error::NotPermitted,
         EngineError::Prohibited => Error::PermissionDenied,
         EngineError::Route(error) => route_error(error),
         EngineError::LimitReached => Error::NoBufferSpace,

@@ -1,6 +1,6 @@
 //! Sessions: the control sockets of programs. Each is one process; who it is, the kernel says.
 
-use crate::{control, keeper::Keeper, principal::Principal, requests, token, worker::Worker};
+use crate::{control, keeper::Keeper, nft, principal::Principal, requests, token, worker::Worker};
 use mio::{Interest, Registry, Token, unix::SourceFd};
 use narrows_ipc::{
     Answer, Endpoint, Error, Hello, Reply, Request, TransportError, VERSION, Welcome,
@@ -220,6 +220,7 @@ fn answer(
         Request::Ping { .. } | Request::Stop | Request::Reload | Request::Change(_) => {
             about_daemon(worker, token, request, descriptor)
         }
+        Request::Nft(options) => nft::answer(worker, token, options, descriptor),
         request if is_report(&request) => about_daemon(worker, token, request, descriptor),
         request => requests::answer(worker, token, request, descriptor),
     }

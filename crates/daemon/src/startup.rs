@@ -10,6 +10,7 @@ use crate::{
     config::{Configuration, DaemonConfig, from_below},
     keeper::Keeper,
     links::{self, Site},
+    nft,
     policy::Authority,
     reload::{self, Source},
     sandbox::{self, Sandbox},
@@ -85,6 +86,8 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
     let mut worker = Worker::new(shard, clock, registry, attachments, listener, authority, closer)?;
     (worker.keeper, worker.landlock) = (keeper, landlock);
     worker.links_changed();
+    nft::load(&mut worker, source.configuration.filter.as_deref())
+        .map_err(|why| anyhow::anyhow!("[filter]: {why}"))?;
     worker.source = source;
     announce(&worker, options);
     Ok(Daemon { worker, poll, _signals: signals })

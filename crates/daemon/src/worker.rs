@@ -16,7 +16,7 @@ use crate::{
     handshakes::Handshakes,
     keeper::Keeper,
     metrics::Metrics,
-    notice, options,
+    nft, notice, options,
     pair::{self, Pair, Pairs},
     ping::Pings,
     policy::Authority,
@@ -76,6 +76,8 @@ pub(crate) struct Worker {
     pub closer: Closer,
     pub authority: Authority,
     pub admissions: Admissions,
+    /// What may pass.
+    pub rules: nft::Rules,
     pub metrics: Metrics,
     /// The daemon is to end.
     pub stopping: bool,
@@ -126,6 +128,7 @@ impl Worker {
             closer,
             authority,
             admissions: Admissions::default(),
+            rules: nft::Rules::default(),
             metrics: Metrics::default(),
             stopping: false,
             listener,
@@ -329,12 +332,13 @@ impl Worker {
     /// Logs what the engine has to tell the operator.
     fn note_notices(&mut self) {
         while let Some(notice) = self.shard.poll_notice() {
-            notice::log(&self.shard, notice);
+            notice::log(self, notice);
         }
     }
 
     /// Tells devices what changed for their interfaces.
     pub(crate) fn renew_devices(&mut self) {
+        nft::renew_ports(self);
         for attachment in &mut self.attachments {
             if let Err(error) = attachment.renew(&self.shard) {
                 tracing::warn!(device = attachment.device.name(), "{error:#}");

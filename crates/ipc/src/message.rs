@@ -165,10 +165,21 @@ pub enum Request {
     },
     /// → `Done`, or `NotPermitted`.
     Change(Change),
+    /// Commands in nft(8)'s language, in the memory file that comes along → `Done`, and in the file
+    /// what they list; or `Refused`.
+    Nft(NftOptions),
     /// → [`Reply::Reloaded`], or `Refused`.
     Reload,
     /// → `Done`; the daemon ends.
     Stop,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NftOptions {
+    /// List rules with their handles.
+    pub handles: bool,
+    /// Change nothing.
+    pub check: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,8 @@ pub enum DropReason {
     NotForThisStation,
     UnknownEtherType,
     LinkDown,
+    Filtered,
+    FilterRejected,
     VlanMalformed,
     VlanUnknown,
     BondMemberIdle,
@@ -91,6 +93,8 @@ impl DropReason {
         Self::NotForThisStation,
         Self::UnknownEtherType,
         Self::LinkDown,
+        Self::Filtered,
+        Self::FilterRejected,
         Self::VlanMalformed,
         Self::VlanUnknown,
         Self::BondMemberIdle,
@@ -166,6 +170,10 @@ impl DropReason {
             Self::EthernetTruncated => ("ethernet-truncated", "shorter than an Ethernet header"),
             Self::NotForThisStation => ("not-for-this-station", "another station's MAC address"),
             Self::UnknownEtherType => ("unknown-ether-type", "neither IPv4 nor ARP"),
+            Self::Filtered => ("filtered", "a rule of the filter, or a chain's policy, drops it"),
+            Self::FilterRejected => {
+                ("filter-rejected", "a rule of the filter rejects it; its sender was told")
+            }
             Self::LinkDown => ("link-down", "the interface is down, or all links below it"),
             Self::VlanMalformed => ("vlan-malformed", "a VLAN tag cut off, or of VLAN 4095"),
             Self::VlanUnknown => ("vlan-unknown", "tagged for a VLAN that is not here"),

@@ -2,11 +2,16 @@
 //! know.
 
 use crate::{
+    filter::Hook,
     request::{Error, SocketId},
     table::interface::InterfaceId,
 };
 use core::net::Ipv4Addr;
-use narrows_wire::address::{MacAddr, Prefix};
+use narrows_wire::{
+    address::{MacAddr, Prefix},
+    ethernet,
+    ipv4::Protocol,
+};
 
 bitflags::bitflags! {
     /// What a socket became since it was last told; several may be set at once.
@@ -52,6 +57,26 @@ pub enum Notice {
     LeaseUnusable { interface: InterfaceId, prefix: Prefix, error: Error },
     /// It expired, or the server took it back: the address is not used any more.
     LeaseEnded { interface: InterfaceId, prefix: Prefix },
+    /// A packet met a rule that wants it written down.
+    FilterLog(FilterLog),
+}
+
+/// A packet, as far as a log needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilterLog {
+    /// Which `log` statement, as the ruleset numbers them.
+    pub statement: u32,
+    pub hook: Hook,
+    pub input: Option<InterfaceId>,
+    pub output: Option<InterfaceId>,
+    pub link: Option<ethernet::Header>,
+    /// Source and destination.
+    pub addresses: Option<(Ipv4Addr, Ipv4Addr)>,
+    pub protocol: Option<Protocol>,
+    pub ports: Option<(u16, u16)>,
+    /// Bytes, without the link header.
+    pub length: usize,
+    pub mark: u32,
 }
 
 /// What was done about a conflict.

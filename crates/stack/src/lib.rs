@@ -10,6 +10,7 @@
 //! | [`layer`] | code that runs per packet, from `ethernet` up to `tcp` |
 //! | [`table`] | state with one invariant each |
 //! | [`tcp`] | one TCP connection; knows no interface and no table |
+//! | [`filter`] | rules about what may pass |
 //! | [`dhcp`] | one interface's lease; knows no interface and no table |
 //! | [`bpf`] | filters that programs attach to sockets |
 
@@ -20,6 +21,7 @@ pub mod config;
 pub mod counters;
 pub mod dhcp;
 pub mod event;
+pub mod filter;
 pub(crate) mod layer;
 pub mod random;
 pub mod request;

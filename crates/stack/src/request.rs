@@ -581,6 +581,8 @@ pub enum Error {
     MessageTooLong,
     #[error("its answer would leave by another interface")]
     SourceNotBelieved,
+    #[error("a rule of the filter drops it")]
+    Filtered,
     #[error("a route or rule prohibits it")]
     Prohibited,
     #[error("it is in a zone that this one is not admitted to")]

@@ -32,6 +32,7 @@ use crate::{
     config::Config,
     counters::{Counters, DropReason},
     event::{Event, Notice, Readiness},
+    filter::Filter,
     layer,
     random::{Key, Random},
     request::{Envelope, Error, FrameAddress, SocketId, SocketKind},
@@ -85,6 +86,7 @@ pub struct Shard {
     pub(crate) random: Random,
     pub(crate) secrets: Secrets,
     pub(crate) counters: Counters,
+    pub(crate) filter: Option<Box<Filter>>,
     pub(crate) interfaces: InterfaceTable,
     pub(crate) links: LinkTable,
     pub(crate) zones: ZoneTable,
@@ -141,6 +143,7 @@ impl Shard {
         Self {
             secrets,
             counters: Counters::default(),
+            filter: None,
             interfaces: InterfaceTable::new(),
             links: LinkTable::new(),
             zones: ZoneTable::default(),
@@ -174,6 +177,28 @@ impl Shard {
     /// Changes limits, and what new sockets start with.
     pub fn set_config(&mut self, config: Config) {
         self.config = config;
+    }
+
+    /// The rules from now on, `None` for none. Counters of rules that stay go on.
+    pub fn set_filter(&mut self, filter: Option<Filter>) {
+        let mut filter = filter.map(Box::new);
+        if let (Some(new), Some(old)) = (&mut filter, &self.filter) {
+            new.take_over(old);
+        }
+        self.filter = filter;
+    }
+
+    pub fn filter(&self) -> Option<&Filter> {
+        self.filter.as_deref()
+    }
+
+    pub fn filter_mut(&mut self) -> Option<&mut Filter> {
+        self.filter.as_deref_mut()
+    }
+
+    /// A secret of its own for a table that others may fill.
+    pub fn fresh_key(&mut self) -> Key {
+        self.random.key()
     }
 
     /// One frame from a device.
@@ -257,6 +282,10 @@ impl Shard {
         self.packets.clock = now;
         while sink.has_room() {
             let Some(frame) = self.egress.pop(interface) else { break };
+            if let Err(reason) = layer::filter::egress(self, now, interface, &frame.bytes) {
+                self.drop(reason);
+                continue;
+            }
             self.count_sent(frame.bytes.len());
             if let Some(link) = self.links.get_mut(interface) {
                 link.traffic.sent(1, frame.bytes.len() as u64);

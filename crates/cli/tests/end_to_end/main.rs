@@ -8,6 +8,7 @@ mod autoconf;
 mod commands;
 mod configuration;
 mod descriptors;
+mod filter;
 mod identity;
 mod interfaces;
 mod isolation;

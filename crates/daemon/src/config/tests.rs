@@ -85,6 +85,7 @@ fn a_whole_file() {
         interface = "lan"
     "#;
     let expected = Configuration {
+        filter: None,
         interfaces: vec![
             InterfaceConfig {
                 name: "lan".into(),

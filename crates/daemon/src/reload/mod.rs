@@ -24,6 +24,7 @@ use crate::{
     config::{Configuration, InterfaceConfig},
     keeper::Keeper,
     links::{self, Hardware, Site},
+    nft,
     worker::Worker,
 };
 use anyhow::{Context, Result, bail};
@@ -255,6 +256,14 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
         &new.configuration,
     ));
     done.extend(readmissions);
+    if worker.source.configuration.filter != new.configuration.filter {
+        let rules = new.configuration.filter.as_deref();
+        if let Err(why) = nft::load(worker, rules) {
+            worker.renew_devices();
+            bail!("[filter]: {why}; done before: {}", done.join("; "));
+        }
+        done.push("the rules of [filter]".into());
+    }
     worker.source = new;
     worker.authority.know_zones(&worker.source.configuration);
     crate::zones::readmit(worker);

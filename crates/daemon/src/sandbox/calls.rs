@@ -109,6 +109,8 @@ pub(crate) const LOOP: &[Call] = &[
     // The names of users; Landlock says what can be opened.
     call("openat", libc::SYS_openat).rarely(),
     call("lseek", libc::SYS_lseek).rarely(),
+    // What rules list, into the memory file that they came in.
+    call("ftruncate", libc::SYS_ftruncate).rarely(),
     call("statx", libc::SYS_statx).rarely(),
     call("fstat", libc::SYS_fstat).rarely(),
     call("newfstatat", libc::SYS_newfstatat).rarely(),

@@ -11,7 +11,7 @@ pub(crate) mod conflict;
 use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
-    layer::{gateway, icmpv4, ipv4_input::may_be_source, link, tcp},
+    layer::{filter, gateway, icmpv4, ipv4_input::may_be_source, link, tcp},
     table::{
         arp_policy::ArpAnnounce,
         egress::Frame,
@@ -51,6 +51,7 @@ pub(crate) fn input(
     interface: InterfaceId,
     packet: &[u8],
 ) -> Result<(), DropReason> {
+    filter::arp(shard, now, interface, packet)?;
     let packet = Packet::parse(packet).map_err(|_| DropReason::ArpMalformed)?;
     let station = shard.interfaces.get(interface).ok_or(DropReason::ArpNotForUs)?;
     let own_mac = station.settings.mac;

@@ -17,7 +17,7 @@ use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
     layer::{
-        Arrival, arp, icmpv4,
+        Arrival, arp, filter, icmpv4,
         ipv4_options::{self, Mark},
         route::Way,
     },
@@ -36,13 +36,16 @@ pub(crate) struct Transit<'a> {
     pub packet: Packet<'a>,
     pub offload: RxOffload,
     pub way: Way,
+    /// That rules gave it.
+    pub mark: u32,
 }
 
 impl<'a> Transit<'a> {
     /// For an ICMP error to be about.
     fn arrival(&self) -> Arrival<'a> {
         let Packet { header, header_bytes, payload, .. } = self.packet;
-        Arrival { interface: self.interface, header, header_bytes, payload, offload: self.offload }
+        let Self { interface, offload, mark, .. } = *self;
+        Arrival { interface, header, header_bytes, payload, offload, mark }
     }
 }
 
@@ -67,6 +70,7 @@ pub(crate) fn input(
         icmpv4::fragmentation_needed(shard, now, &transit.arrival(), egress.mtu);
         return Err(DropReason::MessageTooLong);
     }
+    filter::forward(shard, now, &transit.arrival(), way.interface)?;
     redirect(shard, now, transit);
     let header = header(shard, now, transit).ok_or(DropReason::Ipv4Malformed)?;
     let frames = frames::of(transit, &header, &egress).ok_or(DropReason::MessageTooLong)?;

@@ -9,7 +9,7 @@ use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
     layer::{
-        Arrival, autoconf,
+        Arrival, autoconf, filter,
         forward::{self, Transit},
         icmpv4, igmp, ipv4_options,
         route::{self, Cast, Decision, Inbound, Refusal},
@@ -70,6 +70,7 @@ pub(crate) fn input_from_link(
     if autoconf::is_for_client(shard, interface, &packet) {
         return autoconf::input(shard, now, interface, &packet, offload);
     }
+    let mark = filter::prerouting(shard, now, &arrival(interface, &packet, offload))?;
     let header = packet.header;
     let (source, destination) = (header.source, header.destination);
     // Our copy of what we sent counts as coming in where it went out.
@@ -79,7 +80,7 @@ pub(crate) fn input_from_link(
     };
     let joined =
         destination.is_multicast() && shard.memberships.wants(heard_on, destination, source);
-    let inbound = Inbound { interface, header: &header, payload: packet.payload, joined };
+    let inbound = Inbound { interface, header: &header, payload: packet.payload, joined, mark };
     let cast = match route::decide(&shard.interfaces, &shard.zones, &shard.routes, &inbound) {
         Decision::Deliver(cast) => cast,
         // RFC 1812 §5.3.4: what was broadcast on a link is for nobody beyond it.
@@ -87,7 +88,7 @@ pub(crate) fn input_from_link(
             return Err(DropReason::NotLocal);
         }
         Decision::Forward(way) => {
-            return forward::input(shard, now, &Transit { interface, packet, offload, way });
+            return forward::input(shard, now, &Transit { interface, packet, offload, way, mark });
         }
         Decision::Refuse(Refusal { reason, answer }) => {
             if let Some(code) = answer.filter(|_| link == LinkDestination::Station) {
@@ -111,12 +112,13 @@ pub(crate) fn input_from_link(
     if header.is_fragment() {
         return fragment_input(shard, now, interface, &packet);
     }
-    deliver(shard, now, &arrival(interface, &packet, offload))
+    let arrival = Arrival { mark, ..arrival(interface, &packet, offload) };
+    deliver(shard, now, &arrival)
 }
 
 fn arrival<'a>(interface: InterfaceId, packet: &Packet<'a>, offload: RxOffload) -> Arrival<'a> {
     let Packet { header, header_bytes, payload, .. } = *packet;
-    Arrival { interface, header, header_bytes, payload, offload }
+    Arrival { interface, header, header_bytes, payload, offload, mark: 0 }
 }
 
 /// Gives up datagrams whose fragments did not come; arms the timer again.
@@ -131,6 +133,7 @@ pub(crate) fn handle_timeout(shard: &mut Shard, now: Instant) {
                 header_bytes: &first.header_bytes,
                 payload: &first.payload,
                 offload: RxOffload::default(),
+                mark: 0,
             };
             icmpv4::reassembly_timeout(shard, now, &arrival);
         }
@@ -166,12 +169,14 @@ fn fragment_input(
         header_bytes: &whole.header_bytes,
         payload: &whole.payload,
         offload: RxOffload { checksum, segment_size: None },
+        mark: 0,
     };
     deliver(shard, now, &arrival)
 }
 
 /// A whole datagram for us.
 fn deliver(shard: &mut Shard, now: Instant, arrival: &Arrival<'_>) -> Result<(), DropReason> {
+    filter::input(shard, now, arrival)?;
     match arrival.header.protocol {
         Protocol::TCP => tcp::input(shard, now, arrival),
         Protocol::UDP => udp::input(shard, now, arrival),

@@ -4,7 +4,9 @@ use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
     layer::{
-        arp, ipv4_fragment,
+        arp,
+        filter::{self, Departure},
+        ipv4_fragment,
         route::{path_for, transport},
     },
     request::{Error, Principal},
@@ -97,6 +99,21 @@ pub(crate) fn output(
         _ => DropReason::NoRoute,
     })?;
     header.identification = identification(shard, &header);
+    if shard.filter.is_some() {
+        let header_bytes =
+            header.with_options(datagram.options, datagram.payload.len()).unwrap_or_default();
+        let departure = Departure {
+            output: path.interface,
+            user: datagram.principal.uid,
+            mark: datagram.mark,
+            header,
+            header_bytes: &header_bytes,
+            payload: datagram.payload,
+            payload_len: datagram.payload.len(),
+            frame: None,
+        };
+        filter::output(shard, now, &departure)?;
+    }
     let Datagram { options, payload, .. } = *datagram;
     let pieces = |mtu| {
         let pieces = ipv4_fragment::pieces(&header, options, payload, mtu);
@@ -164,6 +181,7 @@ pub(crate) fn error_of(reason: DropReason) -> Error {
         DropReason::OtherZone => Error::OtherZone,
         DropReason::NeighborUnresolved => Error::HostUnreachable,
         DropReason::MessageTooLong => Error::MessageTooLong,
+        DropReason::Filtered | DropReason::FilterRejected => Error::Filtered,
         _ => Error::LimitReached,
     }
 }

@@ -29,7 +29,7 @@ pub(crate) use state::{add, configure, enslave, handle_timeout, release, remove,
 use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
-    layer::{ethernet, packet},
+    layer::{ethernet, filter, packet},
     table::link::LinkKind,
 };
 use narrows_wire::{
@@ -69,6 +69,7 @@ pub(crate) fn input(
         if shard.packets.is_watching() {
             packet::input(shard, at, &frame);
         }
+        filter::ingress(shard, now, at, frame.header, frame.payload)?;
         let link = shard.links.get(at).ok_or(DropReason::NotForThisStation)?;
         let (master, tag) = (link.master, TagProtocol::of(frame.header.ether_type));
         if let Some(protocol) = tag {

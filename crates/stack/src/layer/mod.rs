@@ -11,6 +11,7 @@ pub(crate) mod autoconf;
 #[cfg(test)]
 mod crossings;
 pub(crate) mod ethernet;
+pub(crate) mod filter;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub(crate) mod forward;
@@ -39,6 +40,8 @@ pub(crate) struct Arrival<'a> {
     pub header_bytes: &'a [u8],
     pub payload: &'a [u8],
     pub offload: RxOffload,
+    /// That rules gave it.
+    pub mark: u32,
 }
 
 impl<'a> Arrival<'a> {

@@ -48,7 +48,7 @@ impl Shard {
             Request::Bind { socket, local } => self.bind(socket, local),
             Request::Connect { socket, remote } => self.connect(now, socket, remote),
             Request::Disconnect { socket } => layer::udp::disconnect(self, socket),
-            Request::Reach { socket, envelope, len } => self.reach(socket, &envelope, len),
+            Request::Reach { socket, envelope, len } => self.reach(now, socket, &envelope, len),
             Request::PathMtu { socket } => self.path_mtu(socket),
             Request::Listen { socket, backlog } => self.listen(socket, backlog),
             Request::Accept { socket } => self.accept(socket),
@@ -286,9 +286,15 @@ impl Shard {
         }
     }
 
-    fn reach(&mut self, id: SocketId, envelope: &Envelope, len: usize) -> Result<Reply, Error> {
+    fn reach(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        envelope: &Envelope,
+        len: usize,
+    ) -> Result<Reply, Error> {
         let longest = match self.sockets.get(id).ok_or(Error::NoSuchSocket)?.kind() {
-            SocketKind::Udp => layer::udp::reach(self, id, envelope, len)?,
+            SocketKind::Udp => layer::udp::reach(self, now, id, envelope, len)?,
             SocketKind::Ping => layer::icmpv4::reach(self, id, envelope, len)?,
             SocketKind::Packet => layer::packet::reach(self, id, envelope.interface, len)?,
             SocketKind::Tcp => return Err(Error::InvalidState),

@@ -189,7 +189,13 @@ impl Shard {
         };
         let [a, b] = from.to_be_bytes();
         let [c, d] = to.to_be_bytes();
-        let packet = Inbound { interface, header: &header, payload: &[a, b, c, d], joined: false };
+        let packet = Inbound {
+            interface,
+            header: &header,
+            payload: &[a, b, c, d],
+            joined: false,
+            mark: query.mark,
+        };
         match decide(&self.interfaces, &self.zones, &self.routes, &packet) {
             Decision::Deliver(cast) => {
                 let broadcast = cast == Cast::Broadcast;

@@ -199,6 +199,11 @@ impl SocketTable {
         slot.socket.as_mut().filter(|_| slot.generation == id.generation)
     }
 
+    /// The connection of a socket that has one.
+    pub fn connection(&mut self, id: SocketId) -> Option<&mut Connection> {
+        self.get_mut(id)?.connection()
+    }
+
     /// The socket that is in a slot now: for timers, whose keys are slots.
     pub fn in_slot(&self, slot: u32) -> Option<SocketId> {
         let place = self.slots.get(slot as usize)?;

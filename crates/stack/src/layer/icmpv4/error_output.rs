@@ -83,7 +83,8 @@ pub(super) fn undeliverable(
     let Ok(back) = path_from(shard, interface, packet.header.source) else { return };
     let Packet { header, header_bytes, payload, .. } = *packet;
     let offload = RxOffload::default();
-    let arrival = Arrival { interface: back.interface, header, header_bytes, payload, offload };
+    let interface = back.interface;
+    let arrival = Arrival { interface, header, header_bytes, payload, offload, mark: 0 };
     unreachable(shard, now, &arrival, Unreachable::HOST);
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Inbound<'a> {
     pub payload: &'a [u8],
     /// Of a packet for a group: does anybody here want to hear it?
     pub joined: bool,
+    /// That rules gave it.
+    pub mark: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,7 +247,7 @@ fn forward(
     routes: &RouteTables,
     packet: &Inbound<'_>,
 ) -> Decision {
-    let Inbound { interface, header, payload, .. } = *packet;
+    let Inbound { interface, header, payload, mark, .. } = *packet;
     // RFC 3927 §7: link-local addresses mean something else on every link.
     let destination = header.destination;
     let from = interfaces.zone(interface);
@@ -255,6 +257,7 @@ fn forward(
     let query = Query {
         source: Some(header.source),
         input: Some(interface),
+        mark,
         transport: transport(header, payload),
         zones: match zones.is_single() {
             true => ZoneSet::ALL,

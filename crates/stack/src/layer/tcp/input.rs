@@ -21,7 +21,12 @@ use crate::{
     },
 };
 use core::net::{IpAddr, SocketAddr};
-use narrows_wire::{checksum::Sum, ipv4::Protocol, offload::RxChecksum, tcp::Segment};
+use narrows_wire::{
+    checksum::Sum,
+    ipv4::{Header, Protocol},
+    offload::{RxChecksum, RxOffload},
+    tcp::Segment,
+};
 
 /// The two bits of the service field that are for congestion (RFC 3168 §5), and what says that there
 /// was some.
@@ -36,10 +41,7 @@ pub(crate) fn input(
     let segment = Segment::parse(arrival.payload).map_err(|_| DropReason::TcpMalformed)?;
     verify_checksum(arrival)?;
     shard.counters.tcp_segments_received += 1;
-    let flow = Flow {
-        local: SocketAddr::new(arrival.header.destination.into(), segment.header.destination_port),
-        remote: SocketAddr::new(arrival.header.source.into(), segment.header.source_port),
-    };
+    let flow = flow_of(arrival, &segment);
     match shard.demux.flow(&flow) {
         Some(FlowOwner::Connection(id)) => {
             let marked = arrival.header.tos & ECN == CONGESTED;
@@ -137,6 +139,38 @@ fn listen_input(
 /// The socket that listens where a flow ends.
 fn listener(shard: &Shard, flow: &Flow) -> Option<SocketId> {
     shard.demux.listener(flow, |id| shard.hears(id, flow.local.ip()))
+}
+
+/// A segment that the filter rejects with a reset, as if nobody were there.
+pub(crate) fn reject(shard: &mut Shard, now: Instant, arrival: &Arrival<'_>) {
+    let Ok(segment) = Segment::parse(arrival.payload) else { return };
+    refuse(shard, now, flow_of(arrival, &segment), &segment);
+}
+
+/// The same for a segment of ours that is not let out: its connection meets the reset that the peer would
+/// have sent.
+pub(crate) fn reject_own(shard: &mut Shard, now: Instant, departure: &Arrival<'_>) {
+    let Ok(segment) = Segment::parse(departure.payload) else { return };
+    let Some(reset) = reset_for(&segment) else { return };
+    let to_peer = flow_of(departure, &segment);
+    let bytes = output::segment(&to_peer, &reset);
+    let header = Header {
+        source: departure.header.destination,
+        destination: departure.header.source,
+        ..departure.header
+    };
+    let offload = RxOffload { checksum: RxChecksum::Partial, segment_size: None };
+    let arrival = Arrival { header, payload: &bytes, offload, ..*departure };
+    if let Err(reason) = input(shard, now, &arrival) {
+        shard.drop(reason);
+    }
+}
+
+fn flow_of(arrival: &Arrival<'_>, segment: &Segment<'_>) -> Flow {
+    Flow {
+        local: SocketAddr::new(arrival.header.destination.into(), segment.header.destination_port),
+        remote: SocketAddr::new(arrival.header.source.into(), segment.header.source_port),
+    }
 }
 
 /// RFC 9293 §3.10.7.1.

@@ -14,7 +14,7 @@ mod open;
 mod output;
 
 pub(crate) use close::{abort, close, expel, shutdown_send};
-pub(crate) use input::{error_input, input};
+pub(crate) use input::{error_input, input, reject, reject_own};
 pub(crate) use open::{connect, reconnect_error};
 pub(crate) use output::{next_packet, transmit};
 

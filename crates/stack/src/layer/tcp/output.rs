@@ -7,14 +7,20 @@ use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
     layer::{
-        arp, ipv4_output,
+        arp,
+        filter::{self, Departure},
+        ipv4_output,
         ipv4_output::Path,
         link::{self, Course, LinkHeader},
         packet,
     },
     request::{Error, SocketId},
     shard::Sink,
-    table::{demux::Flow, egress::Frame, socket::SocketBody},
+    table::{
+        demux::Flow,
+        egress::Frame,
+        socket::{Socket, SocketBody},
+    },
     tcp::connection::{IcmpError, Outcome, Outgoing},
 };
 use core::net::{IpAddr, Ipv4Addr};
@@ -57,19 +63,25 @@ fn addresses(flow: &Flow) -> Option<(Ipv4Addr, Ipv4Addr)> {
     }
 }
 
+/// A segment without payload, its checksum left out.
+pub(super) fn segment(flow: &Flow, outgoing: &Outgoing) -> Vec<u8> {
+    let mut bytes = [0; tcp::MAX_HEADER_LEN];
+    let len = header(flow, outgoing).emit(&outgoing.options, 0, &mut bytes);
+    bytes[..len].to_vec()
+}
+
 /// Sends a segment without payload: RST, SYN-ACK, an ACK of TIME-WAIT.
 pub(super) fn reply(shard: &mut Shard, now: Instant, flow: Flow, outgoing: &Outgoing) {
     let Some((source, destination)) = addresses(&flow) else { return };
-    let mut bytes = [0; tcp::MAX_HEADER_LEN];
-    let len = header(&flow, outgoing).emit(&outgoing.options, 0, &mut bytes);
-    let sum = Sum::pseudo_header(source, destination, Protocol::TCP.0, len as u16);
-    let checksum = sum.add(Sum::of(&bytes[..len])).finish();
+    let mut bytes = segment(&flow, outgoing);
+    let sum = Sum::pseudo_header(source, destination, Protocol::TCP.0, bytes.len() as u16);
+    let checksum = sum.add(Sum::of(&bytes)).finish();
     bytes[tcp::CHECKSUM_OFFSET..tcp::CHECKSUM_OFFSET + 2].copy_from_slice(&checksum.to_be_bytes());
     shard.counters.tcp_segments_sent += 1;
     shard.counters.tcp_resets_sent += u64::from(outgoing.flags.rst());
     let datagram = ipv4_output::Datagram {
         dont_fragment: true,
-        payload: &bytes[..len],
+        payload: &bytes,
         ..ipv4_output::Datagram::plain(source, destination, Protocol::TCP)
     };
     if let Err(reason) = ipv4_output::output(shard, now, &datagram) {
@@ -81,7 +93,53 @@ pub(super) fn reply(shard: &mut Shard, now: Instant, flow: Flow, outgoing: &Outg
 struct Headers {
     bytes: [u8; MAX_HEADERS],
     len: usize,
+    ip: ipv4::Header,
     offload: TxOffload,
+}
+
+/// Whose segments, and by which interface.
+#[derive(Clone, Copy)]
+struct Sender {
+    output: InterfaceId,
+    /// Where the frame leaves, if that is known.
+    device: Option<InterfaceId>,
+    user: u32,
+    mark: u32,
+}
+
+impl Sender {
+    fn new(socket: &Socket, output: InterfaceId, device: Option<InterfaceId>) -> Self {
+        Self { output, device, user: socket.principal.uid, mark: socket.ip.mark }
+    }
+}
+
+impl Headers {
+    /// Does the filter let the segment pass? One that it holds back is lost on its way.
+    fn may_leave(
+        &self,
+        shard: &mut Shard,
+        now: Instant,
+        sender: Sender,
+        payload_len: usize,
+    ) -> Result<(), DropReason> {
+        let Some(partial) = self.offload.checksum.filter(|_| shard.filter.is_some()) else {
+            return Ok(());
+        };
+        let start = usize::from(partial.start);
+        let Sender { output, device, user, mark } = sender;
+        let link = &self.bytes[..start - ipv4::HEADER_LEN];
+        let departure = Departure {
+            output,
+            user,
+            mark,
+            header: self.ip,
+            header_bytes: &self.bytes[start - ipv4::HEADER_LEN..start],
+            payload: &self.bytes[start..self.len],
+            payload_len: self.len - start + payload_len,
+            frame: device.map(|device| (device, link)),
+        };
+        filter::output(shard, now, &departure)
+    }
 }
 
 /// ECT(0) of RFC 3168 §5.
@@ -131,7 +189,7 @@ fn headers(
         header_len: end as u16,
     });
     let offload = TxOffload { checksum: Some(checksum), segmentation };
-    Some(Headers { bytes, len: end, offload })
+    Some(Headers { bytes, len: end, ip: ip_header, offload })
 }
 
 /// Sends segments of the connections in line at `interface`.
@@ -177,11 +235,18 @@ fn transmit_connection(
     while sent < QUANTUM && *budget > 0 && sink.has_room() {
         let Some(socket) = shard.sockets.get_mut(id) else { return };
         let service = (socket.ip.ttl, socket.ip.tos);
+        let sender = Sender::new(socket, path.interface, Some(interface));
         let SocketBody::Connection(connection) = &mut socket.body else { return };
         let retransmissions = connection.retransmissions();
         let Some(outgoing) = connection.poll_segment(now, max_payload) else { break };
         shard.counters.tcp_retransmissions += connection.retransmissions() - retransmissions;
         let Some(mut headers) = headers(Some(&link), &flow, service, &outgoing) else { break };
+        if let Err(reason) = headers.may_leave(shard, now, sender, outgoing.payload_len) {
+            shard.drop(reason);
+            *budget -= 1;
+            continue;
+        }
+        let Some(connection) = shard.sockets.connection(id) else { return };
         let payload = connection.payload(&outgoing);
         let frame_len = headers.len + outgoing.payload_len;
         let seen = shard.packets.is_watching().then(|| {
@@ -303,9 +368,15 @@ fn send_copies(
     for _ in 0..BUDGET {
         let Some(socket) = shard.sockets.get_mut(id) else { return };
         let service = (socket.ip.ttl, socket.ip.tos);
+        let sender = Sender::new(socket, path.interface, None);
         let SocketBody::Connection(connection) = &mut socket.body else { return };
         let Some(outgoing) = connection.poll_segment(now, 0) else { break };
         let Some(mut headers) = headers(Some(link), &flow, service, &outgoing) else { break };
+        if let Err(reason) = headers.may_leave(shard, now, sender, outgoing.payload_len) {
+            shard.drop(reason);
+            continue;
+        }
+        let Some(connection) = shard.sockets.connection(id) else { return };
         let payload = connection.payload(&outgoing).concat();
         complete_checksum(&mut headers, &payload);
         let bytes = [&headers.bytes[..headers.len], &payload].concat();
@@ -362,9 +433,16 @@ pub(crate) fn next_packet(
         }
         let socket = shard.sockets.get_mut(id)?;
         let service = (socket.ip.ttl, socket.ip.tos);
+        let sender = Sender::new(socket, InterfaceId::LOOPBACK, None);
         let SocketBody::Connection(connection) = &mut socket.body else { continue };
         let Some(outgoing) = connection.poll_segment(now, MAX_PAYLOAD) else { continue };
         let headers = headers(None, &flow, service, &outgoing)?;
+        if let Err(reason) = headers.may_leave(shard, now, sender, outgoing.payload_len) {
+            shard.drop(reason);
+            settle(shard, now, id);
+            continue;
+        }
+        let connection = shard.sockets.connection(id)?;
         packet.clear();
         packet.extend_from_slice(&headers.bytes[..headers.len]);
         for part in connection.payload(&outgoing) {

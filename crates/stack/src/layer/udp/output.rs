@@ -5,6 +5,7 @@ use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
     layer::{
+        filter::{self, Departure},
         icmpv4,
         ipv4_output::{self, Datagram, error_of, v4},
         route::{Path, path_for},
@@ -80,6 +81,7 @@ pub(crate) fn output(
 /// gives the socket a port.
 pub(crate) fn reach(
     shard: &mut Shard,
+    now: Instant,
     socket: SocketId,
     envelope: &Envelope,
     len: usize,
@@ -90,7 +92,37 @@ pub(crate) fn reach(
         too_long(shard, socket, &way);
         return Err(Error::MessageTooLong);
     }
+    if shard.filter.is_some() && !may_leave(shard, now, &way, envelope, len) {
+        return Err(Error::Filtered);
+    }
     Ok(if segmented { MAX_PAYLOAD } else { way.longest() })
+}
+
+/// Does the filter let out a datagram of `len` bytes?
+fn may_leave(shard: &mut Shard, now: Instant, way: &Way, envelope: &Envelope, len: usize) -> bool {
+    let Ok(udp) = datagram(way, &[]) else { return true };
+    let header = ipv4::Header {
+        tos: envelope.tos.unwrap_or(way.settings.tos),
+        identification: 0,
+        dont_fragment: way.settings.path_mtu.forbids_fragments(),
+        more_fragments: false,
+        fragment_offset: 0,
+        ttl: envelope.ttl.unwrap_or(way.settings.ttl),
+        protocol: Protocol::UDP,
+        source: way.source,
+        destination: way.destination,
+    };
+    let departure = Departure {
+        output: way.path.interface,
+        user: way.principal.uid,
+        mark: way.settings.mark,
+        header,
+        header_bytes: &[0; ipv4::HEADER_LEN],
+        payload: &udp,
+        payload_len: HEADER_LEN + len,
+        frame: None,
+    };
+    filter::lets_out(shard, now, &departure)
 }
 
 fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope) -> Result<Way, Error> {

@@ -34,7 +34,7 @@ fn address(text: &str) -> Ipv4Addr {
 
 fn decision(host: &Host, interface: InterfaceId, source: &str, destination: &str) -> Decision {
     let header = Header { source: address(source), destination: address(destination), ..PACKET };
-    let packet = Inbound { interface, header: &header, payload: &[0; 8], joined: false };
+    let packet = Inbound { interface, header: &header, payload: &[0; 8], joined: false, mark: 0 };
     decide(&host.shard.interfaces, &host.shard.zones, &host.shard.routes, &packet)
 }
 
@@ -204,8 +204,13 @@ fn fragments_take_the_way_of_their_datagram() {
             ..PACKET
         };
         let payload = [&port.to_be_bytes()[..], &[0, 53, 0, 0, 0, 0]].concat();
-        let packet =
-            Inbound { interface: second, header: &header, payload: &payload, joined: false };
+        let packet = Inbound {
+            interface: second,
+            header: &header,
+            payload: &payload,
+            joined: false,
+            mark: 0,
+        };
         decide(&host.shard.interfaces, &host.shard.zones, &host.shard.routes, &packet)
     };
     let mut ways: Vec<_> = (1000..1100).map(|port| way(port, 0, false)).collect();

@@ -1,0 +1,476 @@
+//! Rules about what may pass, beside the kernel's nftables with the same rules.
+
+use crate::stage::{NARROWS, On, Stage, eventually, installed, succeed};
+use anyhow::{Context, Result, ensure};
+use narrows_testbed::{Daemon, Namespace, as_root, join};
+use std::{fmt::Write, path::Path, process::Command};
+
+/// Where a sender's packets go: to Narrows by one wire, to a host of the kernel's by another.
+struct Fork {
+    sender: Namespace,
+    kernel: Namespace,
+    narrows: Namespace,
+    daemon: Daemon,
+}
+
+const TO_NARROWS: &str = "10.1.0.254";
+const TO_KERNEL: &str = "10.2.0.254";
+
+fn ip(namespace: &Namespace, words: &str) -> Result<String> {
+    let mut command = namespace.command("ip");
+    command.args(words.split_whitespace());
+    succeed(command)
+}
+
+impl Fork {
+    fn new() -> Result<Self> {
+        let (sender, kernel, narrows) = (Namespace::new()?, Namespace::new()?, Namespace::new()?);
+        join((&narrows, "e0"), (&sender, "n0"))?;
+        join((&kernel, "e0"), (&sender, "k0"))?;
+        ip(&sender, "addr add 10.1.0.1/24 dev n0")?;
+        ip(&sender, "addr add 10.2.0.1/24 dev k0")?;
+        ip(&kernel, &format!("addr add {TO_KERNEL}/24 dev e0"))?;
+        // Packets have sources of their own; that the answers find no way is as well.
+        for name in ["all", "e0"] {
+            let mut command = kernel.command("sysctl");
+            command.args(["-qw", &format!("net.ipv4.conf.{name}.rp_filter=0")]);
+            succeed(command)?;
+        }
+        let configuration = format!(
+            "[[interface]]\nname = \"e0\"\ndevice = \"packet:e0\"\n\
+             address = [\"{TO_NARROWS}/24\"]\nreverse_path = \"off\"\n\
+             [[route]]\nto = \"default\"\nvia = \"10.1.0.1\"\n"
+        );
+        ip(&kernel, "route add default via 10.2.0.1")?;
+        let daemon = Daemon::start_with(&narrows, Path::new(NARROWS), &configuration)?;
+        Ok(Self { sender, kernel, narrows, daemon })
+    }
+
+    /// The same rules for both.
+    fn load(&self, rules: &str) -> Result<()> {
+        let file = self.daemon.directory().join("rules.nft");
+        let text = format!("flush ruleset\n{rules}");
+        std::fs::write(&file, &text)?;
+        self.nft(&["-f".as_ref(), file.as_os_str()])?;
+        let output =
+            self.daemon.ask(&self.narrows, ["nft".as_ref(), "-f".as_ref(), file.as_os_str()])?;
+        ensure!(output.status.success(), "{}\n{rules}", output.stderr);
+        Ok(())
+    }
+
+    fn nft(&self, words: &[&std::ffi::OsStr]) -> Result<String> {
+        let nft = installed("nft")?.context("nft")?;
+        let mut command = self.kernel.command(nft);
+        command.args(words);
+        succeed(command)
+    }
+
+    /// Both list their rules alike, once the last packet has come.
+    fn compare(&self, what: &str) -> Result<()> {
+        let mut both = (String::new(), String::new());
+        let alike = eventually(what, || {
+            let kernel = self.nft(&["list".as_ref(), "ruleset".as_ref()])?;
+            let narrows = self.daemon.ask(&self.narrows, ["nft", "list", "ruleset"])?;
+            ensure!(narrows.status.success(), "{}", narrows.stderr);
+            both = (kernel, narrows.stdout);
+            Ok(both.0 == both.1)
+        });
+        alike.with_context(|| format!("the kernel:\n{}\nNarrows:\n{}", both.0, both.1))
+    }
+}
+
+/// What can be written is printed as nft prints it.
+#[test]
+fn rulesets_are_listed_as_nft_lists_them() -> Result<()> {
+    as_root(|| {
+        if installed("nft")?.is_none() {
+            return Ok(());
+        }
+        let fork = Fork::new()?;
+        fork.load(include_str!("filter/every_word.nft"))?;
+        fork.compare("rulesets are alike")?;
+        // And what is printed can be read.
+        let printed = fork.daemon.ask(&fork.narrows, ["nft", "list", "ruleset"])?.stdout;
+        fork.load(&printed)?;
+        fork.compare("read back, they still are")
+    })
+}
+
+/// Sends packets of every kind from a few addresses, the same to both.
+const SEND: &str = "\
+import random, socket, struct, sys
+random.seed(int(sys.argv[1]))
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+def checksum(data):
+    if len(data) % 2: data += b'\\0'
+    total = sum(struct.unpack('!%dH' % (len(data) // 2), data))
+    while total >> 16: total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+def send(protocol, make, source, ttl, tos, to):
+    body = make(socket.inet_aton(source), socket.inet_aton(to))
+    header = struct.pack('!BBHHHBBH4s4s', 0x45, tos, 20 + len(body), 7, 0, ttl, protocol, 0,
+                         socket.inet_aton(source), socket.inet_aton(to))
+    s.sendto(header + body, (to, 0))
+def pseudo(source, to, protocol, body):
+    return checksum(source + to + struct.pack('!BBH', 0, protocol, len(body)) + body)
+def tcp(sport, dport, flags):
+    def make(source, to):
+        body = struct.pack('!HHIIBBHHH', sport, dport, 1, 2, 0x50, flags, 100, 0, 0)
+        return body[:16] + struct.pack('!H', pseudo(source, to, 6, body)) + body[18:]
+    return make
+def udp(sport, dport, length):
+    def make(source, to):
+        body = struct.pack('!HHHH', sport, dport, 8 + length, 0) + bytes(length)
+        return body[:6] + struct.pack('!H', pseudo(source, to, 17, body) or 0xffff) + body[8:]
+    return make
+def icmp(kind):
+    body = struct.pack('!BBHHH', kind, 0, 0, 1, 2)
+    return lambda source, to: body[:2] + struct.pack('!H', checksum(body)) + body[4:]
+for _ in range(int(sys.argv[2])):
+    source = '10.9.0.%d' % random.randint(1, 6)
+    ttl, tos = random.choice([1, 5, 64, 255]), random.choice([0, 0x28, 0xb8, 2])
+    ports = random.randint(1, 6), random.randint(1, 12)
+    protocol, make = random.choice([
+        (6, tcp(*ports, random.choice([2, 0x12, 0x10, 4, 1, 0x11, 0x29, 0]))),
+        (17, udp(*ports, random.randint(0, 60))),
+        (1, icmp(random.choice([0, 8, 13]))),
+    ])
+    for to in sys.argv[3:]:
+        send(protocol, make, source, ttl, tos, to)
+";
+
+/// Draws as simple as they can be: what matters is that they are the same each time.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+
+    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.below(of.len() as u64) as usize]
+    }
+}
+
+/// nft refuses a rule whose comparisons are of different transports.
+fn comparison(draw: &mut Draw, transport: &str) -> String {
+    let host = |draw: &mut Draw| format!("10.9.0.{}", 1 + draw.below(6));
+    let not = draw.one(&["", "", "!= "]);
+    let (a, b) = (1 + draw.below(11), 1 + draw.below(11));
+    let (low, high) = (a.min(b), a.max(b) + 1);
+    let of_transport = match (transport, draw.below(4)) {
+        (_, 0) => None,
+        ("tcp", 1) => Some(format!("tcp flags {}", draw.one(&["syn", "syn,ack", "fin,rst"]))),
+        ("tcp", 2) => {
+            let operator = draw.one(&["==", "!="]);
+            Some(format!("tcp flags & (syn | ack) {operator} {}", draw.one(&["syn", "ack"])))
+        }
+        ("tcp", _) => Some(format!("tcp dport {not}{{ {low}, {high} }}")),
+        ("udp", 1) => Some(format!("udp dport {not}{a}")),
+        ("udp", 2) => Some(format!("udp sport {low}-{high}")),
+        ("udp", _) => {
+            let hosts = (host(draw), host(draw));
+            Some(format!("ip saddr . udp dport {{ {} . {low}, {} . {high} }}", hosts.0, hosts.1))
+        }
+        ("icmp", _) => {
+            let kind = draw.one(&["echo-request", "echo-reply", "timestamp-request"]);
+            Some(format!("icmp type {not}{kind}"))
+        }
+        (_, 1) => Some(format!("meta l4proto {not}{{ {} }}", draw.one(&["tcp, udp", "icmp, udp"]))),
+        (_, _) => Some(format!("th dport {not}{low}-{high}")),
+    };
+    of_transport.unwrap_or_else(|| match draw.below(9) {
+        0 => format!("ip saddr {not}{}", host(draw)),
+        1 => format!("ip saddr {not}10.9.0.{}/31", 2 * (1 + draw.below(2))),
+        2 => format!("ip saddr {not}{{ 10.9.0.1, 10.9.0.3-10.9.0.4 }}"),
+        3 => {
+            format!("ip ttl {} {}", draw.one(&["<", "<=", ">", ">="]), draw.one(&["1", "5", "64"]))
+        }
+        4 => format!("ip dscp {not}{}", draw.one(&["cs0", "af11", "ef"])),
+        5 => format!("ip length {} {}", draw.one(&["<", ">="]), 28 + draw.below(60)),
+        6 => format!("meta mark {not}0x{:08x}", draw.below(3)),
+        7 => draw.one(&["ip saddr @some", "ip saddr != @some"]).into(),
+        _ => draw.one(&["iifname \"e*\"", "ip ecn ect0"]).into(),
+    })
+}
+
+fn random_ruleset(seed: u64) -> String {
+    let mut draw = Draw(seed);
+    let mut text = String::from(
+        "table ip t {\n\tset some {\n\t\ttype ipv4_addr\n\t\tflags interval\n\t\telements = { 10.9.0.2, 10.9.0.5-10.9.0.6 }\n\t}\n",
+    );
+    for (chain, base) in
+        [("c", ""), ("b", ""), ("a", "type filter hook input priority 0; policy accept;")]
+    {
+        let _ = writeln!(text, "\tchain {chain} {{\n\t\t{base}");
+        // Long runs of one kind in some, to meet the index.
+        let alike = (chain == "b").then_some("udp dport");
+        for number in 0..12 {
+            let mut rule = String::new();
+            if let Some(kind) = alike {
+                let _ = write!(rule, "{kind} {} ", 1 + number % 12);
+            }
+            let transport =
+                if alike.is_some() { "udp" } else { draw.one(&["tcp", "udp", "icmp", ""]) };
+            for _ in 0..draw.below(3) {
+                rule += &comparison(&mut draw, transport);
+                rule.push(' ');
+            }
+            if draw.below(4) == 0 {
+                let _ = write!(rule, "meta mark set {} ", draw.below(3));
+            }
+            rule += "counter";
+            let verdict = match (chain, draw.below(14)) {
+                (_, 0) => " accept",
+                (_, 1) => " drop",
+                (_, 2) => " return",
+                (_, 3) => " continue",
+                ("a", 4 | 5) => " jump b",
+                ("a", 6) => " goto b",
+                ("a" | "b", 7 | 8) => " jump c",
+                _ => "",
+            };
+            let _ = writeln!(text, "\t\t{rule}{verdict}");
+        }
+        text += "\t}\n";
+    }
+    text + "}\n"
+}
+
+#[test]
+fn random_rules_count_what_the_kernels_count() -> Result<()> {
+    as_root(|| {
+        let (Some(_), Some(python)) = (installed("nft")?, installed("python3")?) else {
+            return Ok(());
+        };
+        let fork = Fork::new()?;
+        for seed in 0..6 {
+            fork.load(&random_ruleset(seed))?;
+            let mut command = fork.sender.command(&python);
+            command.args(["-c", SEND, &seed.to_string(), "300", TO_NARROWS, TO_KERNEL]);
+            succeed(command)?;
+            fork.compare(&format!("the counters of seed {seed} are alike"))?;
+        }
+        Ok(())
+    })
+}
+
+/// A program's answer to each way of being refused, on the kernel and on Narrows.
+const TRY: &str = "\
+import errno, socket, sys
+peer, ports = sys.argv[1], sys.argv[2:]
+def tcp(port):
+    s = socket.socket()
+    s.settimeout(1)
+    s.connect((peer, port))
+def udp(port):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(1)
+    s.connect((peer, port))
+    s.send(b'x')
+    s.recv(10)
+for kind, name in ((tcp, 'tcp'), (udp, 'udp')):
+    for port in ports:
+        try:
+            kind(int(port))
+            print(name, port, 'ok')
+        except TimeoutError:
+            print(name, port, 'silence')
+        except OSError as error:
+            print(name, port, errno.errorcode[error.errno])
+";
+
+fn attempts(stage: &Stage, on: On, peer: On, ports: &[&str]) -> Result<String> {
+    let python = installed("python3")?.context("python3")?;
+    let mut command: Command = stage.command(on, python);
+    command.args(["-c", TRY, &peer.address().to_string()]).args(ports);
+    succeed(command)
+}
+
+#[test]
+fn programs_see_refusals_as_on_the_kernel() -> Result<()> {
+    as_root(|| {
+        if installed("python3")?.is_none() || installed("nft")?.is_none() {
+            return Ok(());
+        }
+        let verdicts = [
+            ("1", "drop"),
+            ("2", "reject"),
+            ("3", "reject with icmp admin-prohibited"),
+            ("4", "reject with icmp host-unreachable"),
+        ];
+        let ports = ["1", "2", "3", "4", "5", "6"];
+        for hook in ["input", "output"] {
+            let mut rules = format!(
+                "flush ruleset\ntable ip t {{\nchain c {{\ntype filter hook {hook} priority 0; policy accept;\n"
+            );
+            for (port, verdict) in verdicts {
+                let _ = writeln!(rules, "meta l4proto {{ tcp, udp }} th dport {port} {verdict}");
+            }
+            rules += "tcp dport 5 reject with tcp reset\n}\n}\n";
+            let stage = Stage::new()?;
+            let file = stage.directory().join("rules.nft");
+            std::fs::write(&file, &rules)?;
+            let path = file.to_str().context("a path")?;
+            // At input the rules are the peer's, at output the program's own.
+            let other = |on: On| if on == On::Kernel { On::Narrows } else { On::Kernel };
+            let mut answers = Vec::new();
+            for guarded in [On::Kernel, On::Narrows] {
+                match guarded {
+                    On::Narrows => {
+                        let output = stage.ask(&["nft", "-f", path])?;
+                        ensure!(output.status.success(), "{}", output.stderr);
+                    }
+                    On::Kernel => {
+                        let nft = installed("nft")?.context("nft")?;
+                        let mut command = stage.network.kernel.command(nft);
+                        command.args(["-f", path]);
+                        succeed(command)?;
+                    }
+                }
+                let (program, peer) = match hook {
+                    "input" => (other(guarded), guarded),
+                    _ => (guarded, other(guarded)),
+                };
+                answers.push(attempts(&stage, program, peer, &ports)?);
+                if guarded == On::Kernel {
+                    let nft = installed("nft")?.context("nft")?;
+                    let mut command = stage.network.kernel.command(nft);
+                    command.args(["flush", "ruleset"]);
+                    succeed(command)?;
+                }
+            }
+            ensure!(
+                answers[0] == answers[1],
+                "at {hook}, guarded by the kernel:\n{}\nby Narrows:\n{}",
+                answers[0],
+                answers[1]
+            );
+        }
+        Ok(())
+    })
+}
+
+/// Every hook is passed by what it is for, and by nothing else.
+#[test]
+fn each_hook_sees_its_packets() -> Result<()> {
+    as_root(|| {
+        let stage = Stage::new()?;
+        let file = stage.directory().join("hooks.nft");
+        let mut rules = String::new();
+        for hook in ["prerouting", "input", "forward", "output", "postrouting"] {
+            let _ = writeln!(
+                rules,
+                "add table ip {hook}\nadd chain ip {hook} c {{ type filter hook {hook} priority 0; }}\nadd rule ip {hook} c ip protocol icmp counter"
+            );
+        }
+        for hook in ["ingress", "egress"] {
+            let _ = writeln!(
+                rules,
+                "add table netdev {hook}\nadd chain netdev {hook} c {{ type filter hook {hook} device \"wire\" priority 0; }}\nadd rule netdev {hook} c ip protocol icmp counter"
+            );
+        }
+        for hook in ["input", "output"] {
+            let _ = writeln!(
+                rules,
+                "add table arp {hook}\nadd chain arp {hook} c {{ type filter hook {hook} priority 0; }}\nadd rule arp {hook} c counter"
+            );
+        }
+        std::fs::write(&file, &rules)?;
+        let output = stage.ask(&["nft", "-f", file.to_str().context("a path")?])?;
+        ensure!(output.status.success(), "{}", output.stderr);
+        let output = stage.ask(&["ping", "-c", "3", &On::Kernel.address().to_string()])?;
+        ensure!(output.status.success(), "{output:?}");
+        for (family, table, packets) in [
+            ("ip", "prerouting", 3),
+            ("ip", "input", 3),
+            ("ip", "forward", 0),
+            ("ip", "output", 3),
+            ("ip", "postrouting", 3),
+            ("netdev", "ingress", 3),
+            ("netdev", "egress", 3),
+        ] {
+            let listed = stage.ask(&["nft", "list", "table", family, table])?.stdout;
+            let wanted = format!("counter packets {packets} ");
+            ensure!(listed.contains(&wanted), "{family} {table}: not {packets} packets\n{listed}");
+        }
+        // Who asks, and how often, is up to both ends.
+        for table in ["input", "output"] {
+            let listed = stage.ask(&["nft", "list", "table", "arp", table])?.stdout;
+            ensure!(!listed.contains("counter packets 0 "), "arp {table}: nothing\n{listed}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn bad_rules_change_nothing_and_say_where() -> Result<()> {
+    as_root(|| {
+        let stage = Stage::new()?;
+        let file = stage.directory().join("bad.nft");
+        let path = file.to_str().context("a path")?.to_owned();
+        let good = "table ip t {\n\tchain c {\n\t\ttype filter hook input priority filter; policy accept;\n\t\ttcp dport 1 drop\n\t}\n}\n";
+        std::fs::write(&file, good)?;
+        ensure!(stage.ask(&["nft", "-f", &path])?.status.success());
+        let cases = [
+            ("add rule ip t c tcp dport 70000 drop", "line 1: \"70000\" is not a port"),
+            ("\n\nadd rule ip t c tcp port 7 drop", "line 3: \"tcp port\" is not supported"),
+            ("add rule ip t c ip saddr 10.0.0.300 drop", "is not an address"),
+            ("add rule ip t nowhere drop", "line 1: there is no chain nowhere"),
+            ("add rule ip t c jump nowhere", "there is no chain nowhere in this table"),
+            ("add rule ip t c ip saddr @none drop", "there is no set none"),
+            ("add rule ip t c iif \"none\" drop", "there is no interface none"),
+            ("add rule ip t c drop drop", "nothing of a rule can come after its verdict"),
+            ("add chain ip t c2 { type nat hook output priority 0; }", "not supported"),
+            ("add table ip6 x", "family ip6"),
+            ("add chain ip t x; add rule ip t x jump x", "a chain leads back to itself"),
+            ("delete rule ip t c handle 99", "no rule with handle 99"),
+            ("add rule ip t c limit rate 0/second drop", "a rate of nothing"),
+            ("flush ruleset; add rule ip t c tcp dport { 1, } }", "line 1"),
+            ("add rule ip t c log prefix \"open", "has no other to end the text"),
+        ];
+        for (text, wanted) in cases {
+            std::fs::write(&file, text)?;
+            let output = stage.ask(&["nft", "-f", &path])?;
+            ensure!(!output.status.success(), "{text} was taken");
+            ensure!(
+                output.stderr.contains(wanted),
+                "{text}: not \"{wanted}\" in: {}",
+                output.stderr
+            );
+        }
+        let listed = stage.ask(&["nft", "list", "ruleset"])?.stdout;
+        ensure!(listed == good, "something has changed:\n{listed}");
+        Ok(())
+    })
+}
+
+/// A ruleset in the configuration; a reload brings what it says by then.
+#[test]
+fn the_configuration_has_rules() -> Result<()> {
+    as_root(|| {
+        let stage = Stage::new()?;
+        let file = stage.directory().join("narrows.toml");
+        let base = std::fs::read_to_string(&file)?;
+        let with = |rules: &str| {
+            std::fs::write(&file, format!("{base}\n[filter]\nrules = \"\"\"\n{rules}\"\"\"\n"))
+        };
+        with(
+            "table ip t {\n\tchain c {\n\t\ttype filter hook output priority 0; policy drop;\n\t}\n}\n",
+        )?;
+        let kernel = On::Kernel.address().to_string();
+        ensure!(stage.ask(&["ping", "-c", "1", "-W", "1", &kernel])?.status.success());
+        let reloaded = stage.ask(&["reload"])?;
+        ensure!(reloaded.stdout.contains("[filter]"), "{reloaded:?}");
+        ensure!(!stage.ask(&["ping", "-c", "1", "-W", "1", &kernel])?.status.success());
+        with("table ip t {\n\tchain c {\n\t\tdrop everything\n\t}\n}\n")?;
+        let refused = stage.ask(&["reload"])?;
+        ensure!(!refused.status.success() && refused.stderr.contains("line 3"), "{refused:?}");
+        std::fs::write(&file, &base)?;
+        ensure!(stage.ask(&["reload"])?.status.success());
+        ensure!(stage.ask(&["ping", "-c", "1", "-W", "1", &kernel])?.status.success());
+        Ok(())
+    })
+}

@@ -1,0 +1,252 @@
+//! What a ruleset is made of, as written: names are names, and values know how they were meant.
+
+use super::{
+    selector::Selector,
+    value::{Type, Value},
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Which packets a table sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Family {
+    Ip,
+    Inet,
+    Arp,
+    Netdev,
+}
+
+impl Family {
+    pub(super) const NAMES: [(&'static str, Self); 4] =
+        [("ip", Self::Ip), ("inet", Self::Inet), ("arp", Self::Arp), ("netdev", Self::Netdev)];
+
+    pub(super) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, family)| *family == self).map_or("", |(name, _)| name)
+    }
+}
+
+pub(crate) type TableKey = (Family, String);
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Ruleset {
+    pub tables: BTreeMap<TableKey, Table>,
+    /// The last that was given to a rule; never given again.
+    pub last_handle: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Table {
+    pub sets: BTreeMap<String, Set>,
+    pub chains: BTreeMap<String, Chain>,
+    /// Both in the order in which they were made, as nft lists them.
+    pub set_order: Vec<String>,
+    pub chain_order: Vec<String>,
+    /// Ignored by packets.
+    pub dormant: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Chain {
+    pub base: Option<Base>,
+    pub rules: Vec<Rule>,
+}
+
+/// Of a chain that packets come to by themselves.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Base {
+    pub hook: Hook,
+    pub devices: Vec<String>,
+    pub priority: i32,
+    pub accept: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hook {
+    Ingress,
+    Prerouting,
+    Input,
+    Forward,
+    Output,
+    Postrouting,
+    Egress,
+}
+
+impl Hook {
+    pub(super) const NAMES: [(&'static str, Self); 7] = [
+        ("ingress", Self::Ingress),
+        ("prerouting", Self::Prerouting),
+        ("input", Self::Input),
+        ("forward", Self::Forward),
+        ("output", Self::Output),
+        ("postrouting", Self::Postrouting),
+        ("egress", Self::Egress),
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, hook)| *hook == self).map_or("", |(name, _)| name)
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Rule {
+    /// By which it can be deleted.
+    pub handle: u64,
+    pub statements: Vec<Statement>,
+    pub comment: Option<String>,
+}
+
+/// What is compared, or looked up: selectors side by side.
+pub(crate) type Key = Vec<Selector>;
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Statement {
+    Match(Match),
+    VerdictMap {
+        key: Key,
+        map: MapSource,
+    },
+    Verdict(Verdict),
+    /// With what they begin from.
+    Counter {
+        packets: u64,
+        bytes: u64,
+    },
+    Limit {
+        amount: u64,
+        interval: Duration,
+        burst: u64,
+        of_bytes: bool,
+        over: bool,
+    },
+    Quota {
+        bytes: u64,
+        used: u64,
+        over: bool,
+    },
+    Log {
+        prefix: String,
+    },
+    SetMark(Mark),
+    /// `add @set { key }` and the like.
+    SetChange {
+        change: SetChange,
+        set: String,
+        key: Key,
+        timeout: Option<Duration>,
+    },
+    Reject(Reject),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Match {
+    pub key: Key,
+    /// Of a single selector: the bits that are compared.
+    pub mask: Option<u128>,
+    pub operator: Operator,
+    pub right: Right,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operator {
+    /// As if nothing, or `==`, was written; of flags alone: any of them.
+    Implicit,
+    Equal,
+    NotEqual,
+    Less,
+    AtMost,
+    Greater,
+    AtLeast,
+}
+
+impl Operator {
+    pub(super) const NAMES: [(&'static str, Self); 6] = [
+        ("==", Self::Equal),
+        ("!=", Self::NotEqual),
+        ("<", Self::Less),
+        ("<=", Self::AtMost),
+        (">", Self::Greater),
+        (">=", Self::AtLeast),
+    ];
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Right {
+    Value(Value),
+    /// `{ … }`, each with as many values as the key has selectors.
+    Values(Vec<Vec<Value>>),
+    Set(String),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum MapSource {
+    Named(String),
+    Inline(Vec<(Vec<Value>, Verdict)>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Accept,
+    Drop,
+    Continue,
+    Return,
+    Jump(String),
+    Goto(String),
+}
+
+/// mark & `and` ^ `xor`, or what a map says.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Mark {
+    Bits { and: u32, xor: u32 },
+    Map { key: Key, map: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SetChange {
+    Add,
+    Update,
+    Delete,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reject {
+    /// A code of ICMP's "destination unreachable".
+    Icmp(u8),
+    TcpReset,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Set {
+    pub key: Vec<Type>,
+    pub holds: Holds,
+    pub intervals: bool,
+    pub timeouts: bool,
+    pub dynamic: bool,
+    pub constant: bool,
+    pub auto_merge: bool,
+    /// Of elements that say nothing else.
+    pub timeout: Option<Duration>,
+    pub size: Option<u32>,
+    pub elements: Vec<Element>,
+}
+
+/// What a set has for a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Holds {
+    #[default]
+    Nothing,
+    Verdicts,
+    Values(Type),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Element {
+    pub key: Vec<Value>,
+    pub data: Data,
+    pub timeout: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Data {
+    Nothing,
+    Verdict(Verdict),
+    Value(Value),
+}

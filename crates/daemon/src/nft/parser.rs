@@ -1,0 +1,563 @@
+//! Words to commands.
+
+mod elements;
+mod statement;
+
+use super::{
+    Error,
+    ast::{Base, Element, Family, Hook, Rule, Set, TableKey},
+    lexer::{Kind, Token, lex},
+};
+use std::collections::HashMap;
+
+pub(crate) use statement::BURST;
+
+/// A step of a text, and the line it begins on.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Command {
+    pub line: u32,
+    pub act: Act,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Act {
+    AddTable { table: TableKey, create: bool },
+    SetDormant { table: TableKey },
+    AddChain { table: TableKey, chain: String, base: Option<Base>, create: bool },
+    SetPolicy { table: TableKey, chain: String, accept: bool },
+    AddRule { table: TableKey, chain: String, place: Place, rule: Box<Rule> },
+    AddSet { table: TableKey, name: String, set: Box<Set>, create: bool },
+    AddElements { table: TableKey, set: String, elements: Vec<ElementWords> },
+    DeleteElements { table: TableKey, set: String, elements: Vec<ElementWords> },
+    DeleteTable { table: TableKey, must_exist: bool },
+    DeleteChain { table: TableKey, chain: String, must_exist: bool },
+    DeleteRule { table: TableKey, chain: String, handle: u64 },
+    DeleteSet { table: TableKey, set: String, must_exist: bool },
+    FlushRuleset(Option<Family>),
+    FlushTable { table: TableKey },
+    FlushChain { table: TableKey, chain: String },
+    FlushSet { table: TableKey, set: String },
+    List(List),
+}
+
+/// An element whose types the set says.
+pub(crate) type ElementWords = elements::Words;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    First,
+    Last,
+    Before(u64),
+    After(u64),
+    Instead(u64),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum List {
+    Ruleset(Option<Family>),
+    Tables(Option<Family>),
+    Table(TableKey),
+    Chain(TableKey, String),
+    Set(TableKey, String),
+}
+
+pub(crate) fn parse(text: &str) -> Result<Vec<Command>, Error> {
+    let mut parser =
+        Parser { tokens: lex(text)?, at: 0, defined: HashMap::new(), commands: Vec::new() };
+    loop {
+        parser.skip_ends();
+        if parser.at >= parser.tokens.len() {
+            return Ok(parser.commands);
+        }
+        parser.command()?;
+    }
+}
+
+struct Parser {
+    tokens: Vec<Token>,
+    at: usize,
+    defined: HashMap<String, Vec<Kind>>,
+    commands: Vec<Command>,
+}
+
+impl Parser {
+    fn line(&self) -> u32 {
+        let token = self.tokens.get(self.at).or(self.tokens.last());
+        token.map_or(1, |token| token.line)
+    }
+
+    fn error<T>(&self, message: impl Into<String>) -> Result<T, Error> {
+        Err(Error::new(self.line(), message))
+    }
+
+    fn peek(&self) -> &Kind {
+        self.tokens.get(self.at).map_or(&Kind::End, |token| &token.kind)
+    }
+
+    fn peek_word(&self) -> Option<&str> {
+        match self.peek() {
+            Kind::Word(word) => Some(word),
+            _ => None,
+        }
+    }
+
+    fn skip_ends(&mut self) {
+        while self.at < self.tokens.len() && *self.peek() == Kind::End {
+            self.at += 1;
+        }
+    }
+
+    /// Takes the symbol if it comes next.
+    fn takes(&mut self, symbol: &str) -> bool {
+        let comes = matches!(self.peek(), Kind::Symbol(next) if *next == symbol);
+        self.at += usize::from(comes);
+        comes
+    }
+
+    fn takes_word(&mut self, word: &str) -> bool {
+        let comes = self.peek_word() == Some(word);
+        self.at += usize::from(comes);
+        comes
+    }
+
+    fn symbol(&mut self, symbol: &str) -> Result<(), Error> {
+        if self.takes(symbol) {
+            return Ok(());
+        }
+        self.error(format!("\"{symbol}\" is missing before {}", self.peek()))
+    }
+
+    fn keyword(&mut self, word: &str) -> Result<(), Error> {
+        if self.takes_word(word) {
+            return Ok(());
+        }
+        self.error(format!("\"{word}\" is missing before {}", self.peek()))
+    }
+
+    /// A name, in quotes or not.
+    fn name(&mut self, what: &str) -> Result<String, Error> {
+        match self.peek() {
+            Kind::Word(word) | Kind::Quoted(word) => {
+                let word = word.clone();
+                self.at += 1;
+                Ok(word)
+            }
+            other => self.error(format!("{what} is missing before {other}")),
+        }
+    }
+
+    fn number(&mut self, what: &str) -> Result<u64, Error> {
+        let line = self.line();
+        let word = self.name(what)?;
+        word.parse().map_err(|_| Error::new(line, format!("\"{word}\" is not {what}")))
+    }
+
+    /// The end of a statement: a line's, a semicolon, or the brace that closes around it.
+    fn end(&mut self) -> Result<(), Error> {
+        match self.peek() {
+            Kind::End => {
+                self.at += 1;
+                Ok(())
+            }
+            Kind::Symbol("}") => Ok(()),
+            other => self.error(format!("{other} has no meaning here")),
+        }
+    }
+
+    fn push(&mut self, line: u32, act: Act) {
+        self.commands.push(Command { line, act });
+    }
+
+    fn command(&mut self) -> Result<(), Error> {
+        let line = self.line();
+        let word = self.name("a command")?;
+        match word.as_str() {
+            "table" => self.table(line, false)?,
+            "add" => self.add(line, false)?,
+            "create" => self.add(line, true)?,
+            "insert" | "replace" => self.place(line, &word)?,
+            "delete" => self.delete(line, true)?,
+            "destroy" => self.delete(line, false)?,
+            "flush" => self.flush(line)?,
+            "list" => self.list(line)?,
+            "define" => self.define()?,
+            "include" => {
+                return Err(Error::new(line, "\"include\" is not supported: give nft one file"));
+            }
+            _ => {
+                return Err(Error::new(
+                    line,
+                    format!(
+                        "\"{word}\" is no command: table, add, create, insert, replace, delete, destroy, flush, list or define is"
+                    ),
+                ));
+            }
+        }
+        self.end()
+    }
+
+    /// `define NAME = words`, for `$NAME` later.
+    fn define(&mut self) -> Result<(), Error> {
+        let name = self.name("a name to define")?;
+        self.symbol("=")?;
+        let start = self.at;
+        let mut depth = 0;
+        loop {
+            match self.peek() {
+                Kind::Symbol("{") => depth += 1,
+                Kind::Symbol("}") => depth -= 1,
+                Kind::End if depth <= 0 || self.at >= self.tokens.len() => break,
+                _ => {}
+            }
+            self.at += 1;
+        }
+        let words = self.tokens[start..self.at].iter().map(|token| token.kind.clone());
+        let words = words.filter(|kind| *kind != Kind::End).collect();
+        self.defined.insert(name, words);
+        self.substitute()
+    }
+
+    /// Puts what is defined in the place of its name, in all that follows.
+    fn substitute(&mut self) -> Result<(), Error> {
+        let rest = self.tokens.split_off(self.at);
+        let mut rest = rest.into_iter().peekable();
+        while let Some(token) = rest.next() {
+            let name = match (&token.kind, rest.peek().map(|next| &next.kind)) {
+                (Kind::Symbol("$"), Some(Kind::Word(name))) => self.defined.get(name),
+                _ => None,
+            };
+            match name {
+                Some(words) => {
+                    rest.next();
+                    let line = token.line;
+                    self.tokens.extend(words.iter().map(|kind| Token { line, kind: kind.clone() }));
+                }
+                None => self.tokens.push(token),
+            }
+        }
+        Ok(())
+    }
+
+    fn family(&mut self) -> Option<Family> {
+        let word = self.peek_word()?;
+        let (_, family) = Family::NAMES.iter().find(|(name, _)| *name == word)?;
+        self.at += 1;
+        Some(*family)
+    }
+
+    /// `[FAMILY] NAME`; without a family it is `ip`.
+    fn table_key(&mut self) -> Result<TableKey, Error> {
+        if let Some(word @ ("ip6" | "bridge")) = self.peek_word() {
+            let message = format!("tables of family {word} are not supported");
+            return self.error(message);
+        }
+        let family = self.family().unwrap_or(Family::Ip);
+        Ok((family, self.name("the name of a table")?))
+    }
+
+    fn table(&mut self, line: u32, create: bool) -> Result<(), Error> {
+        let table = self.table_key()?;
+        self.push(line, Act::AddTable { table: table.clone(), create });
+        if !self.takes("{") {
+            return Ok(());
+        }
+        loop {
+            self.skip_ends();
+            let line = self.line();
+            if self.takes("}") {
+                return Ok(());
+            }
+            let word = self.name("\"}\", a chain, set or map")?;
+            match word.as_str() {
+                "chain" => {
+                    let name = self.name("the name of a chain")?;
+                    self.chain_block(line, &table, &name, create)?;
+                }
+                "set" | "map" => {
+                    let name = self.name("the name of a set")?;
+                    self.set_block(line, &table, name, word == "map", create)?;
+                }
+                "flags" => {
+                    self.keyword("dormant")?;
+                    self.push(line, Act::SetDormant { table: table.clone() });
+                }
+                "comment" => {
+                    self.name("a comment")?;
+                }
+                _ => {
+                    return Err(Error::new(
+                        line,
+                        format!("\"{word}\" is not supported in a table: chain, set and map are"),
+                    ));
+                }
+            }
+            self.end()?;
+        }
+    }
+
+    fn chain_block(
+        &mut self,
+        line: u32,
+        table: &TableKey,
+        chain: &str,
+        create: bool,
+    ) -> Result<(), Error> {
+        let (table, chain) = (table.clone(), chain.to_owned());
+        // Its place in the list; the base is known when it has been read.
+        let at = self.commands.len();
+        let act = Act::AddChain { table: table.clone(), chain: chain.clone(), base: None, create };
+        self.push(line, act);
+        if !self.takes("{") {
+            return Ok(());
+        }
+        loop {
+            self.skip_ends();
+            let line = self.line();
+            if self.takes("}") {
+                return Ok(());
+            }
+            match self.peek_word() {
+                Some("type") => {
+                    let found = self.base()?;
+                    if let Some(Command { act: Act::AddChain { base, .. }, .. }) =
+                        self.commands.get_mut(at)
+                    {
+                        *base = Some(found);
+                    }
+                }
+                Some("policy") => {
+                    let accept = self.policy()?;
+                    let (table, chain) = (table.clone(), chain.clone());
+                    self.push(line, Act::SetPolicy { table, chain, accept });
+                }
+                Some("comment")
+                    if matches!(
+                        self.tokens.get(self.at + 1),
+                        Some(Token { kind: Kind::Quoted(_), .. })
+                    ) =>
+                {
+                    self.at += 2;
+                }
+                _ => {
+                    let rule = Box::new(self.rule()?);
+                    let (table, chain) = (table.clone(), chain.clone());
+                    self.push(line, Act::AddRule { table, chain, place: Place::Last, rule });
+                }
+            }
+            self.end()?;
+        }
+    }
+
+    /// `type filter hook input [device NAME] priority 0`
+    fn base(&mut self) -> Result<Base, Error> {
+        self.keyword("type")?;
+        let kind = self.name("the type of a chain")?;
+        if kind != "filter" {
+            return self.error(format!("chains of type {kind} are not supported: filter is"));
+        }
+        self.keyword("hook")?;
+        let name = self.name("a hook")?;
+        let hook = Hook::NAMES.iter().find(|(own, _)| *own == name).map(|(_, hook)| *hook);
+        let Some(hook) = hook else {
+            return self.error(format!("\"{name}\" is no hook: ingress, prerouting, input, forward, output, postrouting or egress is"));
+        };
+        let mut devices = Vec::new();
+        if self.takes_word("device") {
+            devices.push(self.name("the name of an interface")?);
+        } else if self.takes_word("devices") {
+            self.symbol("=")?;
+            self.symbol("{")?;
+            while !self.takes("}") {
+                devices.push(self.name("the name of an interface")?);
+                self.takes(",");
+            }
+        }
+        self.keyword("priority")?;
+        let priority = self.priority()?;
+        Ok(Base { hook, devices, priority, accept: true })
+    }
+
+    /// A number, a name, or a name and so much before or after.
+    fn priority(&mut self) -> Result<i32, Error> {
+        const NAMES: [(&str, i32); 6] = [
+            ("raw", -300),
+            ("mangle", -150),
+            ("dstnat", -100),
+            ("filter", 0),
+            ("security", 50),
+            ("srcnat", 100),
+        ];
+        let word = self.name("a priority")?;
+        if let Ok(number) = word.parse() {
+            return Ok(number);
+        }
+        let named = NAMES.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
+        let Some(base) = named else {
+            return self.error(format!("\"{word}\" is no priority: a number, raw, mangle, dstnat, filter, security or srcnat is"));
+        };
+        // `filter - 5` and `filter + 5`; the lexer takes the sign for a part of the number where
+        // there is no space.
+        if let Some(offset) = self.peek_word().and_then(|word| word.parse::<i32>().ok())
+            && offset < 0
+        {
+            self.at += 1;
+            return Ok(base.saturating_add(offset));
+        }
+        for (sign, factor) in [("-", -1), ("+", 1)] {
+            if self.takes(sign) {
+                let offset = self.number("a number")?;
+                let offset = i32::try_from(offset).unwrap_or(i32::MAX);
+                return Ok(base.saturating_add(offset.saturating_mul(factor)));
+            }
+        }
+        Ok(base)
+    }
+
+    fn policy(&mut self) -> Result<bool, Error> {
+        self.keyword("policy")?;
+        match self.name("a policy")?.as_str() {
+            "accept" => Ok(true),
+            "drop" => Ok(false),
+            other => self.error(format!("\"{other}\" is no policy: accept or drop is")),
+        }
+    }
+
+    fn add(&mut self, line: u32, create: bool) -> Result<(), Error> {
+        let what = self.name("table, chain, rule, set, map or element")?;
+        match what.as_str() {
+            "table" => self.table(line, create),
+            "chain" => {
+                let table = self.table_key()?;
+                let chain = self.name("the name of a chain")?;
+                self.chain_block(line, &table, &chain, create)
+            }
+            "rule" => self.add_rule(line, Place::Last),
+            "set" | "map" => {
+                let table = self.table_key()?;
+                let name = self.name("the name of a set")?;
+                self.set_block(line, &table, name, what == "map", create)
+            }
+            "element" => {
+                let table = self.table_key()?;
+                let set = self.name("the name of a set")?;
+                let elements = self.elements()?;
+                self.push(line, Act::AddElements { table, set, elements });
+                Ok(())
+            }
+            _ => self.error(format!(
+                "\"{what}\" can't be added: table, chain, rule, set, map and element can"
+            )),
+        }
+    }
+
+    fn place(&mut self, line: u32, word: &str) -> Result<(), Error> {
+        self.keyword("rule")?;
+        let place = if word == "insert" { Place::First } else { Place::Instead(0) };
+        self.add_rule(line, place)
+    }
+
+    fn add_rule(&mut self, line: u32, place: Place) -> Result<(), Error> {
+        let table = self.table_key()?;
+        let chain = self.name("the name of a chain")?;
+        let place = match (self.peek_word(), place) {
+            (Some("handle" | "position"), place) => {
+                self.at += 1;
+                let handle = self.number("the handle of a rule")?;
+                match place {
+                    Place::First => Place::Before(handle),
+                    Place::Instead(_) => Place::Instead(handle),
+                    _ => Place::After(handle),
+                }
+            }
+            (_, Place::Instead(_)) => {
+                return self.error("\"handle\" is missing: which rule is to be replaced?");
+            }
+            (_, place) => place,
+        };
+        let rule = Box::new(self.rule()?);
+        self.push(line, Act::AddRule { table, chain, place, rule });
+        Ok(())
+    }
+
+    fn delete(&mut self, line: u32, must_exist: bool) -> Result<(), Error> {
+        let what = self.name("table, chain, rule, set, map or element")?;
+        let table = self.table_key()?;
+        let act = match what.as_str() {
+            "table" => Act::DeleteTable { table, must_exist },
+            "chain" => {
+                Act::DeleteChain { table, chain: self.name("the name of a chain")?, must_exist }
+            }
+            "rule" => {
+                let chain = self.name("the name of a chain")?;
+                self.keyword("handle")?;
+                Act::DeleteRule { table, chain, handle: self.number("the handle of a rule")? }
+            }
+            "set" | "map" => {
+                Act::DeleteSet { table, set: self.name("the name of a set")?, must_exist }
+            }
+            "element" => {
+                let set = self.name("the name of a set")?;
+                Act::DeleteElements { table, set, elements: self.elements()? }
+            }
+            _ => {
+                return self.error(format!(
+                    "\"{what}\" can't be deleted: table, chain, rule, set, map and element can"
+                ));
+            }
+        };
+        self.push(line, act);
+        Ok(())
+    }
+
+    fn flush(&mut self, line: u32) -> Result<(), Error> {
+        let what = self.name("ruleset, table, chain, set or map")?;
+        let act = match what.as_str() {
+            "ruleset" => Act::FlushRuleset(self.family()),
+            "table" => Act::FlushTable { table: self.table_key()? },
+            "chain" => {
+                let table = self.table_key()?;
+                Act::FlushChain { table, chain: self.name("the name of a chain")? }
+            }
+            "set" | "map" => {
+                let table = self.table_key()?;
+                Act::FlushSet { table, set: self.name("the name of a set")? }
+            }
+            _ => {
+                return self.error(format!(
+                    "\"{what}\" can't be flushed: ruleset, table, chain, set and map can"
+                ));
+            }
+        };
+        self.push(line, act);
+        Ok(())
+    }
+
+    fn list(&mut self, line: u32) -> Result<(), Error> {
+        let what = self.name("ruleset, tables, table, chain, set or map")?;
+        let list = match what.as_str() {
+            "ruleset" => List::Ruleset(self.family()),
+            "tables" => List::Tables(self.family()),
+            "table" => List::Table(self.table_key()?),
+            "chain" => {
+                let table = self.table_key()?;
+                List::Chain(table, self.name("the name of a chain")?)
+            }
+            "set" | "map" => {
+                let table = self.table_key()?;
+                List::Set(table, self.name("the name of a set")?)
+            }
+            _ => {
+                return self.error(format!(
+                    "\"{what}\" can't be listed: ruleset, tables, table, chain, set and map can"
+                ));
+            }
+        };
+        self.push(line, Act::List(list));
+        Ok(())
+    }
+}
+
+/// Elements as a set has them, once its types are known.
+pub(super) fn resolve(set: &Set, words: &[ElementWords]) -> Result<Vec<Element>, Error> {
+    words.iter().map(|words| words.resolve(set)).collect()
+}

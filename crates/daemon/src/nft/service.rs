@@ -1,0 +1,225 @@
+//! The daemon's ruleset: changed by commands, or by the configuration.
+
+use super::{
+    apply,
+    ast::Ruleset,
+    compile::{Names, compile},
+    parse,
+    parser::List,
+    print::{Live, print},
+};
+use crate::{session::Outcome, worker::Worker};
+use mio::Token;
+use narrows_ipc::{Error, Reply, message::NftOptions};
+use narrows_stack::{
+    InterfaceId,
+    event::FilterLog,
+    filter::{Port, field},
+    random::Random,
+};
+use rustix::{fs::SealFlags, io::Errno};
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::fd::OwnedFd,
+};
+
+/// A text of a hundred thousand rules has ten megabytes.
+const MAX_TEXT: u64 = 64 << 20;
+
+/// What was last compiled, and what logs begin with.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    ruleset: Ruleset,
+    prefixes: Vec<String>,
+}
+
+/// Commands, in a memory file that came with the request; what they list is left in it.
+pub(crate) fn answer(
+    worker: &mut Worker,
+    token: Token,
+    options: NftOptions,
+    descriptor: Option<OwnedFd>,
+) -> Outcome {
+    let Some(descriptor) = descriptor else { return Outcome::Answer(Err(Error::BadMessage)) };
+    Outcome::Answer(serve(worker, token, options, descriptor))
+}
+
+fn serve(
+    worker: &mut Worker,
+    token: Token,
+    options: NftOptions,
+    descriptor: OwnedFd,
+) -> narrows_ipc::Answer {
+    let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
+    let principal = session.principal.clone();
+    worker.authority.administer(&principal)?;
+    let mut file = File::from(descriptor);
+    let text = match read(&mut file) {
+        Ok(text) => text,
+        Err(error) => return Ok(Reply::Refused(format!("can't read the commands: {error}"))),
+    };
+    let output = match run(worker, &text, options) {
+        Ok(output) => output,
+        Err(why) => return Ok(Reply::Refused(why)),
+    };
+    if !options.check {
+        tracing::info!(pid = principal.pid, bytes = text.len(), "ruleset changed or listed");
+    }
+    match leave(&mut file, &output) {
+        Ok(()) => Ok(Reply::Done),
+        Err(error) => Ok(Reply::Refused(format!("can't hand over the listing: {error}"))),
+    }
+}
+
+/// Only from memory: no other file can be sure not to keep the daemon waiting.
+fn read(file: &mut File) -> io::Result<String> {
+    let sealed = rustix::fs::fcntl_get_seals(&*file);
+    if sealed.is_err_and(|error| error == Errno::INVAL) || file.metadata()?.len() > MAX_TEXT {
+        return Err(io::Error::other("not a memory file of a bearable size"));
+    }
+    let seals = SealFlags::SHRINK | SealFlags::WRITE;
+    if rustix::fs::fcntl_get_seals(&*file)?.intersects(seals) {
+        return Err(io::Error::other("the memory file is sealed"));
+    }
+    let mut text = String::new();
+    file.seek(SeekFrom::Start(0))?;
+    Read::by_ref(file).take(MAX_TEXT).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn leave(file: &mut File, output: &str) -> io::Result<()> {
+    file.set_len(0)?;
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(output.as_bytes())
+}
+
+/// Does what the commands say, all or none of it; what they list.
+fn run(worker: &mut Worker, text: &str, options: NftOptions) -> Result<String, String> {
+    let commands = parse(text).map_err(|error| error.to_string())?;
+    let mut ruleset = worker.rules.ruleset.clone();
+    let lists = apply(&mut ruleset, commands).map_err(|error| error.to_string())?;
+    if ruleset != worker.rules.ruleset {
+        install(worker, ruleset, options.check)?;
+    }
+    Ok(listing(worker, &lists, options))
+}
+
+/// The ruleset of the configuration, instead of whatever there is.
+pub(crate) fn load(worker: &mut Worker, text: Option<&str>) -> Result<(), String> {
+    let ruleset = check(text.unwrap_or_default()).map_err(|error| error.to_string())?;
+    install(worker, ruleset, false)
+}
+
+/// A ruleset by itself.
+pub(crate) fn check(text: &str) -> Result<Ruleset, super::Error> {
+    let mut ruleset = Ruleset::default();
+    apply(&mut ruleset, parse(text)?)?;
+    Ok(ruleset)
+}
+
+/// Swaps the ruleset in whole; `check`: only says whether that could be.
+fn install(worker: &mut Worker, ruleset: Ruleset, check: bool) -> Result<(), String> {
+    let seed = narrows_sys::random::random().map_err(|error| error.to_string())?;
+    let now = worker.clock.now();
+    let compiled = {
+        let shard = &worker.shard;
+        let interface = |name: &str| named(shard, name);
+        compile(&ruleset, &Names { interface: &interface }, now, &mut Random::new(seed))?
+    };
+    if check {
+        return Ok(());
+    }
+    let (filter, prefixes) = match compiled {
+        Some(compiled) => (Some(compiled.filter), compiled.prefixes),
+        None => (None, Vec::new()),
+    };
+    worker.shard.set_filter(filter);
+    worker.rules = Rules { ruleset, prefixes };
+    renew_ports(worker);
+    Ok(())
+}
+
+fn named(shard: &narrows_stack::Shard, name: &str) -> Option<InterfaceId> {
+    if name == "lo" {
+        return Some(InterfaceId::LOOPBACK);
+    }
+    let mut interfaces = shard.interfaces();
+    interfaces.find(|(_, interface)| interface.settings.name == name).map(|(id, _)| id)
+}
+
+/// What interfaces are called has changed, or the rules that ask for it.
+pub(crate) fn renew_ports(worker: &mut Worker) {
+    if worker.shard.filter().is_none() {
+        return;
+    }
+    let links = worker.shard.links();
+    let port = |id: InterfaceId, name: &str| Port {
+        name: field::name(name).unwrap_or_default(),
+        group: links.get(id).map_or(0, |link| link.group),
+    };
+    let mut ports: HashMap<_, _> = worker
+        .shard
+        .interfaces()
+        .map(|(id, interface)| (id, port(id, &interface.settings.name)))
+        .collect();
+    ports.insert(InterfaceId::LOOPBACK, port(InterfaceId::LOOPBACK, "lo"));
+    if let Some(filter) = worker.shard.filter_mut() {
+        filter.set_ports(ports);
+    }
+}
+
+fn listing(worker: &Worker, lists: &[List], options: NftOptions) -> String {
+    if lists.is_empty() {
+        return String::new();
+    }
+    let now = worker.clock.now();
+    let live = worker.shard.filter().map(|filter| Live::of(filter, now)).unwrap_or_default();
+    let print = |list| print(&worker.rules.ruleset, list, &live, options.handles);
+    lists.iter().map(print).collect()
+}
+
+/// A packet that a rule wants in the log, as the kernel writes it.
+pub(crate) fn log(worker: &Worker, entry: &FilterLog) {
+    let prefix = worker.rules.prefixes.get(entry.statement as usize);
+    let prefix = prefix.map_or("", |prefix| prefix);
+    tracing::info!("{prefix}{}", line(worker, entry));
+}
+
+fn line(worker: &Worker, entry: &FilterLog) -> String {
+    let name = |interface: Option<InterfaceId>| match interface {
+        None => String::new(),
+        Some(InterfaceId::LOOPBACK) => "lo".to_owned(),
+        Some(interface) => worker
+            .shard
+            .interface(interface)
+            .map(|found| found.settings.name.clone())
+            .unwrap_or_default(),
+    };
+    let mut line = format!("IN={} OUT={}", name(entry.input), name(entry.output));
+    if let Some(link) = &entry.link {
+        let _ = write!(line, " MACSRC={} MACDST={}", link.source, link.destination);
+    }
+    if let Some((source, destination)) = entry.addresses {
+        let _ = write!(line, " SRC={source} DST={destination}");
+    }
+    let _ = write!(line, " LEN={}", entry.length);
+    if let Some(protocol) = entry.protocol {
+        let name = match protocol.0 {
+            1 => "ICMP".to_owned(),
+            6 => "TCP".to_owned(),
+            17 => "UDP".to_owned(),
+            other => other.to_string(),
+        };
+        let _ = write!(line, " PROTO={name}");
+    }
+    if let Some((source, destination)) = entry.ports {
+        let _ = write!(line, " SPT={source} DPT={destination}");
+    }
+    if entry.mark != 0 {
+        let _ = write!(line, " MARK=0x{:x}", entry.mark);
+    }
+    line
+}
