@@ -136,9 +136,18 @@ pub struct Ss {
 
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Stat {
+    /// What each user has, and what he has used
+    #[arg(long, value_enum, value_name = "user")]
+    pub by: Option<By>,
     /// JSON
     #[arg(short, long)]
     pub json: bool,
+}
+
+/// Whose share of the whole is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum By {
+    User,
 }
 
 /// What `ip OBJECT` takes.

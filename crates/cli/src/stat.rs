@@ -1,16 +1,19 @@
 //! `narrows stat`: what the daemon counted, and every drop by name with what it means.
 
 use crate::{
-    arguments::Stat,
+    arguments::{By, Stat},
     report::{self, Align},
 };
 use anyhow::Result;
 use narrows_client::Stack;
-use narrows_ipc::message::Statistics;
+use narrows_ipc::message::{BillRow, Statistics};
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
 
 pub fn execute(options: &Stat, stack: &Stack, out: &mut dyn Write) -> Result<()> {
+    if let Some(By::User) = options.by {
+        return bills(options, &stack.bills()?, out);
+    }
     let statistics = stack.statistics()?;
     if options.json {
         report::write_json(out, &to_json(&statistics))?;
@@ -27,6 +30,61 @@ pub fn write_statistics(out: &mut dyn Write, statistics: &Statistics) -> io::Res
     writeln!(out)?;
     write_drops(out, statistics)?;
     writeln!(out, "\nsandbox: {}", statistics.confinement)
+}
+
+fn bills(options: &Stat, rows: &[BillRow], out: &mut dyn Write) -> Result<()> {
+    if options.json {
+        let rows: Vec<_> = rows.iter().map(bill_to_json).collect();
+        report::write_json(out, &json!(rows))?;
+    } else {
+        write_bills(out, rows)?;
+    }
+    Ok(())
+}
+
+fn write_bills(out: &mut dyn Write, rows: &[BillRow]) -> io::Result<()> {
+    let header = [
+        "user",
+        "sessions",
+        "sockets",
+        "queued",
+        "cpu-ms",
+        "requests",
+        "refused",
+        "to-programs",
+        "from-programs",
+    ];
+    let mut table = vec![header.map(str::to_owned)];
+    table.extend(rows.iter().map(|row| {
+        let time = format!("{:.1}", row.time.as_secs_f64() * 1e3);
+        let number = |value: u64| value.to_string();
+        [
+            row.user.to_string(),
+            number(row.sessions),
+            number(row.sockets),
+            number(row.queued),
+            time,
+            number(row.requests),
+            number(row.refused),
+            number(row.bytes_to_programs),
+            number(row.bytes_from_programs),
+        ]
+    }));
+    report::write_table(out, [Align::Right; 9], &table)
+}
+
+fn bill_to_json(row: &BillRow) -> Value {
+    json!({
+        "user": row.user,
+        "sessions": row.sessions,
+        "sockets": row.sockets,
+        "queued_bytes": row.queued,
+        "cpu_us": u64::try_from(row.time.as_micros()).unwrap_or(u64::MAX),
+        "requests": row.requests,
+        "refused": row.refused,
+        "bytes_to_programs": row.bytes_to_programs,
+        "bytes_from_programs": row.bytes_from_programs,
+    })
 }
 
 /// The drops that happened; one line that says so when none did.
@@ -116,6 +174,29 @@ version 7
         let mut out = Vec::new();
         write_drops(&mut out, &Statistics::default()).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "nothing dropped\n");
+    }
+
+    #[test]
+    fn bills_are_a_row_a_user() {
+        let row = BillRow {
+            user: 1000,
+            sessions: 2,
+            sockets: 30,
+            queued: 4,
+            requests: 50,
+            refused: 6,
+            bytes_to_programs: 7,
+            bytes_from_programs: 8,
+            time: std::time::Duration::from_micros(1250),
+        };
+        let mut out = Vec::new();
+        write_bills(&mut out, &[row]).unwrap();
+        let expected = "\
+user sessions sockets queued cpu-ms requests refused to-programs from-programs
+1000        2      30      4    1.2       50       6           7             8
+";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        assert_eq!(bill_to_json(&row)["cpu_us"], 1250);
     }
 
     #[test]

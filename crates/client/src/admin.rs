@@ -5,7 +5,7 @@ use narrows_ipc::{
     Reply, Request,
     change::Change,
     link::{BondRow, FdbRow, PortRow},
-    message::{GroupRow, LinkRow, NeighborRow, Page, SocketRow, Statistics},
+    message::{BillRow, GroupRow, LinkRow, NeighborRow, Page, SocketRow, Statistics},
     policy::{Defaults, PolicyAnswer, PolicyQuestion, PolicyRow},
     route::{RouteAnswer, RouteQuestion, RouteRow, RuleRow},
     zone::ZoneRow,
@@ -45,6 +45,17 @@ impl Stack {
             Reply::Statistics(statistics) => Ok(statistics),
             _ => Err(Error::UnexpectedAnswer),
         }
+    }
+
+    /// Every user's bill.
+    pub fn bills(&self) -> Result<Vec<BillRow>, Error> {
+        self.pages(
+            |after| Request::Bills { after },
+            |reply| match reply {
+                Reply::Bills(page) => Some(page),
+                _ => None,
+            },
+        )
     }
 
     pub fn links(&self) -> Result<Vec<LinkRow>, Error> {

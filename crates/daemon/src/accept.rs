@@ -50,6 +50,12 @@ pub(crate) fn serve(worker: &mut Worker, listener: SocketId) -> bool {
 
 /// The next connection of the engine's queue, with an anchor.
 fn next(worker: &mut Worker, listener: SocketId) -> Option<Held> {
+    let bill = worker.anchors.get(listener)?.principal.bill;
+    if !worker.bills.has_room(bill) {
+        // As if descriptors were short: the connection waits where it counts against the backlog.
+        worker.starve(listener);
+        return None;
+    }
     let pair = match worker.pairs.take() {
         Ok(pair) => pair,
         Err(error) => {

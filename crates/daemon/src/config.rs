@@ -31,6 +31,7 @@ mod filter;
 mod link;
 mod neighbor;
 mod policy;
+mod quota;
 mod route;
 mod routing;
 mod tcp;
@@ -42,6 +43,7 @@ mod zone;
 pub(crate) use daemon::{Account, DaemonConfig};
 pub(crate) use link::{BondConfig, LinkConfig};
 pub(crate) use neighbor::NeighborConfig;
+pub(crate) use quota::{QuotaConfig, Quotas};
 pub(crate) use route::{RouteConfig, RuleConfig};
 pub(crate) use tcp::TcpConfig;
 pub(crate) use topology::{LinkOptions, from_below};
@@ -67,6 +69,7 @@ pub(crate) struct Configuration {
     /// Are ICMP timestamp requests answered?
     pub icmp_timestamps: bool,
     pub daemon: DaemonConfig,
+    pub quotas: Quotas,
     pub tcp: TcpConfig,
     /// A ruleset in nft(8)'s language.
     pub filter: Option<String>,
@@ -122,6 +125,7 @@ struct File {
     #[serde(default)]
     neighbor: Vec<neighbor::NeighborTable>,
     daemon: Option<daemon::DaemonTable>,
+    quota: Option<quota::QuotaTable>,
     policy: Option<policy::PolicyTable>,
     #[serde(default)]
     grant: Vec<Spanned<policy::GrantTable>>,
@@ -221,6 +225,7 @@ impl Configuration {
             filter: None,
             neighbors: Vec::new(),
             daemon: DaemonConfig::default(),
+            quotas: Quotas::default(),
             defaults: Defaults::default(),
             policy: Vec::new(),
             zones: Vec::new(),
@@ -257,6 +262,9 @@ impl Configuration {
         for table in &tables.rule {
             let rule = checker.rule(&configuration, table)?;
             configuration.rules.push(rule);
+        }
+        if let Some(table) = &tables.quota {
+            configuration.quotas = checker.quotas(table)?;
         }
         if let Some(table) = &tables.daemon {
             configuration.daemon = checker.daemon(table)?;

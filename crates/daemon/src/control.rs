@@ -1,5 +1,6 @@
 //! What the operator asks: reports, ping, and the daemon's end.
 
+use crate::quota::BillId;
 use crate::{
     anchor::datagram::interface_number, change, identity, options, ping::Echo, route, rule,
     sandbox, session::Outcome, worker::Worker, zones,
@@ -8,7 +9,9 @@ use mio::Token;
 use narrows_ipc::{
     Answer, Error, Reply, Request,
     codec::{self, MAX_PACKET},
-    message::{AddressRow, DropRow, GroupRow, LinkRow, NeighborRow, Page, SocketRow, Statistics},
+    message::{
+        AddressRow, BillRow, DropRow, GroupRow, LinkRow, NeighborRow, Page, SocketRow, Statistics,
+    },
 };
 use narrows_policy::Protocol;
 use narrows_stack::{
@@ -20,7 +23,10 @@ use narrows_stack::{
     },
 };
 use narrows_wire::address::{MacAddr, Prefix};
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+};
 
 mod links;
 mod policy;
@@ -37,6 +43,7 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
     Outcome::Answer(match request {
         Request::Sockets { after } => Ok(sockets(worker, after)),
         Request::Statistics => Ok(Reply::Statistics(statistics(worker))),
+        Request::Bills { after } => Ok(Reply::Bills(page(bills(worker).into_iter(), after))),
         Request::Links { after } => Ok(Reply::Links(page(links(worker), after))),
         Request::Bonds { after } => Ok(Reply::Bonds(page(links::bonds(worker), after))),
         Request::Ports { after } => Ok(Reply::Ports(page(links::ports(worker), after))),
@@ -156,6 +163,19 @@ fn socket_row(worker: &Worker, id: u64, info: &SocketInfo) -> SocketRow {
         peer: peer.map(|peer| peer.report()),
         tcp: info.tcp.as_ref().map(|_| Box::new(options::tcp_info(info))),
     }
+}
+
+/// Every user's bill, with what waits in his sockets.
+fn bills(worker: &Worker) -> Vec<BillRow> {
+    let mut queued = HashMap::<BillId, u64>::new();
+    for info in worker.shard.sockets(worker.clock.now()) {
+        let anchor = info.id.and_then(|socket| worker.anchors.get(socket));
+        if let Some(anchor) = anchor {
+            *queued.entry(anchor.principal.bill).or_default() +=
+                (info.receive_queue + info.send_queue) as u64;
+        }
+    }
+    worker.bills.rows(|bill| queued.get(&bill).copied().unwrap_or(0))
 }
 
 fn statistics(worker: &mut Worker) -> Statistics {

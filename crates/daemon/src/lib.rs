@@ -14,6 +14,7 @@
 //! | `anchor`, `anchors`, `pair`, `accept`, `epitaph` | the descriptors that stand for sockets |
 //! | `identity` | who is at the other end of a local connection |
 //! | `policy` | who may do what |
+//! | `quota` | what each user may take, what he has taken, and whose turn it is |
 //! | `sandbox`, `keeper` | what the daemon gives up, and who keeps it |
 //! | `config` | the configuration file |
 //! | `nft` | rulesets in nft(8)'s language |
@@ -45,6 +46,7 @@ mod pair;
 mod ping;
 mod policy;
 mod principal;
+mod quota;
 mod reload;
 mod requests;
 #[cfg(test)]

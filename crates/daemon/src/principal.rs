@@ -34,7 +34,10 @@
 //! open file does. The shim opens another after a fork, after an exec, and when the program has
 //! become another user.
 
-use crate::keeper::{Keeper, ProcessFacts};
+use crate::{
+    keeper::{Keeper, ProcessFacts},
+    quota::BillId,
+};
 use narrows_ipc::{Endpoint, listener::Credentials, message::Owner};
 use narrows_stack::{request::Principal as EnginePrincipal, table::zone::AdmissionId};
 use narrows_sys::peer;
@@ -57,6 +60,8 @@ pub(crate) struct Principal {
     process: Option<OwnedFd>,
     /// To zones, as the configuration has it now.
     pub admission: Cell<AdmissionId>,
+    /// Where what it uses is noted.
+    pub bill: BillId,
     /// The pidfd is the kernel's word, not a guess from a number.
     proven: bool,
 }
@@ -95,6 +100,7 @@ impl Principal {
             cgroup: facts.cgroup,
             admission: Cell::default(),
             process,
+            bill: BillId::default(),
             proven,
         };
         // They may be of another process, that has its number now.
@@ -177,6 +183,7 @@ impl Principal {
             cgroup: cgroup.into(),
             admission: Cell::default(),
             process: None,
+            bill: BillId::default(),
             proven: true,
         }
     }

@@ -87,6 +87,7 @@ struct Caller<'a> {
 
 /// A new socket: the engine's part, and the program's end of a new anchor.
 fn open(worker: &mut Worker, principal: Rc<Principal>, kind: SocketKind) -> Result<OwnedFd, Error> {
+    worker.bills.allow_socket(principal.bill)?;
     let (request, pair) = match kind {
         SocketKind::Tcp => (EngineRequest::OpenTcp, worker.pairs.take()),
         SocketKind::Udp => (EngineRequest::OpenUdp, pair::of_records()),
@@ -231,6 +232,7 @@ fn connect(
     program_end: OwnedFd,
 ) -> Answer {
     worker.authority.connect(&worker.shard, caller.principal, Protocol::Tcp, remote)?;
+    worker.bills.allow_connection(caller.principal.bill, worker.clock.now())?;
     engine(worker, caller, EngineRequest::Connect { socket, remote })?;
     let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
     anchor.connecting(program_end.as_fd(), worker.pairs.filler());

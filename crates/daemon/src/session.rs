@@ -1,6 +1,9 @@
 //! Sessions: the control sockets of programs. Each is one process; who it is, the kernel says.
 
-use crate::{control, keeper::Keeper, nft, principal::Principal, requests, token, worker::Worker};
+use crate::{
+    control, keeper::Keeper, nft, principal::Principal, quota::Bills, requests, token,
+    worker::Worker,
+};
 use mio::{Interest, Registry, Token, unix::SourceFd};
 use narrows_ipc::{
     Answer, Endpoint, Error, Hello, Reply, Request, TransportError, VERSION, Welcome,
@@ -76,9 +79,12 @@ impl Sessions {
         &mut self,
         registry: &Registry,
         keeper: &Keeper,
+        bills: &mut Bills,
         endpoint: Endpoint,
     ) -> io::Result<Token> {
-        let principal = Rc::new(Principal::of_peer(&endpoint, keeper)?);
+        let mut principal = Principal::of_peer(&endpoint, keeper)?;
+        principal.bill = bills.open_session(principal.uid)?;
+        let principal = Rc::new(principal);
         let Principal { pid, uid, gid, groups, .. } = &*principal;
         let (executable, cgroup) = (principal.executable(), principal.cgroup());
         tracing::debug!(pid, uid, gid, ?groups, executable, cgroup, "session opened");
@@ -87,7 +93,10 @@ impl Sessions {
         let token = token::session(self.serial, entry.key());
         let session =
             Session { token, principal, endpoint, state: State::New, held: None, queued: false };
-        session.register(registry)?;
+        if let Err(error) = session.register(registry) {
+            bills.close_session(session.principal.bill);
+            return Err(error);
+        }
         entry.insert(session);
         Ok(token)
     }
@@ -126,13 +135,14 @@ pub(crate) fn serve(worker: &mut Worker, token: Token, work: &mut usize) -> bool
     while *work < limit {
         *work += 1;
         let Some(session) = worker.sessions.get_mut(token) else { return false };
+        let is_full = !worker.bills.has_room(session.principal.bill);
         let stray = |descriptor| worker.closer.close(descriptor);
         let step = match session.state {
             State::New => greet(session, stray),
             State::Busy => return false,
             State::Ready => match session.next_request(worker.metrics.turns, stray) {
                 Ok(Some((turn, request, descriptor)))
-                    if needs_order(&request) && turn == worker.metrics.turns =>
+                    if needs_order(&request, is_full) && turn == worker.metrics.turns =>
                 {
                     session.held = Some((turn, request, descriptor));
                     return true;
@@ -169,6 +179,7 @@ pub(crate) fn end(worker: &mut Worker, token: Token, why: &TransportError) {
     if let Some((_, _, Some(descriptor))) = session.held.take() {
         worker.closer.close(descriptor);
     }
+    worker.bills.close_session(session.principal.bill);
     worker.handshakes.session_ended(token);
     worker.pings.forget(&mut worker.shard, worker.clock.now(), token);
     tracing::debug!(pid = session.principal.pid, %why, "session ended");
@@ -228,15 +239,16 @@ fn answer(
 
 /// May what the program closed before it asked change the answer? Such a request waits until the
 /// events that came before it were looked at: a port is free, and a listener gone, when close(2)
-/// has returned.
-fn needs_order(request: &Request) -> bool {
-    matches!(
-        request,
-        Request::Bind { .. }
-            | Request::Connect { .. }
-            | Request::Disconnect
-            | Request::Listen { .. }
-    )
+/// has returned. So is a place in a user's quota that `is_full`.
+fn needs_order(request: &Request, is_full: bool) -> bool {
+    is_full && matches!(request, Request::Socket { .. })
+        || matches!(
+            request,
+            Request::Bind { .. }
+                | Request::Connect { .. }
+                | Request::Disconnect
+                | Request::Listen { .. }
+        )
 }
 
 fn is_report(request: &Request) -> bool {
@@ -244,6 +256,7 @@ fn is_report(request: &Request) -> bool {
         request,
         Request::Sockets { .. }
             | Request::Statistics
+            | Request::Bills { .. }
             | Request::Links { .. }
             | Request::Bonds { .. }
             | Request::Ports { .. }

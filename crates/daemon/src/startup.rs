@@ -88,6 +88,7 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
     worker.links_changed();
     nft::load(&mut worker, source.configuration.filter.as_deref())
         .map_err(|why| anyhow::anyhow!("[filter]: {why}"))?;
+    worker.bills.set_quotas(source.configuration.quotas.clone());
     worker.source = source;
     announce(&worker, options);
     Ok(Daemon { worker, poll, _signals: signals })

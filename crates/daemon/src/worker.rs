@@ -21,6 +21,7 @@ use crate::{
     ping::Pings,
     policy::Authority,
     principal::Principal,
+    quota::{Bills, fair::FairQueue},
     reload::Source,
     session::{self, Sessions},
     zones::{self, Admissions},
@@ -31,7 +32,7 @@ use narrows_stack::{
     Event, Instant, Readiness, Shard, SocketId,
     request::{Principal as EnginePrincipal, Reply, Request},
 };
-use std::{collections::VecDeque, io, os::fd::OwnedFd, rc::Rc, time::Duration};
+use std::{io, os::fd::OwnedFd, rc::Rc, time::Duration};
 
 /// Bytes pumped between anchors and rings in one turn, each way, before devices get theirs.
 const TURN_BYTES: usize = 4 * CHUNK;
@@ -41,6 +42,11 @@ const TURN_ANCHORS: usize = 256;
 
 /// Work done for sessions in one turn, in requests about a socket.
 const TURN_REQUESTS: usize = 8 * session::WORK_PER_TURN;
+
+/// What a request costs its user of his share, and what looking at an anchor does, in bytes whose moving
+/// takes as long.
+const REQUEST_COST: usize = 32 << 10;
+const ANCHOR_COST: usize = 8 << 10;
 
 /// Sessions accepted in one turn.
 const TURN_ACCEPTS: usize = 64;
@@ -79,13 +85,14 @@ pub(crate) struct Worker {
     /// What may pass.
     pub rules: nft::Rules,
     pub metrics: Metrics,
+    pub bills: Bills,
     /// The daemon is to end.
     pub stopping: bool,
     listener: Listener,
     /// Sessions wait to be accepted.
     sessions_wait: bool,
-    ready_anchors: VecDeque<SocketId>,
-    ready_sessions: VecDeque<Token>,
+    ready_anchors: FairQueue<SocketId>,
+    ready_sessions: FairQueue<Token>,
     /// Anchors of datagrams whose device is behind.
     congested: Vec<SocketId>,
     /// What could not be done for want of descriptors or memory, and when to try again.
@@ -130,11 +137,12 @@ impl Worker {
             admissions: Admissions::default(),
             rules: nft::Rules::default(),
             metrics: Metrics::default(),
+            bills: Bills::default(),
             stopping: false,
             listener,
             sessions_wait: true,
-            ready_anchors: VecDeque::new(),
-            ready_sessions: VecDeque::new(),
+            ready_anchors: FairQueue::default(),
+            ready_sessions: FairQueue::default(),
             congested: Vec::new(),
             starved: Vec::new(),
             retry_at: None,
@@ -193,7 +201,7 @@ impl Worker {
             && !anchor.queued
         {
             anchor.queued = true;
-            self.ready_anchors.push_back(socket);
+            self.ready_anchors.push(anchor.principal.bill, socket);
         }
     }
 
@@ -203,7 +211,7 @@ impl Worker {
             && !session.queued
         {
             session.queued = true;
-            self.ready_sessions.push_back(token);
+            self.ready_sessions.push(session.principal.bill, token);
         }
     }
 
@@ -249,7 +257,10 @@ impl Worker {
                 return false;
             }
             let result = match self.listener.accept() {
-                Ok(Some(endpoint)) => self.sessions.insert(&self.registry, &self.keeper, endpoint),
+                Ok(Some(endpoint)) => {
+                    let Self { registry, keeper, bills, .. } = self;
+                    self.sessions.insert(registry, keeper, bills, endpoint)
+                }
                 Ok(None) => {
                     self.sessions_wait = false;
                     return false;
@@ -281,12 +292,16 @@ impl Worker {
             if work >= TURN_REQUESTS {
                 break;
             }
-            let Some(token) = self.ready_sessions.pop_front() else { break };
+            let Some((bill, token)) = self.ready_sessions.pop() else { break };
             let Some(session) = self.sessions.get_mut(token) else { continue };
             session.queued = false;
+            let (before, start) = (work, self.clock.now());
             if session::serve(self, token, &mut work) {
                 self.queue_session(token);
             }
+            let done = work - before;
+            self.ready_sessions.charge(bill, done * REQUEST_COST);
+            self.bills.note_requests(bill, done as u64, self.clock.now().since(start));
         }
     }
 
@@ -354,18 +369,27 @@ impl Worker {
 
     fn serve_anchors(&mut self) {
         let mut budget = TURN_BYTES;
+        let mut start = self.clock.now();
         for _ in 0..self.ready_anchors.len().min(TURN_ANCHORS) {
             if budget == 0 {
                 break;
             }
-            let Some(socket) = self.ready_anchors.pop_front() else { break };
+            let Some((bill, socket)) = self.ready_anchors.pop() else { break };
             let Some(anchor) = self.anchors.get_mut(socket) else { continue };
             anchor.queued = false;
+            let before = (self.metrics.bytes_to_programs, self.metrics.bytes_from_programs);
             let again = if matches!(anchor.state, State::Listening(_)) {
                 accept::serve(self, socket)
             } else {
                 self.pump(socket, &mut budget)
             };
+            let to = self.metrics.bytes_to_programs - before.0;
+            let from = self.metrics.bytes_from_programs - before.1;
+            let end = self.clock.now();
+            self.bills.note_bytes(bill, to, from, end.since(start));
+            start = end;
+            let moved = usize::try_from(to.max(from)).unwrap_or(usize::MAX);
+            self.ready_anchors.charge(bill, moved.saturating_add(ANCHOR_COST));
             let Some(anchor) = self.anchors.get_mut(socket) else { continue };
             if let Err(error) = anchor.watch(&self.registry) {
                 tracing::warn!(%error, "can't watch an anchor");
@@ -454,6 +478,7 @@ impl Worker {
         let token = self.anchors.token(socket);
         let mut anchor = Anchor::new(&self.registry, token, socket, cookie, principal, end)?;
         prepare(&mut anchor);
+        self.bills.socket_made(anchor.principal.bill);
         self.anchors.insert(anchor);
         self.metrics.anchors_opened += 1;
         Ok(program_end)
@@ -483,6 +508,7 @@ impl Worker {
     fn end(&mut self, socket: SocketId, request: Request, error: Option<Error>) {
         self.request_quietly(request);
         let Some(anchor) = self.anchors.remove(socket) else { return };
+        self.bills.socket_gone(anchor.principal.bill);
         self.epitaphs.insert(anchor.cookie, Epitaph { error, local: anchor.local });
         drop(anchor);
         self.descriptor_freed();

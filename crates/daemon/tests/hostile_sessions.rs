@@ -269,7 +269,8 @@ impl Hostile {
     /// Reads what came; sessions that are left out never do.
     fn take_answers(&mut self) -> Result<()> {
         let index = self.draw.below(self.sessions.len());
-        let Some(session) = self.sessions.get_mut(index).filter(|_| index % 4 != 0) else {
+        let Some(session) = self.sessions.get_mut(index).filter(|_| !index.is_multiple_of(4))
+        else {
             return Ok(());
         };
         rustix::io::ioctl_fionbio(&*session, true)?;

@@ -110,6 +110,10 @@ pub enum Request {
     },
     /// → [`Reply::Statistics`].
     Statistics,
+    /// → [`Reply::Bills`].
+    Bills {
+        after: u32,
+    },
     /// → [`Reply::Links`]. In this request and those for other [`Page`]s, `after` is the number of rows
     /// already there.
     Links {
@@ -225,6 +229,7 @@ pub enum Reply {
         more: bool,
     },
     Statistics(Statistics),
+    Bills(Page<BillRow>),
     /// Why not, in words for the operator.
     Refused(String),
     /// What changed, a line each.
@@ -559,6 +564,25 @@ impl fmt::Display for Confinement {
             None => write!(formatter, "no landlock"),
         }
     }
+}
+
+/// What a user has of the daemon, and has had since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BillRow {
+    pub user: u32,
+    /// Now.
+    pub sessions: u64,
+    pub sockets: u64,
+    /// Bytes that wait in the sockets, either way.
+    pub queued: u64,
+    /// Since the start.
+    pub requests: u64,
+    /// Acts beyond the user's quota.
+    pub refused: u64,
+    pub bytes_to_programs: u64,
+    pub bytes_from_programs: u64,
+    /// Spent by the daemon on sessions and sockets.
+    pub time: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

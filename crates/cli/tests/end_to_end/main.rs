@@ -19,6 +19,7 @@ mod neighbors;
 mod packets;
 mod policy;
 mod programs;
+mod quotas;
 mod refusals;
 mod reload;
 mod routing;

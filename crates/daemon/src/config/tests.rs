@@ -7,6 +7,7 @@ use narrows_wire::address::MacAddr;
 
 mod daemon;
 mod links;
+mod quota;
 
 fn links() -> Vec<Link> {
     let link = |index, name: &str, addresses: &[(Ipv4Addr, u8)]| Link {
@@ -126,6 +127,7 @@ fn a_whole_file() {
         policy: Vec::new(),
         icmp_timestamps: false,
         daemon: DaemonConfig::default(),
+        quotas: Quotas::default(),
         tcp: TcpConfig::default(),
         neighbors: vec![NeighborConfig {
             address: Ipv4Addr::new(10, 0, 0, 1),

@@ -264,6 +264,10 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
         }
         done.push("the rules of [filter]".into());
     }
+    if worker.source.configuration.quotas != new.configuration.quotas {
+        worker.bills.set_quotas(new.configuration.quotas.clone());
+        done.push("quotas changed".into());
+    }
     worker.source = new;
     worker.authority.know_zones(&worker.source.configuration);
     crate::zones::readmit(worker);

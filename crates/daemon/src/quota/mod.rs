@@ -1,0 +1,219 @@
+//! What each user may take of the daemon, and what he has taken: his bill.
+//!
+//! A bill is a user's, whatever number of processes, sessions and sockets he has. Sessions and sockets
+//! are on the bill of whose session opened or made them, accepted connections on the listener's.
+//!
+//! | limit | who is past it |
+//! |---|---|
+//! | `sockets` | gets ENOBUFS from socket(2); what others send him waits in the accept queues of his listeners |
+//! | `sessions` | gets no session: ENETDOWN |
+//! | `connections_per_second` | gets EAGAIN from connect(2) |
+//!
+//! How work is shared out between users is [`fair`]'s.
+
+pub(crate) mod fair;
+
+use crate::config::{QuotaConfig, Quotas};
+use narrows_ipc::{Error, message::BillRow};
+use narrows_stack::Instant;
+use std::{collections::HashMap, time::Duration};
+
+/// Users with a bill of their own; those who come later share the first bill. A user namespace can
+/// give one user as many numbers as that.
+const MOST_BILLS: usize = 1 << 16;
+
+/// Names a bill.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct BillId(usize);
+
+#[derive(Clone, Debug, Default)]
+struct Bill {
+    user: u32,
+    quota: QuotaConfig,
+    sessions: u64,
+    sockets: u64,
+    requests: u64,
+    /// Acts beyond the quota.
+    refused: u64,
+    bytes_to_programs: u64,
+    bytes_from_programs: u64,
+    /// Of the event loop, spent on sessions and anchors.
+    time: Duration,
+    connections: Second,
+}
+
+/// What happened within one second: twice the rate may pass around its end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Second {
+    since: Option<Instant>,
+    count: u64,
+}
+
+impl Second {
+    /// One more; false: that is more than `most`.
+    fn note(&mut self, now: Instant, most: u64) -> bool {
+        if self.since.is_none_or(|since| now >= since + Duration::from_secs(1)) {
+            *self = Self { since: Some(now), count: 0 };
+        }
+        let fits = self.count < most;
+        self.count += u64::from(fits);
+        fits
+    }
+}
+
+/// All bills. Invariant: `by_user` has the place of each user's.
+#[derive(Debug, Default)]
+pub(crate) struct Bills {
+    bills: Vec<Bill>,
+    by_user: HashMap<u32, BillId>,
+    quotas: Quotas,
+}
+
+/// What was refused.
+#[derive(Clone, Copy, Debug)]
+enum Beyond {
+    Sockets,
+    Sessions,
+    Connections,
+}
+
+impl Bills {
+    /// The quotas hold for all that is asked from now on; what is there stays.
+    pub(crate) fn set_quotas(&mut self, quotas: Quotas) {
+        for bill in &mut self.bills {
+            bill.quota = quotas.of(bill.user);
+        }
+        self.quotas = quotas;
+    }
+
+    /// The bill of a user, who opens a session; an error when he has too many.
+    pub(crate) fn open_session(&mut self, user: u32) -> Result<BillId, Error> {
+        let id = self.of(user);
+        let Some(bill) = self.bills.get_mut(id.0) else { return Ok(id) };
+        if bill.sessions >= bill.quota.sessions {
+            return Err(bill.refuse(Beyond::Sessions, Error::NetworkDown));
+        }
+        bill.sessions += 1;
+        Ok(id)
+    }
+
+    pub(crate) fn close_session(&mut self, id: BillId) {
+        if let Some(bill) = self.bills.get_mut(id.0) {
+            bill.sessions = bill.sessions.saturating_sub(1);
+        }
+    }
+
+    /// May there be another socket on this bill?
+    pub(crate) fn allow_socket(&mut self, id: BillId) -> Result<(), Error> {
+        match self.bills.get_mut(id.0) {
+            Some(bill) if bill.sockets >= bill.quota.sockets => {
+                Err(bill.refuse(Beyond::Sockets, Error::NoBufferSpace))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Could there be another socket on this bill? Nothing is counted.
+    pub(crate) fn has_room(&self, id: BillId) -> bool {
+        self.bills.get(id.0).is_none_or(|bill| bill.sockets < bill.quota.sockets)
+    }
+
+    /// May another connection be begun now?
+    pub(crate) fn allow_connection(&mut self, id: BillId, now: Instant) -> Result<(), Error> {
+        let Some(bill) = self.bills.get_mut(id.0) else { return Ok(()) };
+        if bill.connections.note(now, bill.quota.connections_per_second) {
+            return Ok(());
+        }
+        Err(bill.refuse(Beyond::Connections, Error::WouldBlock))
+    }
+
+    pub(crate) fn socket_made(&mut self, id: BillId) {
+        if let Some(bill) = self.bills.get_mut(id.0) {
+            bill.sockets += 1;
+        }
+    }
+
+    pub(crate) fn socket_gone(&mut self, id: BillId) {
+        if let Some(bill) = self.bills.get_mut(id.0) {
+            bill.sockets = bill.sockets.saturating_sub(1);
+        }
+    }
+
+    pub(crate) fn note_requests(&mut self, id: BillId, count: u64, time: Duration) {
+        if let Some(bill) = self.bills.get_mut(id.0) {
+            bill.requests += count;
+            bill.time += time;
+        }
+    }
+
+    pub(crate) fn note_bytes(&mut self, id: BillId, to: u64, from: u64, time: Duration) {
+        if let Some(bill) = self.bills.get_mut(id.0) {
+            bill.bytes_to_programs += to;
+            bill.bytes_from_programs += from;
+            bill.time += time;
+        }
+    }
+
+    /// By user; `queued` says how many bytes wait in the sockets on a bill.
+    pub(crate) fn rows(&self, queued: impl Fn(BillId) -> u64) -> Vec<BillRow> {
+        let bills = self.bills.iter().enumerate();
+        let mut rows: Vec<_> = bills.map(|(index, bill)| bill.row(queued(BillId(index)))).collect();
+        rows.sort_by_key(|row| row.user);
+        rows
+    }
+
+    fn of(&mut self, user: u32) -> BillId {
+        if let Some(id) = self.by_user.get(&user) {
+            return *id;
+        }
+        if self.bills.len() >= MOST_BILLS {
+            return BillId::default();
+        }
+        let id = BillId(self.bills.len());
+        self.bills.push(Bill { user, quota: self.quotas.of(user), ..Bill::default() });
+        self.by_user.insert(user, id);
+        id
+    }
+}
+
+impl Bill {
+    /// Counts it. Logged are the first, the second, the fourth and so on, so that nobody fills a disk.
+    fn refuse(&mut self, what: Beyond, error: Error) -> Error {
+        self.refused += 1;
+        if self.refused.is_power_of_two() {
+            let Self { user, refused, quota, .. } = self;
+            match what {
+                Beyond::Sockets => {
+                    tracing::warn!(user, refused, "no more than {} sockets", quota.sockets)
+                }
+                Beyond::Sessions => {
+                    tracing::warn!(user, refused, "no more than {} sessions", quota.sessions)
+                }
+                Beyond::Connections => tracing::warn!(
+                    user,
+                    refused,
+                    "no more than {} connections in a second",
+                    quota.connections_per_second
+                ),
+            }
+        }
+        error
+    }
+
+    fn row(&self, queued: u64) -> BillRow {
+        BillRow {
+            user: self.user,
+            sessions: self.sessions,
+            sockets: self.sockets,
+            requests: self.requests,
+            refused: self.refused,
+            bytes_to_programs: self.bytes_to_programs,
+            bytes_from_programs: self.bytes_from_programs,
+            queued,
+            time: self.time,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+use super::*;
+
+fn bills(quota: QuotaConfig) -> Bills {
+    let mut bills = Bills::default();
+    bills.set_quotas(Quotas { default: quota, ..Quotas::default() });
+    bills
+}
+
+#[test]
+fn each_user_has_his_own_sessions_and_sockets() {
+    let mut bills = bills(QuotaConfig { sessions: 2, sockets: 1, ..QuotaConfig::default() });
+    let first = bills.open_session(7).expect("a session");
+    assert_eq!(bills.open_session(7), Ok(first));
+    assert_eq!(bills.open_session(7), Err(Error::NetworkDown));
+    let other = bills.open_session(8).expect("another user's");
+    bills.close_session(first);
+    assert_eq!(bills.open_session(7), Ok(first));
+
+    assert_eq!(bills.allow_socket(first), Ok(()));
+    bills.socket_made(first);
+    assert_eq!(bills.allow_socket(first), Err(Error::NoBufferSpace));
+    assert_eq!(bills.allow_socket(other), Ok(()));
+    bills.socket_gone(first);
+    assert_eq!(bills.allow_socket(first), Ok(()));
+
+    let refused: Vec<_> = bills.rows(|_| 0).iter().map(|row| (row.user, row.refused)).collect();
+    assert_eq!(refused, [(7, 2), (8, 0)]);
+}
+
+#[test]
+fn connections_are_counted_by_the_second() {
+    let mut bills = bills(QuotaConfig { connections_per_second: 3, ..QuotaConfig::default() });
+    let id = bills.open_session(7).expect("a session");
+    let at = |millis| Instant::ZERO + Duration::from_millis(millis);
+    for (millis, expected) in
+        [(0, true), (1, true), (999, true), (999, false), (1000, true), (1500, true), (1999, true)]
+    {
+        assert_eq!(bills.allow_connection(id, at(millis)).is_ok(), expected, "{millis}");
+    }
+    assert_eq!(bills.allow_connection(id, at(1999)), Err(Error::WouldBlock));
+}
+
+#[test]
+fn another_quota_holds_at_once() {
+    let mut bills = bills(QuotaConfig::default());
+    let id = bills.open_session(7).expect("a session");
+    bills.socket_made(id);
+    let users = [(7, QuotaConfig { sockets: 1, ..QuotaConfig::default() })].into();
+    bills.set_quotas(Quotas { users, ..Quotas::default() });
+    assert_eq!(bills.allow_socket(id), Err(Error::NoBufferSpace));
+    let other = bills.open_session(8).expect("a session");
+    assert_eq!(bills.allow_socket(other), Ok(()));
+}
+
+#[test]
+fn a_bill_says_what_was_used() {
+    let mut bills = bills(QuotaConfig::default());
+    let id = bills.open_session(7).expect("a session");
+    bills.socket_made(id);
+    bills.note_requests(id, 3, Duration::from_micros(2));
+    bills.note_bytes(id, 10, 20, Duration::from_micros(5));
+    let expected = BillRow {
+        user: 7,
+        sessions: 1,
+        sockets: 1,
+        requests: 3,
+        refused: 0,
+        bytes_to_programs: 10,
+        bytes_from_programs: 20,
+        queued: 99,
+        time: Duration::from_micros(7),
+    };
+    assert_eq!(bills.rows(|_| 99), [expected]);
+}
+
+#[test]
+fn who_comes_after_the_last_bill_shares_the_first() {
+    let mut bills = bills(QuotaConfig::default());
+    let first = bills.open_session(0).expect("a session");
+    for user in 1..MOST_BILLS as u32 {
+        bills.open_session(user).expect("a session");
+    }
+    assert_eq!(bills.open_session(MOST_BILLS as u32), Ok(first));
+    assert_eq!(bills.rows(|_| 0).len(), MOST_BILLS);
+}
