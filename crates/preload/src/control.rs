@@ -78,7 +78,7 @@ pub fn warn_of_kernel_socket() {
         let level = std::env::var("NARROWS_LOG").unwrap_or_default();
         if matches!(level.as_str(), "warn" | "info" | "debug" | "trace") {
             kernel::print_error(
-                "warning: TCP, UDP and ping sockets are served; a raw socket is the kernel's",
+                "warning: TCP, UDP, ping and packet sockets are served; a raw IP socket is the kernel's",
             );
         }
     });

@@ -15,13 +15,14 @@
 //! - UDP and ping sockets (`SOCK_DGRAM`) have anchors that keep records apart, each with a header
 //!   before the datagram, so their data calls are taken too: [`datagram`]. Every data call must
 //!   therefore know which kind of descriptor it is for: [`known`].
+//! - Packet sockets' anchors carry frames: [`packet`], with the memory that libpcap reads them from.
 //! - What programs ask about interfaces is answered about the daemon's: [`interface_request`] for the
 //!   ioctls, [`netlink`] for rtnetlink, `exports::interfaces` for the C library's own functions.
-//! - `AF_INET6` is refused, so that programs fall back to IPv4. Raw sockets are the kernel's, with
-//!   a warning when `NARROWS_LOG` asks for one. Other families are untouched.
+//! - `AF_INET6` is refused, so that programs fall back to IPv4. Raw IP sockets are the kernel's,
+//!   with a warning when `NARROWS_LOG` asks for one. Other families are untouched.
 //!
 //! `unsafe` is needed where pointers of the program come in and where the C library is called:
-//! in `exports`, [`real`], [`signals`], [`datagram`] and a few lines of [`kernel`]. What calls mean is decided
+//! in `exports`, [`real`], [`signals`], [`datagram`], the ring of [`packet`] and a few lines of [`kernel`]. What calls mean is decided
 //! in safe code: [`sockaddr`], [`sockopt`], [`control`], [`control_message`], [`transfer`].
 
 mod control;

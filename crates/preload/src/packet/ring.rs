@@ -397,3 +397,113 @@ fn receive(fd: BorrowedFd<'_>) -> Option<(Header, Vec<u8>)> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, sockopt};
+
+    /// An anchor in which frames of these lengths wait, and its cookie.
+    fn anchor(lengths: &[usize]) -> (OwnedFd, OwnedFd, u64) {
+        let kind = SocketType::SEQPACKET;
+        let pair = rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None);
+        let (ours, programs) = pair.expect("a pair");
+        for length in lengths {
+            let header = Header {
+                interface: 2,
+                length: *length as u32,
+                network: 14,
+                seen: 7_000_000_009,
+                ..Header::default()
+            };
+            let record = [&header.encode()[..], &vec![0xab; *length]].concat();
+            send(&ours, &record, SendFlags::DONTWAIT).expect("room");
+        }
+        let cookie = sockopt::socket_cookie(&programs).expect("a cookie");
+        (ours, programs, cookie)
+    }
+
+    fn bytes(cookie: u64, at: usize, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        let file = file(cookie).expect("a ring");
+        assert_eq!(rustix::io::pread(file, &mut bytes[..], at as u64), Ok(len));
+        bytes
+    }
+
+    fn number(cookie: u64, at: usize) -> u32 {
+        u32::from_ne_bytes(bytes(cookie, at, 4).try_into().expect("four"))
+    }
+
+    fn give_back(cookie: u64, at: usize) {
+        let file = file(cookie).expect("a ring");
+        assert_eq!(rustix::io::pwrite(file, &[0; 4], at as u64), Ok(4));
+    }
+
+    #[test]
+    fn a_block_holds_frames_one_behind_the_other() {
+        let (_ours, programs, cookie) = anchor(&[60, 1000]);
+        let fd = programs.as_fd();
+        set_version(fd, cookie, 2).expect("no ring yet");
+        set(fd, cookie, [8192, 2, 2048, 8], 0).expect("a ring");
+        assert_eq!(fill(fd, cookie), Some(true));
+        // Status, number of frames, where the first is.
+        assert_eq!([8, 12, 16].map(|at| number(cookie, at)), [1, 2, 48]);
+        let next = 48 + number(cookie, 48) as usize;
+        assert_eq!(number(cookie, next), 0, "the last has no next");
+        for (at, length) in [(48, 60), (next, 1000)] {
+            assert_eq!(
+                [4, 8, 12, 16].map(|field| number(cookie, at + field)),
+                [7, 9, length, length]
+            );
+            let offsets = bytes(cookie, at + 24, 4);
+            let frame = at + usize::from(u16::from_ne_bytes([offsets[0], offsets[1]]));
+            assert_eq!(bytes(cookie, frame, length as usize), vec![0xab; length as usize]);
+        }
+        // Nothing is there, and what is there has not been read: it stays readable.
+        assert_eq!(fill(fd, cookie), Some(true));
+        give_back(cookie, 8);
+        assert_eq!(fill(fd, cookie), Some(false));
+    }
+
+    #[test]
+    fn what_the_program_has_not_given_back_is_left_alone() {
+        let (_ours, programs, cookie) = anchor(&[60, 61, 62]);
+        let fd = programs.as_fd();
+        set_version(fd, cookie, 1).expect("no ring yet");
+        set(fd, cookie, [4096, 1, 2048, 2], 0).expect("a ring");
+        assert_eq!(fill(fd, cookie), Some(true));
+        assert_eq!([0, 4, 8].map(|at| number(cookie, at)), [1, 60, 60]);
+        // The newest has not been read, so the others wait where they are.
+        assert_eq!(fill(fd, cookie), Some(true));
+        assert_eq!(number(cookie, 2048), 0);
+        give_back(cookie, 0);
+        assert_eq!(fill(fd, cookie), Some(true));
+        assert_eq!((number(cookie, 2048), number(cookie, 2052)), (1, 61));
+    }
+
+    #[test]
+    fn rings_that_make_no_sense_are_refused() {
+        let (_ours, programs, cookie) = anchor(&[]);
+        let fd = programs.as_fd();
+        let sensible = [4096, 1, 2048, 2];
+        assert_eq!(set(fd, cookie, sensible, 0), Err(Errno::INVAL), "version 1");
+        set_version(fd, cookie, 2).expect("no ring yet");
+        for bad in [
+            [4095, 1, 2048, 2],
+            [0, 1, 2048, 2],
+            [4096, 1, 2047, 2],
+            [4096, 1, 16, 256],
+            [4096, 1, 8192, 0],
+            [4096, 1, 2048, 3],
+            [4096, u32::MAX, 2048, 2],
+        ] {
+            assert_eq!(set(fd, cookie, bad, 0), Err(Errno::INVAL), "{bad:?}");
+        }
+        assert_eq!(set(fd, cookie, [1 << 30, 2, 1 << 29, 4], 0), Err(Errno::NOMEM));
+        set(fd, cookie, sensible, 0).expect("a ring");
+        assert_eq!(set(fd, cookie, sensible, 0), Err(Errno::BUSY));
+        assert_eq!(set_version(fd, cookie, 1), Err(Errno::BUSY));
+        set(fd, cookie, [0; 4], 0).expect("let go");
+        assert!(file(cookie).is_none());
+    }
+}
