@@ -9,7 +9,9 @@ use narrows_stack::{
         Error as EngineError, SocketInfo, SocketKind as EngineKind, SocketOption as EngineOption,
     },
     table::{ip_settings::PathMtuDiscovery as EngineDiscovery, route::RouteError},
-    tcp::{Info, State, congestion::Algorithm, connection::Repair as EngineRepair},
+    tcp::{
+        Info, State, congestion::Algorithm, connection::Repair as EngineRepair, fast_open::Failure,
+    },
 };
 
 pub(crate) fn error(error: EngineError) -> Error {
@@ -17,6 +19,7 @@ pub(crate) fn error(error: EngineError) -> Error {
         EngineError::NoSuchSocket => Error::NotASocket,
         EngineError::NoSuchInterface => Error::NoSuchDevice,
         EngineError::LinkDown => Error::NetworkDown,
+        EngineError::NotSupported => Error::NotSupported,
         EngineError::InvalidState | EngineError::InvalidArgument => Error::InvalidArgument,
         EngineError::AddressInUse => Error::AddressInUse,
         EngineError::AlreadyExists => Error::AlreadyExists,
@@ -94,6 +97,15 @@ pub(crate) fn to_engine(option: SocketOption) -> Result<EngineOption, Error> {
             EngineOption::Congestion(algorithm)
         }
         SocketOption::MaxPacingRate(rate) => EngineOption::MaxPacingRate(rate),
+        SocketOption::SynRetries(count) => EngineOption::SynRetries(count),
+        SocketOption::FinWait2(time) => EngineOption::FinWait2(time),
+        SocketOption::DeferAccept(count) => EngineOption::DeferAccept(count),
+        SocketOption::UnsentLow(bytes) => EngineOption::UnsentLow(bytes),
+        SocketOption::WindowClamp(bytes) => EngineOption::WindowClamp(bytes),
+        SocketOption::QuickAcks(on) => EngineOption::QuickAcks(on),
+        SocketOption::FastOpenBacklog(backlog) => EngineOption::FastOpenBacklog(backlog),
+        SocketOption::FastOpenConnect(on) => EngineOption::FastOpenConnect(on),
+        SocketOption::FastOpenWithoutCookie(on) => EngineOption::FastOpenWithoutCookie(on),
         SocketOption::TimeToLive(ttl) => EngineOption::TimeToLive(ttl),
         SocketOption::TypeOfService(tos) => EngineOption::TypeOfService(tos),
         SocketOption::Mark(mark) => EngineOption::Mark(mark),
@@ -139,6 +151,19 @@ pub(crate) fn read(info: &SocketInfo, name: OptionName) -> Result<SocketOption, 
         OptionName::MaxSegment => SocketOption::MaxSegment(max_segment(info)),
         OptionName::UserTimeout => SocketOption::UserTimeout(settings.user_timeout),
         OptionName::Congestion => SocketOption::Congestion(settings.congestion.name().into()),
+        OptionName::SynRetries => SocketOption::SynRetries(settings.syn_retries),
+        OptionName::FinWait2 => SocketOption::FinWait2(settings.fin_wait_2),
+        OptionName::DeferAccept => SocketOption::DeferAccept(settings.defer_accept),
+        OptionName::UnsentLow => SocketOption::UnsentLow(settings.unsent_low),
+        OptionName::WindowClamp => SocketOption::WindowClamp(settings.window_clamp),
+        OptionName::QuickAcks => {
+            SocketOption::QuickAcks(info.tcp.as_ref().is_none_or(|tcp| tcp.quick_acks))
+        }
+        OptionName::FastOpenBacklog => SocketOption::FastOpenBacklog(settings.fast_open_backlog),
+        OptionName::FastOpenConnect => SocketOption::FastOpenConnect(settings.fast_open_connect),
+        OptionName::FastOpenWithoutCookie => {
+            SocketOption::FastOpenWithoutCookie(settings.fast_open_without_cookie)
+        }
         OptionName::MaxPacingRate => SocketOption::MaxPacingRate(settings.max_pacing_rate),
         OptionName::TimeToLive => SocketOption::TimeToLive(ip.ttl),
         OptionName::TypeOfService => SocketOption::TypeOfService(ip.tos),
@@ -242,6 +267,11 @@ pub(crate) fn tcp_info(info: &SocketInfo) -> TcpInfo {
         since_received,
         since_acknowledged,
         repair,
+        quick_acks: _,
+        syn_text,
+        fast_open_failure,
+        delivered,
+        urgent_offset: _,
     } = *tcp;
     TcpInfo {
         state,
@@ -281,6 +311,14 @@ pub(crate) fn tcp_info(info: &SocketInfo) -> TcpInfo {
         since_sent,
         since_received,
         since_acknowledged,
+        syn_text,
+        fast_open_failure: match fast_open_failure {
+            Failure::None => 0,
+            Failure::NoCookie => 1,
+            Failure::TextNotTaken => 2,
+            Failure::SynLost => 3,
+        },
+        delivered,
         repair: match repair {
             EngineRepair::Open => Repair::Open,
             EngineRepair::Disorder => Repair::Disorder,

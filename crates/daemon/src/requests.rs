@@ -233,8 +233,13 @@ fn connect(
 ) -> Answer {
     worker.authority.connect(&worker.shard, caller.principal, Protocol::Tcp, remote)?;
     worker.bills.allow_connection(caller.principal.bill, worker.clock.now())?;
-    engine(worker, caller, EngineRequest::Connect { socket, remote })?;
+    let reply = engine(worker, caller, EngineRequest::Connect { socket, remote })?;
     let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
+    if reply == EngineReply::Deferred {
+        // The SYN waits for the program's first bytes, so that it must be able to write them.
+        anchor.open();
+        return remember_local(worker, caller, socket);
+    }
     anchor.connecting(program_end.as_fd(), worker.pairs.filler());
     worker.handshakes.begin(socket, caller.session, program_end);
     remember_local(worker, caller, socket)

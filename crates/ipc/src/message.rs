@@ -282,6 +282,22 @@ pub enum SocketOption {
     Congestion(String),
     /// Bytes a second; the maximum of the type: any.
     MaxPacingRate(u64),
+    /// SYNs sent again.
+    SynRetries(u8),
+    /// How long an orphan waits for the peer's FIN; zero: it does not.
+    FinWait2(Duration),
+    /// SYN-ACKs that would be sent again while a listener waits for text.
+    DeferAccept(u8),
+    /// Bytes that may wait unsent; the maximum of the type: any.
+    UnsentLow(u32),
+    /// Bytes of the window at most; the maximum of the type: any.
+    WindowClamp(u32),
+    QuickAcks(bool),
+    /// Connections that a listener takes with their SYN (RFC 7413); 0: none.
+    FastOpenBacklog(u32),
+    /// The handshake begins with the first text.
+    FastOpenConnect(bool),
+    FastOpenWithoutCookie(bool),
     TimeToLive(u8),
     TypeOfService(u8),
     /// Root and the daemon's own user alone may set it.
@@ -336,6 +352,15 @@ pub enum OptionName {
     UserTimeout,
     Congestion,
     MaxPacingRate,
+    SynRetries,
+    FinWait2,
+    DeferAccept,
+    UnsentLow,
+    WindowClamp,
+    QuickAcks,
+    FastOpenBacklog,
+    FastOpenConnect,
+    FastOpenWithoutCookie,
     TimeToLive,
     TypeOfService,
     Mark,
@@ -454,6 +479,12 @@ pub struct TcpInfo {
     pub since_sent: Duration,
     pub since_received: Duration,
     pub since_acknowledged: Duration,
+    /// The text of a SYN was taken (RFC 7413).
+    pub syn_text: bool,
+    /// Why not, numbered as Linux's `tcp_fastopen_client_fail`.
+    pub fast_open_failure: u8,
+    /// Segments that the peer is known to have.
+    pub delivered: u32,
 }
 
 /// Numbered as Linux's `tcp_ca_state`.

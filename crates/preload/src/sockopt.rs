@@ -31,6 +31,10 @@ const SO_SNDTIMEO_NEW: c_int = 67;
 const SO_PEERPIDFD: c_int = 77;
 /// From linux/tcp.h, where the C library's header lags.
 const TCP_NOTSENT_LOWAT: c_int = 25;
+const TCP_FASTOPEN_NO_COOKIE: c_int = 34;
+
+/// Linux's tcp_fin_timeout.
+const FIN_WAIT_2: Duration = Duration::from_secs(60);
 
 /// What to do about a `setsockopt`.
 #[derive(Debug, PartialEq, Eq)]
@@ -139,10 +143,7 @@ fn set_tcp(name: c_int, value: &[u8]) -> Result<Set, Errno> {
         libc::TCP_CORK => SocketOption::Cork(number(value)? != 0),
         libc::TCP_KEEPIDLE => SocketOption::KeepAliveIdle(keepalive_time(value)?),
         libc::TCP_KEEPINTVL => SocketOption::KeepAliveInterval(keepalive_time(value)?),
-        libc::TCP_KEEPCNT => {
-            let count = within(number(value)?, KEEPALIVE_COUNT)?;
-            SocketOption::KeepAliveCount(u8::try_from(count).map_err(|_| Errno::INVAL)?)
-        }
+        libc::TCP_KEEPCNT => SocketOption::KeepAliveCount(count(value)?),
         libc::TCP_MAXSEG => match number(value)? {
             // Back to what the path allows, which is where Narrows starts from.
             0 => return Ok(Set::Hint),
@@ -157,16 +158,22 @@ fn set_tcp(name: c_int, value: &[u8]) -> Result<Set, Errno> {
             SocketOption::UserTimeout(timeout)
         }
         libc::TCP_CONGESTION => SocketOption::Congestion(congestion(value)?),
-        libc::TCP_DEFER_ACCEPT
-        | libc::TCP_FASTOPEN
-        | libc::TCP_LINGER2
-        | libc::TCP_QUICKACK
-        | libc::TCP_SYNCNT
-        | libc::TCP_WINDOW_CLAMP
-        | TCP_NOTSENT_LOWAT => {
-            number(value)?;
-            return Ok(Set::Hint);
+        libc::TCP_SYNCNT => SocketOption::SynRetries(count(value)?),
+        libc::TCP_LINGER2 => SocketOption::FinWait2(match number(value)? {
+            0 => FIN_WAIT_2,
+            // Linux: a negative time is none, and so is one that is too long.
+            seconds => Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
+        }),
+        libc::TCP_DEFER_ACCEPT => SocketOption::DeferAccept(answers_in(number(value)?)),
+        TCP_NOTSENT_LOWAT => SocketOption::UnsentLow(bytes_or_any(number(value)?)),
+        libc::TCP_WINDOW_CLAMP => SocketOption::WindowClamp(bytes_or_any(number(value)?)),
+        libc::TCP_QUICKACK => SocketOption::QuickAcks(number(value)? & 1 != 0),
+        libc::TCP_FASTOPEN => {
+            let backlog = u32::try_from(number(value)?).map_err(|_| Errno::INVAL)?;
+            SocketOption::FastOpenBacklog(backlog)
         }
+        libc::TCP_FASTOPEN_CONNECT => SocketOption::FastOpenConnect(switch(value)?),
+        TCP_FASTOPEN_NO_COOKIE => SocketOption::FastOpenWithoutCookie(switch(value)?),
         _ => return Err(Errno::NOPROTOOPT),
     };
     Ok(Set::Daemon(option))
@@ -244,12 +251,15 @@ fn get_tcp(name: c_int) -> Result<Get, Errno> {
         libc::TCP_USER_TIMEOUT => Get::Daemon(OptionName::UserTimeout),
         libc::TCP_CONGESTION => Get::Daemon(OptionName::Congestion),
         libc::TCP_INFO => Get::Daemon(OptionName::TcpInfo),
-        // As a Linux that was asked for nothing.
-        libc::TCP_DEFER_ACCEPT | libc::TCP_FASTOPEN | libc::TCP_WINDOW_CLAMP => Get::Number(0),
-        libc::TCP_LINGER2 => Get::Number(60),
-        libc::TCP_QUICKACK => Get::Number(1),
-        libc::TCP_SYNCNT => Get::Number(6),
-        TCP_NOTSENT_LOWAT => Get::Number(-1),
+        libc::TCP_DEFER_ACCEPT => Get::Daemon(OptionName::DeferAccept),
+        libc::TCP_FASTOPEN => Get::Daemon(OptionName::FastOpenBacklog),
+        libc::TCP_FASTOPEN_CONNECT => Get::Daemon(OptionName::FastOpenConnect),
+        TCP_FASTOPEN_NO_COOKIE => Get::Daemon(OptionName::FastOpenWithoutCookie),
+        libc::TCP_WINDOW_CLAMP => Get::Daemon(OptionName::WindowClamp),
+        libc::TCP_LINGER2 => Get::Daemon(OptionName::FinWait2),
+        libc::TCP_QUICKACK => Get::Daemon(OptionName::QuickAcks),
+        libc::TCP_SYNCNT => Get::Daemon(OptionName::SynRetries),
+        TCP_NOTSENT_LOWAT => Get::Daemon(OptionName::UnsentLow),
         _ => return Err(Errno::NOPROTOOPT),
     })
 }
@@ -273,6 +283,9 @@ pub fn encode(option: &SocketOption) -> Vec<u8> {
         | SocketOption::KeepAlive(on)
         | SocketOption::NoDelay(on)
         | SocketOption::Cork(on)
+        | SocketOption::QuickAcks(on)
+        | SocketOption::FastOpenConnect(on)
+        | SocketOption::FastOpenWithoutCookie(on)
         | SocketOption::Broadcast(on)
         | SocketOption::MulticastLoop(on)
         | SocketOption::MulticastAll(on)
@@ -306,7 +319,17 @@ pub fn encode(option: &SocketOption) -> Vec<u8> {
             c_int::try_from(bytes.saturating_mul(2)).unwrap_or(c_int::MAX)
         }
         SocketOption::KeepAliveIdle(time) | SocketOption::KeepAliveInterval(time) => seconds(*time),
-        SocketOption::KeepAliveCount(count) => c_int::from(*count),
+        SocketOption::KeepAliveCount(count) | SocketOption::SynRetries(count) => {
+            c_int::from(*count)
+        }
+        SocketOption::FinWait2(time) if time.is_zero() => -1,
+        SocketOption::FinWait2(time) => seconds(*time),
+        SocketOption::DeferAccept(answers) => seconds_of(*answers),
+        // As Linux writes what was never set.
+        SocketOption::UnsentLow(u32::MAX) | SocketOption::WindowClamp(u32::MAX) => 0,
+        SocketOption::UnsentLow(bytes)
+        | SocketOption::WindowClamp(bytes)
+        | SocketOption::FastOpenBacklog(bytes) => c_int::try_from(*bytes).unwrap_or(c_int::MAX),
         SocketOption::MaxSegment(bytes) => c_int::from(*bytes),
         SocketOption::UserTimeout(timeout) => {
             let milliseconds = timeout.unwrap_or_default().as_millis();
@@ -327,6 +350,38 @@ pub fn encode(option: &SocketOption) -> Vec<u8> {
         SocketOption::TcpInfo(info) => return tcp_info::encode(info).to_vec(),
     };
     number.to_ne_bytes().to_vec()
+}
+
+/// A count as keepalive probes and SYNs have it.
+fn count(value: &[u8]) -> Result<u8, Errno> {
+    u8::try_from(within(number(value)?, KEEPALIVE_COUNT)?).map_err(|_| Errno::INVAL)
+}
+
+/// 0 or 1, and nothing else.
+fn switch(value: &[u8]) -> Result<bool, Errno> {
+    Ok(within(number(value)?, 0..=1)? == 1)
+}
+
+/// 0, and what Linux takes for more than there is, mean any.
+fn bytes_or_any(number: c_int) -> u32 {
+    u32::try_from(number).ok().filter(|bytes| *bytes != 0).unwrap_or(u32::MAX)
+}
+
+/// How often a SYN-ACK is sent again in so many seconds, as Linux counts: after 1, 2, 4 … seconds, 120
+/// at most.
+fn answers_in(seconds: c_int) -> u8 {
+    let (mut count, mut timeout, mut period) = (u8::from(seconds > 0), 1, 1);
+    while seconds > period && count > 0 && count < u8::MAX {
+        count += 1;
+        timeout = (timeout * 2).min(120);
+        period += timeout;
+    }
+    count
+}
+
+/// The seconds that so many are sent again in.
+fn seconds_of(answers: u8) -> c_int {
+    (0..c_int::from(answers)).map(|shift| (1 << shift.min(7)).min(120)).sum()
 }
 
 /// An `int`; a longer value's first bytes are one.

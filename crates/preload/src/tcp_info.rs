@@ -10,6 +10,7 @@ const OPTION_TIMESTAMPS: u8 = 1;
 const OPTION_SACK: u8 = 2;
 const OPTION_ECN: u8 = 8;
 const OPTION_WINDOW_SCALE: u8 = 4;
+const OPTION_SYN_DATA: u8 = 32;
 
 /// What Linux says for a slow-start threshold that was never set.
 const NO_THRESHOLD: u32 = 0x7fff_ffff;
@@ -24,6 +25,7 @@ pub fn encode(info: &TcpInfo) -> [u8; LEN] {
         (info.sack, OPTION_SACK),
         (info.ecn, OPTION_ECN),
         (scaled, OPTION_WINDOW_SCALE),
+        (info.syn_text, OPTION_SYN_DATA),
     ] {
         options |= if has { bit } else { 0 };
     }
@@ -81,6 +83,7 @@ pub fn encode(info: &TcpInfo) -> [u8; LEN] {
     put!(tcpi_bytes_retrans, info.bytes_retransmitted);
     put!(tcpi_snd_wnd, info.send_window);
     put!(tcpi_rcv_wnd, info.receive_window);
+    put!(tcpi_delivered, info.delivered);
     structure
 }
 

@@ -90,7 +90,7 @@ fn what_differs_is_told() {
 #[test]
 fn what_is_missing_is_named() {
     for (line, feature) in [
-        ("+0 splice(3) = 0", "the call splice()"),
+        ("+0 mmap(3) = 0", "the call mmap()"),
         ("+0 setsockopt(3, SOL_TCP, TCP_MD5SIG, [1], 4) = 0", "TCP_MD5SIG of SOL_TCP"),
         ("+0 `reboot`", "the command `reboot`"),
         ("+0 `sysctl -q net.ipv4.tcp_unheard_of=1`", "the setting net.ipv4.tcp_unheard_of=1"),

@@ -1,12 +1,16 @@
 //! What the engine can be told at its start. Every limit has a name and a reason here.
 
 use crate::{tcp::Settings, time::Duration};
+use core::{hash::Hasher, net::IpAddr};
+use narrows_wire::fast_open::Cookie;
+use siphasher::sip::SipHasher24;
 
 #[derive(Clone, Debug)]
 pub struct Config {
     pub limits: Limits,
     /// What new TCP sockets start with.
     pub tcp: Settings,
+    pub fast_open: FastOpenConfig,
     /// Ephemeral ports, both ends included: Linux's range.
     pub ephemeral_ports: (u16, u16),
     /// The time of day in UT when the clock of the engine was 0, for timestamps of ICMP and IPv4; `None`:
@@ -21,10 +25,66 @@ impl Default for Config {
         Self {
             limits: Limits::default(),
             tcp: Settings::default(),
+            fast_open: FastOpenConfig::default(),
             ephemeral_ports: (32768, 60999),
             time_of_day: None,
             icmp_timestamps: false,
         }
+    }
+}
+
+/// Fast open (RFC 7413) on the whole host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FastOpenConfig {
+    pub mode: FastOpenMode,
+    /// For cookies that other hosts of the same address have made, or will; `None`: one made at the
+    /// start. TCP_FASTOPEN_KEY's second is still accepted.
+    pub keys: [Option<FastOpenKey>; 2],
+}
+
+impl Default for FastOpenConfig {
+    fn default() -> Self {
+        Self { mode: FastOpenMode::CLIENT | FastOpenMode::SERVER, keys: [None; 2] }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FastOpenKey(pub [u8; 16]);
+
+impl FastOpenKey {
+    /// The cookie that `client` has to show at `server`: the keyed hash of both addresses, as Linux
+    /// makes it, so that machines which share a key and an address share cookies.
+    pub fn cookie(&self, client: IpAddr, server: IpAddr) -> Cookie {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        for address in [client, server] {
+            match address {
+                IpAddr::V4(address) => hasher.write(&address.octets()),
+                IpAddr::V6(address) => hasher.write(&address.octets()),
+            }
+        }
+        // Eight octets always make a cookie.
+        Cookie::new(&hasher.finish().to_le_bytes()).unwrap_or_default()
+    }
+}
+
+impl core::fmt::Debug for FastOpenKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("FastOpenKey(secret)")
+    }
+}
+
+bitflags::bitflags! {
+    /// As Linux numbers them in net.ipv4.tcp_fastopen. Unlike there, listeners that ask for it have
+    /// it without further ado: it is theirs to say if they can take a request twice (RFC 7413 §2.1).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct FastOpenMode: u32 {
+        const CLIENT = 1;
+        const SERVER = 2;
+        /// SYNs carry text without a cookie.
+        const CLIENT_WITHOUT_COOKIE = 4;
+        const SERVER_WITHOUT_COOKIE = 0x200;
+        /// Listeners need not ask.
+        const EVERY_LISTENER = 0x400;
     }
 }
 
@@ -101,5 +161,21 @@ impl Default for Limits {
             queued_errors: 64,
             pooled_bytes: 64 << 20,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::Ipv4Addr;
+
+    /// As Linux makes it with this key, for others to accept.
+    #[test]
+    fn cookies_are_linuxs() {
+        let key = [0xa1_u8, 0xb2, 0xc3, 0xd4].map(|octet| [octet; 4]).concat();
+        let key = key.try_into().expect("four times four octets");
+        let (client, server) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 168, 0, 1));
+        let made = FastOpenKey(key).cookie(client.into(), server.into());
+        assert_eq!(made.as_slice(), [0x30, 0x21, 0xb9, 0xd8, 0x89, 0x01, 0x7e, 0xeb]);
     }
 }

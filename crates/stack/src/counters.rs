@@ -68,6 +68,7 @@ pub enum DropReason {
     TcpOutOfWindow,
     TcpBadAck,
     TcpNoAck,
+    TcpDeferred,
     TcpBlindReset,
     TcpBlindSyn,
     TcpChallengeAckLimited,
@@ -147,6 +148,7 @@ impl DropReason {
         Self::TcpOutOfWindow,
         Self::TcpBadAck,
         Self::TcpNoAck,
+        Self::TcpDeferred,
         Self::TcpBlindReset,
         Self::TcpBlindSyn,
         Self::TcpChallengeAckLimited,
@@ -227,6 +229,9 @@ impl DropReason {
             Self::TcpOutOfWindow => ("tcp-out-of-window", "sequence number outside the window"),
             Self::TcpBadAck => ("tcp-bad-ack", "acknowledges what was never sent"),
             Self::TcpNoAck => ("tcp-no-ack", "a segment without ACK"),
+            Self::TcpDeferred => {
+                ("tcp-deferred", "the end of a handshake, which counts once text comes")
+            }
             Self::TcpBlindReset => ("tcp-blind-reset", "RST without the exact number (RFC 5961)"),
             Self::TcpBlindSyn => ("tcp-blind-syn", "SYN inside a connection (RFC 5961)"),
             Self::TcpChallengeAckLimited => ("tcp-challenge-ack-limited", "too many challenges"),

@@ -47,6 +47,12 @@ impl Random {
         ((u64::from(self.next_u32()) * u64::from(bound)) >> 32) as u32
     }
 
+    /// 128 bits.
+    pub fn octets(&mut self) -> [u8; 16] {
+        let number = u128::from(self.next_u64()) << 64 | u128::from(self.next_u64());
+        number.to_be_bytes()
+    }
+
     /// A fresh secret.
     pub fn key(&mut self) -> Key {
         Key(self.next_u64(), self.next_u64())

@@ -18,7 +18,11 @@ use crate::{
         route::{Placement, Route, RouteError, RouteFilter, RoutingSettings, Rule, RuleFilter},
         zone::{Admission, AdmissionId, ZoneId, ZoneSettings},
     },
-    tcp::{self, congestion::Algorithm},
+    tcp::{
+        self,
+        congestion::Algorithm,
+        notices::{Notice, Watch},
+    },
     time::Duration,
 };
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -103,7 +107,7 @@ pub enum Request {
         socket: SocketId,
         remote: SocketAddr,
     },
-    /// UDP: forgets the peer.
+    /// Forgets the peer; a connection is reset.
     Disconnect {
         socket: SocketId,
     },
@@ -139,6 +143,16 @@ pub enum Request {
     },
     /// Takes the oldest entry of the error queue → [`Reply::QueuedError`].
     TakeQueuedError {
+        socket: SocketId,
+    },
+    /// A connection: what became of all that was sent so far is told later, with `tag`.
+    Watch {
+        socket: SocketId,
+        tag: u32,
+        watch: Watch,
+    },
+    /// Takes the oldest of what was to be told → [`Reply::Notice`].
+    TakeNotice {
         socket: SocketId,
     },
     /// No more will be sent: FIN after what is queued.
@@ -374,6 +388,22 @@ pub enum SocketOption {
     Congestion(Algorithm),
     /// Octets a second; the maximum of the type: any.
     MaxPacingRate(u64),
+    /// TCP_FASTOPEN_CONNECT, TCP_FASTOPEN_NO_COOKIE, TCP_FASTOPEN.
+    FastOpenConnect(bool),
+    FastOpenWithoutCookie(bool),
+    FastOpenBacklog(u32),
+    /// TCP_SYNCNT.
+    SynRetries(u8),
+    /// TCP_LINGER2; zero: an orphan does not wait for the peer's FIN.
+    FinWait2(Duration),
+    /// TCP_DEFER_ACCEPT, as times that a SYN-ACK is due again.
+    DeferAccept(u8),
+    /// TCP_NOTSENT_LOWAT, in bytes.
+    UnsentLow(u32),
+    /// TCP_WINDOW_CLAMP, in bytes.
+    WindowClamp(u32),
+    /// TCP_QUICKACK; for a while.
+    QuickAcks(bool),
     /// 1 ..= 255.
     TimeToLive(u8),
     TypeOfService(u8),
@@ -442,6 +472,25 @@ pub struct FrameAddress {
     pub destination: Option<MacAddr>,
 }
 
+bitflags::bitflags! {
+    /// What a program may say of the bytes it sends on a connection.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct SendFlags: u8 {
+        /// More follows at once (MSG_MORE).
+        const MORE = 1;
+        /// No segment goes on beyond them (MSG_EOR).
+        const END_OF_RECORD = 2;
+    }
+}
+
+/// What a program does that has more text than a SYN takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// It waits, and the rest follows the handshake at once: that carries its acknowledgment.
+    Waits,
+    Returns,
+}
+
 /// What a program may say about one datagram; what it doesn't is as the socket has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Envelope {
@@ -458,6 +507,8 @@ pub struct Envelope {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     Done,
+    /// The handshake begins with the first text that is sent.
+    Deferred,
     Socket(SocketId),
     Accepted {
         socket: SocketId,
@@ -467,6 +518,7 @@ pub enum Reply {
     Info(Box<SocketInfo>),
     Error(Option<Error>),
     QueuedError(Option<Box<QueuedError>>),
+    Notice(Option<Notice>),
     /// The longest payload that can be sent there.
     Reachable {
         longest: usize,
@@ -529,6 +581,8 @@ pub enum Error {
     LinkDown,
     #[error("not possible for this kind of socket, or in its state")]
     InvalidState,
+    #[error("the operation is not supported, or turned off")]
+    NotSupported,
     #[error("an argument has a value that is not allowed")]
     InvalidArgument,
     #[error("the address is in use")]

@@ -29,13 +29,13 @@ pub use routing::Resolved;
 pub(crate) use zones::meet;
 
 use crate::{
-    config::Config,
+    config::{Config, FastOpenKey},
     counters::{Counters, DropReason},
     event::{Event, Notice, Readiness},
     filter::Filter,
     layer,
     random::{Key, Random},
-    request::{Envelope, Error, FrameAddress, SocketId, SocketKind},
+    request::{Envelope, Error, FrameAddress, Patience, SendFlags, SocketId, SocketKind},
     table::{
         autoconf::Autoconf,
         conflict::ClaimTable,
@@ -43,6 +43,7 @@ use crate::{
         datagram_demux::DatagramDemux,
         demux::Demux,
         egress::Egress,
+        fast_open::CookieCache,
         group_reports::GroupReports,
         identification::Identifications,
         interface::{InterfaceId, InterfaceTable},
@@ -59,6 +60,7 @@ use crate::{
         timer::{TimerKey, TimerWheel},
         zone::ZoneTable,
     },
+    tcp::Settings,
     time::Instant,
 };
 use core::net::SocketAddr;
@@ -67,6 +69,7 @@ use narrows_wire::offload::{RxOffload, TxOffload};
 use std::{
     collections::VecDeque,
     io::{IoSlice, IoSliceMut},
+    sync::Arc,
 };
 
 /// Where frames to send go. A frame is `header` followed by both parts of `payload`.
@@ -83,6 +86,8 @@ const NOTICES: usize = 64;
 /// A whole TCP/IP host: see the module's documentation.
 pub struct Shard {
     pub(crate) config: Config,
+    /// What new TCP sockets start with: the configuration's, shared.
+    pub(crate) settings: Arc<Settings>,
     pub(crate) random: Random,
     pub(crate) secrets: Secrets,
     pub(crate) counters: Counters,
@@ -105,6 +110,7 @@ pub struct Shard {
     pub(crate) demux: Demux,
     pub(crate) datagrams: DatagramDemux,
     pub(crate) ports: PortTable,
+    pub(crate) cookies: CookieCache,
     pub(crate) timers: TimerWheel,
     pub(crate) egress: Egress,
     pub(crate) packets: PacketSockets,
@@ -123,6 +129,8 @@ pub(crate) struct Secrets {
     pub sequence: Key,
     /// Timestamp offsets (RFC 7323 §7.1).
     pub timestamp: Key,
+    /// Fast-open cookies, where the configuration has no key for them.
+    pub fast_open: FastOpenKey,
     /// What timestamps of ICMP and IPv4 begin from where nobody knows the time of day: the time since
     /// the start is nobody's business.
     pub time_of_day: u32,
@@ -135,6 +143,7 @@ impl Shard {
         let secrets = Secrets {
             sequence: random.key(),
             timestamp: random.key(),
+            fast_open: FastOpenKey(random.octets()),
             time_of_day: random.next_u32(),
         };
         let icmp_limits = IcmpLimits::new(&mut random);
@@ -161,6 +170,7 @@ impl Shard {
             remnants: Remnants::default(),
             demux: Demux::new(demux_key),
             datagrams: DatagramDemux::new(demux_key),
+            cookies: CookieCache::new(random.key()),
             ports: PortTable::new(config.ephemeral_ports, &mut random),
             timers: TimerWheel::default(),
             egress: Egress::new(limits, random.key()),
@@ -170,12 +180,14 @@ impl Shard {
             notices: VecDeque::new(),
             scratch: Vec::new(),
             random,
+            settings: Arc::new(config.tcp.clone()),
             config,
         }
     }
 
     /// Changes limits, and what new sockets start with.
     pub fn set_config(&mut self, config: Config) {
+        self.settings = Arc::new(config.tcp.clone());
         self.config = config;
     }
 
@@ -199,6 +211,16 @@ impl Shard {
     /// A secret of its own for a table that others may fill.
     pub fn fresh_key(&mut self) -> Key {
         self.random.key()
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What cookies are made with, and what else they are accepted from.
+    pub(crate) fn fast_open_keys(&self) -> [Option<FastOpenKey>; 2] {
+        let [first, second] = self.config.fast_open.keys;
+        [Some(first.unwrap_or(self.secrets.fast_open)), second]
     }
 
     /// One frame from a device.
@@ -353,11 +375,46 @@ impl Shard {
         max: usize,
         fill: impl FnOnce(&mut [IoSliceMut<'_>; 2]) -> usize,
     ) -> Result<usize, Error> {
+        self.send_flagged(now, id, max, SendFlags::empty(), fill)
+    }
+
+    /// As [`Shard::send_with`], with what the program says of its bytes.
+    pub fn send_flagged(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        max: usize,
+        flags: SendFlags,
+        fill: impl FnOnce(&mut [IoSliceMut<'_>; 2]) -> usize,
+    ) -> Result<usize, Error> {
         let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
         let connection = socket.connection().ok_or(Error::NotConnected)?;
-        let sent = connection.send_with(now, &mut self.buffers, max, fill)?;
+        let sent = connection.send_with(now, &mut self.buffers, max, flags, fill)?;
         layer::tcp::settle(self, now, id);
         Ok(sent)
+    }
+
+    /// As connect(2) and [`Shard::send_with`] in one, of so many bytes `offered`: what `fill` gives goes into the SYN, if the
+    /// peer may get it there (RFC 7413). `Ok(0)`: it may not, and the handshake is under way without.
+    pub fn connect_with(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        remote: SocketAddr,
+        offered: (usize, Patience),
+        fill: impl FnOnce(&mut [IoSliceMut<'_>; 2]) -> usize,
+    ) -> Result<usize, Error> {
+        layer::tcp::connect_with(self, now, id, remote, offered, fill)
+    }
+
+    /// Does a connection wait with its SYN for text?
+    pub fn is_deferred(&self, id: SocketId) -> bool {
+        match self.sockets.get(id).map(|socket| &socket.body) {
+            Some(crate::table::socket::SocketBody::Connection(connection)) => {
+                connection.is_deferred()
+            }
+            _ => false,
+        }
     }
 
     /// Room in the send ring.

@@ -12,6 +12,7 @@ pub mod arp;
 pub mod checksum;
 pub mod dhcp;
 pub mod ethernet;
+pub mod fast_open;
 pub mod icmpv4;
 pub mod igmp;
 pub mod ipv4;

@@ -1,7 +1,10 @@
 //! TCP options: maximum segment size (RFC 9293 §3.7.1), window scale and timestamps (RFC 7323),
-//! selective acknowledgment (RFC 2018).
+//! selective acknowledgment (RFC 2018), fast open (RFC 7413).
 
-use crate::Error;
+use crate::{
+    Error,
+    fast_open::{Cookie, FastOpen, MAGIC},
+};
 
 pub const MAX_LEN: usize = 40;
 
@@ -44,6 +47,7 @@ pub struct Options {
     pub sack_permitted: bool,
     pub timestamps: Option<Timestamps>,
     pub sack: SackBlocks,
+    pub fast_open: Option<FastOpen>,
 }
 
 /// Option kinds, as IANA assigns them.
@@ -55,6 +59,9 @@ pub mod kind {
     pub const SACK_PERMITTED: u8 = 4;
     pub const SACK: u8 = 5;
     pub const TIMESTAMPS: u8 = 8;
+    pub const FAST_OPEN: u8 = 34;
+    /// RFC 6994: what it is stands in the two octets after the length.
+    pub const EXPERIMENT: u8 = 254;
 }
 
 impl Options {
@@ -103,7 +110,17 @@ impl Options {
                     });
                 }
             }
+            (kind::FAST_OPEN, cookie) => self.take_fast_open(cookie, false),
+            (kind::EXPERIMENT, &[first, second, ref cookie @ ..]) if [first, second] == MAGIC => {
+                self.take_fast_open(cookie, true);
+            }
             _ => {}
+        }
+    }
+
+    fn take_fast_open(&mut self, cookie: &[u8], experimental: bool) {
+        if let Some(cookie) = Cookie::new(cookie) {
+            self.fast_open = Some(FastOpen { cookie, experimental });
         }
     }
 
@@ -141,6 +158,9 @@ impl Options {
                 writer.put(right.to_be_bytes());
             }
         }
+        if let Some(fast_open) = &self.fast_open {
+            writer.put_fast_open(fast_open);
+        }
         writer.len
     }
 
@@ -159,6 +179,7 @@ impl Options {
             + present(self.timestamps.is_some(), 12)
             + present(self.sack_permitted && self.timestamps.is_none(), 4)
             + present(self.window_scale.is_some(), 4)
+            + self.fast_open.map_or(0, |fast_open| fast_open.emitted_len())
     }
 
     fn sack_that_fits(&self) -> &[(u32, u32)] {
@@ -181,11 +202,52 @@ impl Writer<'_> {
             self.len += N;
         }
     }
+
+    /// All of it and what pads it, or nothing.
+    fn put_fast_open(&mut self, option: &FastOpen) {
+        let end = self.len + option.emitted_len();
+        let Some(place) = self.out.get_mut(self.len..end) else { return };
+        place.fill(kind::NO_OPERATION);
+        let cookie = option.cookie.as_slice();
+        let (kind, magic): (u8, &[u8]) = match option.experimental {
+            true => (kind::EXPERIMENT, &MAGIC),
+            false => (kind::FAST_OPEN, &[]),
+        };
+        let len = 2 + magic.len() + cookie.len();
+        let octets = [kind, len as u8].into_iter().chain(magic.iter().copied());
+        let octets = octets.chain(cookie.iter().copied());
+        place.iter_mut().zip(octets).for_each(|(place, octet)| *place = octet);
+        self.len = end;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn fast_open(cookie: &[u8], experimental: bool) -> Option<FastOpen> {
+        Cookie::new(cookie).map(|cookie| FastOpen { cookie, experimental })
+    }
+
+    #[test]
+    fn fast_open_is_written_last_and_padded_behind() {
+        for (option, expected) in [
+            (fast_open(&[], false), &[3, 3, 7, 34, 2, 1, 1][..]),
+            (fast_open(&[1, 2, 3, 4], false), &[3, 3, 7, 34, 6, 1, 2, 3, 4, 1, 1]),
+            (fast_open(&[1, 2, 3, 4, 5, 6], false), &[3, 3, 7, 34, 8, 1, 2, 3, 4, 5, 6]),
+            (fast_open(&[1, 2, 3, 4], true), &[3, 3, 7, 254, 8, 0xf9, 0x89, 1, 2, 3, 4]),
+            (fast_open(&[], true), &[3, 3, 7, 254, 4, 0xf9, 0x89]),
+        ] {
+            let options =
+                Options { window_scale: Some(7), fast_open: option, ..Options::default() };
+            let mut out = [0; MAX_LEN];
+            let len = options.emit(&mut out);
+            assert_eq!(&out[1..len], expected);
+            assert_eq!(len, options.emitted_len());
+            assert_eq!(Options::parse(&out[..len]), Ok(options));
+        }
+    }
+
     #[test]
     fn options_are_read() {
         let options = Options::default();
@@ -212,6 +274,17 @@ mod tests {
                 &[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2],
                 Ok(Options { timestamps: Some(Timestamps { value: 1, echo: 2 }), ..options }),
             ),
+            (
+                "fast open",
+                &[34, 6, 1, 2, 3, 4, 1, 1],
+                Ok(Options { fast_open: fast_open(&[1, 2, 3, 4], false), ..options }),
+            ),
+            (
+                "fast open as an experiment, a wish",
+                &[254, 4, 0xf9, 0x89],
+                Ok(Options { fast_open: fast_open(&[], true), ..options }),
+            ),
+            ("a cookie too short", &[34, 4, 1, 2], Ok(options)),
             ("length 0", &[254, 0, 1, 1], Err(Error::Malformed)),
             ("length 1", &[2, 1, 1, 1], Err(Error::Malformed)),
             ("past the end", &[8, 10, 0, 0], Err(Error::Truncated)),
@@ -239,7 +312,7 @@ mod tests {
             window_scale: Some(7),
             sack_permitted: true,
             timestamps: Some(Timestamps { value: 1, echo: 0 }),
-            sack: SackBlocks::default(),
+            ..Options::default()
         };
         let mut out = [0; MAX_LEN];
         assert_eq!(options.emit(&mut out), 20);

@@ -79,6 +79,7 @@ fn tcp_options() -> impl Strategy<Value = Options> {
         sack_permitted,
         timestamps,
         sack,
+        ..Options::default()
     })
 }
 

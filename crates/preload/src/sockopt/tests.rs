@@ -31,6 +31,16 @@ fn what_the_engine_honours_goes_to_the_daemon() {
         (tcp, libc::TCP_MAXSEG, int(1400), O::MaxSegment(1400)),
         (tcp, libc::TCP_USER_TIMEOUT, int(1000), O::UserTimeout(Some(second))),
         (tcp, libc::TCP_USER_TIMEOUT, int(0), O::UserTimeout(None)),
+        (tcp, libc::TCP_SYNCNT, int(3), O::SynRetries(3)),
+        (tcp, libc::TCP_LINGER2, int(0), O::FinWait2(60 * second)),
+        (tcp, libc::TCP_LINGER2, int(5), O::FinWait2(5 * second)),
+        (tcp, libc::TCP_LINGER2, int(-1), O::FinWait2(Duration::ZERO)),
+        (tcp, libc::TCP_DEFER_ACCEPT, int(5), O::DeferAccept(3)),
+        (tcp, libc::TCP_DEFER_ACCEPT, int(0), O::DeferAccept(0)),
+        (tcp, libc::TCP_WINDOW_CLAMP, int(0), O::WindowClamp(u32::MAX)),
+        (tcp, libc::TCP_QUICKACK, int(0), O::QuickAcks(false)),
+        (tcp, libc::TCP_FASTOPEN, int(16), O::FastOpenBacklog(16)),
+        (tcp, libc::TCP_FASTOPEN_CONNECT, int(1), O::FastOpenConnect(true)),
         (tcp, libc::TCP_CONGESTION, b"cubic".to_vec(), O::Congestion("cubic".into())),
         (socket, libc::SO_MAX_PACING_RATE, int(1_000_000), O::MaxPacingRate(1_000_000)),
         (socket, libc::SO_MAX_PACING_RATE, int(-1), O::MaxPacingRate(u64::MAX)),
@@ -63,6 +73,10 @@ fn values_are_judged_as_linux_does() {
         (tcp, libc::TCP_KEEPCNT, int(128), Errno::INVAL),
         (tcp, libc::TCP_MAXSEG, int(87), Errno::INVAL),
         (tcp, libc::TCP_USER_TIMEOUT, int(-1), Errno::INVAL),
+        (tcp, libc::TCP_SYNCNT, int(0), Errno::INVAL),
+        (tcp, libc::TCP_SYNCNT, int(128), Errno::INVAL),
+        (tcp, libc::TCP_FASTOPEN, int(-1), Errno::INVAL),
+        (tcp, libc::TCP_FASTOPEN_CONNECT, int(2), Errno::INVAL),
         (tcp, libc::TCP_CONGESTION, vec![], Errno::INVAL),
         (tcp, libc::TCP_CONGESTION, vec![0xff], Errno::NOENT),
     ] {
@@ -79,7 +93,6 @@ fn what_could_mislead_is_unknown() {
         (libc::SOL_SOCKET, libc::SO_PASSCRED),
         (libc::IPPROTO_TCP, TCP_ULP),
         (libc::IPPROTO_TCP, libc::TCP_MD5SIG),
-        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT),
         (libc::IPPROTO_IP, libc::IP_TRANSPARENT),
         (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
         (libc::IPPROTO_UDP, 1),
@@ -90,13 +103,9 @@ fn what_could_mislead_is_unknown() {
 
 #[test]
 fn hints_are_taken_and_answered() {
-    for (level, name) in [
-        (libc::IPPROTO_IP, libc::IP_RECVERR),
-        (libc::IPPROTO_TCP, libc::TCP_QUICKACK),
-        (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT),
-    ] {
-        assert_eq!(set(level, name, &int(1)), Ok(Set::Hint), "{level} {name}");
-        assert!(matches!(get(level, name), Ok(Get::Number(_))), "{level} {name}");
+    for name in [libc::IP_RECVERR, libc::IP_BIND_ADDRESS_NO_PORT] {
+        assert_eq!(set(libc::IPPROTO_IP, name, &int(1)), Ok(Set::Hint), "{name}");
+        assert!(matches!(get(libc::IPPROTO_IP, name), Ok(Get::Number(_))), "{name}");
     }
 }
 
@@ -115,6 +124,10 @@ fn values_are_written_as_linux_does() {
         (O::Linger(Some(5 * second)), ints(&[1, 5])),
         (O::UserTimeout(Some(second)), int(1000)),
         (O::UserTimeout(None), int(0)),
+        (O::DeferAccept(3), int(7)),
+        (O::FinWait2(Duration::ZERO), int(-1)),
+        (O::UnsentLow(u32::MAX), int(0)),
+        (O::WindowClamp(5000), int(5000)),
         (O::Congestion("cubic".into()), b"cubic\0\0\0\0\0\0\0\0\0\0\0".to_vec()),
     ] {
         assert_eq!(encode(&option), bytes, "{option:?}");

@@ -1,10 +1,13 @@
 //! System calls of a script as requests to the engine.
 //!
 //! Descriptors have the numbers that the script gives them. What a kernel's socket layer does on top
-//! of the protocol (non-blocking mode, an error that is told once, end of file after it) is here.
+//! of the protocol (non-blocking mode, an error that is told once, end of file after it) is here and
+//! in `transfer`.
 
 use super::{
     Fault,
+    control::Reports,
+    epoll, files,
     flow::{Flow, Phase},
     machine::{Machine, REMOTE},
     options, poll,
@@ -12,15 +15,12 @@ use super::{
 };
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use narrows_stack::{
-    Error, Reply, Request, SocketId,
-    request::{SocketInfo, SocketOption},
-    tcp::State,
-    time::Duration,
+    Error, Reply, Request, SocketId, request::SocketInfo, tcp::State, time::Duration,
 };
 use std::collections::BTreeMap;
 
 /// The port of the script's servers, the stack's and the remote one.
-const SERVER_PORT: u16 = 8080;
+pub(super) const SERVER_PORT: u16 = 8080;
 /// The first port of remote clients.
 const FIRST_CLIENT_PORT: u16 = 40_000;
 
@@ -41,9 +41,14 @@ pub(super) struct Descriptor {
     /// shutdown(SHUT_RD)
     pub deaf: bool,
     /// connect() was called.
-    connecting: bool,
+    pub connecting: bool,
     /// Of a blocking write: bytes taken so far.
-    written: usize,
+    pub written: usize,
+    /// A call that waits for the handshake which it began itself.
+    pub opening: bool,
+    pub reports: Reports,
+    /// SO_RCVLOWAT
+    pub low: usize,
 }
 
 /// The program of the script.
@@ -53,7 +58,15 @@ pub(super) struct Program {
     pub flow: Flow,
     /// Whose connection packets and code are about.
     pub subject: Option<SocketId>,
-    clients: u16,
+    pub clients: u16,
+    /// What was followed before: what still comes of it is nobody's business.
+    pub past: Vec<(u16, u16)>,
+    pub sets: BTreeMap<i64, epoll::Set>,
+    pub others: BTreeMap<i64, files::Other>,
+    /// Bytes in each pipe.
+    pub pipes: BTreeMap<i64, usize>,
+    /// How far from its time a timestamp may be.
+    pub tolerance: Duration,
 }
 
 impl Program {
@@ -71,12 +84,27 @@ impl Program {
             "listen" => self.listen(machine, &arguments),
             "accept" => self.accept(machine, &arguments),
             "connect" => self.connect(machine, &arguments),
-            "read" | "recv" | "recvfrom" => self.receive(machine, &arguments),
-            "write" | "send" | "sendto" => self.send(machine, &arguments),
+            "read" | "recv" | "recvfrom" | "readv" | "recvmsg" => self.receive(machine, &arguments),
+            "write" | "send" | "sendto" | "writev" | "sendmsg" => {
+                let outcome = self.send(machine, &arguments)?;
+                self.wrote(machine, &arguments, &outcome)?;
+                Ok(outcome)
+            }
+            "epoll_create" | "epoll_create1" => {
+                let number = arguments.new_descriptor(self)?;
+                self.sets.insert(number, epoll::Set::default());
+                Ok(Outcome::Returned(number))
+            }
+            "epoll_ctl" => epoll::control(self, &arguments),
+            "epoll_wait" => epoll::wait(self, machine, &arguments),
+            "pipe" => files::pipe(self, &arguments),
+            "open" => files::open(self, &arguments),
+            "splice" => files::splice(self, machine, &arguments),
+            "sendfile" => files::sendfile(self, machine, &arguments),
             "shutdown" => self.shutdown(machine, &arguments),
             "close" => self.close(machine, &arguments),
             "fcntl" => self.fcntl(&arguments),
-            "setsockopt" => options::set(self.socket_of(&arguments)?, machine, &arguments),
+            "setsockopt" => options::set(self, machine, &arguments),
             "getsockopt" => options::get(self.socket_of(&arguments)?, machine, &arguments),
             "poll" => poll::poll(self, machine, &arguments),
             "ioctl" => self.ioctl(machine, &arguments),
@@ -94,16 +122,24 @@ impl Program {
             Ok(_) => return Err(arguments.unsupported("such a socket")),
             Err(error) => return Ok(Outcome::Failed(errno(error))),
         };
-        let number = arguments.new_descriptor(&self.descriptors)?;
+        let number = arguments.new_descriptor(self)?;
         let blocking = !kind.contains(&"SOCK_NONBLOCK");
         self.open(number, socket, blocking);
-        (self.flow, self.subject) = (Flow::default(), Some(socket));
+        self.follow(Flow::default(), Some(socket));
         Ok(Outcome::Returned(number))
     }
 
     fn open(&mut self, number: i64, socket: SocketId, blocking: bool) {
-        let descriptor =
-            Descriptor { socket, blocking, deaf: false, connecting: false, written: 0 };
+        let descriptor = Descriptor {
+            socket,
+            blocking,
+            deaf: false,
+            connecting: false,
+            written: 0,
+            opening: false,
+            reports: Reports::default(),
+            low: 1,
+        };
         self.descriptors.insert(number, descriptor);
     }
 
@@ -135,8 +171,13 @@ impl Program {
         let (socket, blocking) = self.descriptor(arguments, |it| (it.socket, it.blocking))?;
         match machine.request(Request::Accept { socket }) {
             Ok(Reply::Accepted { socket, .. }) => {
-                let number = arguments.new_descriptor(&self.descriptors)?;
+                let number = arguments.new_descriptor(self)?;
                 self.open(number, socket, true);
+                // As Linux: SO_ZEROCOPY is inherited.
+                let zero_copy = self.descriptor(arguments, |it| it.reports.zero_copy)?;
+                if let Some(descriptor) = self.descriptors.get_mut(&number) {
+                    descriptor.reports.zero_copy = zero_copy;
+                }
                 self.subject = Some(socket);
                 Ok(Outcome::Returned(number))
             }
@@ -147,22 +188,30 @@ impl Program {
 
     fn connect(&mut self, machine: &mut Machine, arguments: &Arguments) -> Result<Outcome, Fault> {
         if arguments.words(1).is_ok_and(|words| words.contains(&"AF_UNSPEC")) {
-            return Err(arguments.unsupported("connect() to AF_UNSPEC"));
+            let socket = self.socket_of(arguments)?;
+            self.descriptor(arguments, |it| (it.connecting, it.opening) = (false, false))?;
+            return done(machine.request(Request::Disconnect { socket }));
         }
         let (socket, blocking) = self.descriptor(arguments, |it| (it.socket, it.blocking))?;
         if !self.descriptor(arguments, |it| it.connecting)? {
             let remote = SocketAddr::new(IpAddr::V4(REMOTE), SERVER_PORT);
-            if let Err(error) = machine.request(Request::Connect { socket, remote }) {
-                return Ok(Outcome::Failed(errno(error)));
-            }
+            let reply = match machine.request(Request::Connect { socket, remote }) {
+                Ok(reply) => reply,
+                Err(error) => return Ok(Outcome::Failed(errno(error))),
+            };
             self.descriptor(arguments, |it| it.connecting = true)?;
             let local_port = self.info(machine, arguments)?.local.port();
-            self.flow = Flow::connecting(local_port, SERVER_PORT);
-            self.subject = Some(socket);
+            self.follow(Flow::connecting(local_port, SERVER_PORT), Some(socket));
             machine.settle()?;
+            if reply == Reply::Deferred {
+                return Ok(Outcome::Returned(0));
+            }
             return Ok(if blocking { Outcome::Blocked } else { Outcome::Failed("EINPROGRESS") });
         }
         let state = self.info(machine, arguments)?.state;
+        if machine.shard.is_deferred(socket) {
+            return Ok(Outcome::Failed("EISCONN"));
+        }
         if state == State::SynSent || state == State::SynReceived {
             return Ok(if blocking { Outcome::Blocked } else { Outcome::Failed("EALREADY") });
         }
@@ -171,85 +220,6 @@ impl Program {
             None if blocking => Outcome::Returned(0),
             None => Outcome::Failed("EISCONN"),
         })
-    }
-
-    fn receive(&mut self, machine: &mut Machine, arguments: &Arguments) -> Result<Outcome, Fault> {
-        let (socket, blocking) = self.descriptor(arguments, |it| (it.socket, it.blocking))?;
-        if arguments.is_null(1) {
-            return Ok(Outcome::Failed("EFAULT"));
-        }
-        let deaf = self.descriptor(arguments, |it| it.deaf)?;
-        let flags = arguments.words(3).unwrap_or_default();
-        for flag in &flags {
-            if !matches!(*flag, "MSG_PEEK" | "MSG_DONTWAIT" | "MSG_NOSIGNAL") {
-                return Err(arguments.unsupported(flag));
-            }
-        }
-        let room = usize::try_from(arguments.number(2)?).unwrap_or(0);
-        let peek = flags.contains(&"MSG_PEEK");
-        let mut offered = 0;
-        let result = machine.shard.receive_with(machine.now, socket, room, |parts| {
-            offered = parts.iter().map(|part| part.len()).sum();
-            if peek { 0 } else { offered }
-        });
-        Ok(match result {
-            Ok(_) => Outcome::Returned(offered as i64),
-            Err(Error::WouldBlock) if deaf => Outcome::Returned(0),
-            Err(Error::WouldBlock) => would_block(blocking && !flags.contains(&"MSG_DONTWAIT")),
-            // An error is told once; after it comes the end.
-            Err(Error::NotConnected) => Outcome::Failed("ENOTCONN"),
-            Err(_) => match self.take_error(machine, socket) {
-                Some(error) => Outcome::Failed(error),
-                None => Outcome::Returned(0),
-            },
-        })
-    }
-
-    fn send(&mut self, machine: &mut Machine, arguments: &Arguments) -> Result<Outcome, Fault> {
-        let (socket, blocking) = self.descriptor(arguments, |it| (it.socket, it.blocking))?;
-        if arguments.is_null(1) {
-            return Ok(Outcome::Failed("EFAULT"));
-        }
-        let flags = arguments.words(3).unwrap_or_default();
-        for flag in &flags {
-            if !matches!(*flag, "MSG_DONTWAIT" | "MSG_NOSIGNAL" | "MSG_MORE") {
-                return Err(arguments.unsupported(flag));
-            }
-        }
-        let length = usize::try_from(arguments.number(2)?).unwrap_or(0);
-        let more = flags.contains(&"MSG_MORE");
-        if more {
-            self.cork(machine, socket, true);
-        }
-        let mut written = self.descriptor(arguments, |it| it.written)?;
-        let outcome = loop {
-            if written == length {
-                break Outcome::Returned(length as i64);
-            }
-            let left = length - written;
-            let result = machine.shard.send_with(machine.now, socket, left, |parts| {
-                parts.iter().map(|part| part.len()).sum()
-            });
-            match result {
-                Ok(0) if blocking => break Outcome::Blocked,
-                Ok(0) if written > 0 => break Outcome::Returned(written as i64),
-                Ok(0) => break Outcome::Failed("EAGAIN"),
-                Ok(count) => written += count,
-                Err(Error::BrokenPipe) => break Outcome::Failed("EPIPE"),
-                Err(_) => {
-                    break Outcome::Failed(self.take_error(machine, socket).unwrap_or("EPIPE"));
-                }
-            }
-        };
-        let kept = if outcome == Outcome::Blocked { written } else { 0 };
-        self.descriptor(arguments, |it| it.written = kept)?;
-        Ok(outcome)
-    }
-
-    fn cork(&mut self, machine: &mut Machine, socket: SocketId, on: bool) {
-        let option = SocketOption::Cork(on);
-        // A socket that is not connected keeps the setting for later.
-        let _ = machine.request(Request::SetOption { socket, option });
     }
 
     fn shutdown(&mut self, machine: &mut Machine, arguments: &Arguments) -> Result<Outcome, Fault> {
@@ -274,7 +244,53 @@ impl Program {
         }
     }
 
+    /// Packets and code are about this from now on.
+    pub(super) fn follow(&mut self, flow: Flow, subject: Option<SocketId>) {
+        let before = (self.flow.local_port, self.flow.remote_port);
+        self.past.retain(|ports| *ports != (flow.local_port, flow.remote_port));
+        self.past.push(before);
+        (self.flow, self.subject) = (flow, subject);
+    }
+
+    /// Was a connection between these ports followed before, and isn't any more?
+    pub(super) fn is_past(&self, ports: (u16, u16)) -> bool {
+        ports != (self.flow.local_port, self.flow.remote_port) && self.past.contains(&ports)
+    }
+
+    /// Something happened to a socket, or may have: those who wait for edges look.
+    pub(super) fn woken(&mut self, machine: &mut Machine) {
+        let awake = machine.take_woken();
+        for (number, descriptor) in &mut self.descriptors {
+            let socket = descriptor.socket;
+            let news = super::control::collect(&mut descriptor.reports, machine, socket);
+            if news > 0 || awake.contains(&socket) {
+                self.sets.values_mut().for_each(|set| set.wake(*number));
+            }
+        }
+    }
+
+    /// What a call that sent is to tell of later.
+    fn wrote(
+        &mut self,
+        machine: &mut Machine,
+        arguments: &Arguments,
+        outcome: &Outcome,
+    ) -> Result<(), Fault> {
+        let copied = super::message::Transfer::parse(arguments)?.has("MSG_ZEROCOPY");
+        if matches!(outcome, Outcome::Returned(count) if *count > 0) {
+            self.descriptor(arguments, |it| {
+                super::control::wrote(&mut it.reports, machine, it.socket, copied);
+            })?;
+        }
+        Ok(())
+    }
+
     fn close(&mut self, machine: &mut Machine, arguments: &Arguments) -> Result<Outcome, Fault> {
+        let number = arguments.number(0)?;
+        if self.others.remove(&number).is_some() || self.sets.remove(&number).is_some() {
+            return Ok(Outcome::Returned(0));
+        }
+        self.sets.values_mut().for_each(|set| set.forget(number));
         let socket = self.socket_of(arguments)?;
         self.descriptors.remove(&arguments.number(0)?);
         done(machine.request(Request::Close { socket }))
@@ -305,6 +321,7 @@ impl Program {
         let came = match words.first() {
             Some(&"SIOCINQ" | &"FIONREAD") => info.receive_queue,
             Some(&"SIOCOUTQ" | &"TIOCOUTQ" | &"FIONWRITE") => info.send_queue,
+            Some(&"SIOCOUTQNSD") => info.tcp.as_ref().map_or(0, |tcp| tcp.bytes_unsent as usize),
             _ => return Err(arguments.unsupported("this command of ioctl()")),
         };
         match arguments.list(2)? {
@@ -318,7 +335,7 @@ impl Program {
     }
 
     /// What the first argument names.
-    fn descriptor<T>(
+    pub(super) fn descriptor<T>(
         &mut self,
         arguments: &Arguments,
         look: impl FnOnce(&mut Descriptor) -> T,
@@ -330,17 +347,25 @@ impl Program {
         })
     }
 
-    fn socket_of(&mut self, arguments: &Arguments) -> Result<SocketId, Fault> {
+    pub(super) fn socket_of(&mut self, arguments: &Arguments) -> Result<SocketId, Fault> {
         self.descriptor(arguments, |it| it.socket)
     }
 
-    fn info(&mut self, machine: &mut Machine, arguments: &Arguments) -> Result<SocketInfo, Fault> {
+    pub(super) fn info(
+        &mut self,
+        machine: &mut Machine,
+        arguments: &Arguments,
+    ) -> Result<SocketInfo, Fault> {
         let socket = self.socket_of(arguments)?;
         let gone = |error| Fault::mismatch(arguments.line, "a socket", format!("{error}"));
         machine.info(socket).map_err(gone)
     }
 
-    fn take_error(&mut self, machine: &mut Machine, socket: SocketId) -> Option<&'static str> {
+    pub(super) fn take_error(
+        &mut self,
+        machine: &mut Machine,
+        socket: SocketId,
+    ) -> Option<&'static str> {
         match machine.request(Request::TakeError { socket }) {
             Ok(Reply::Error(error)) => error.map(errno),
             _ => None,
@@ -348,7 +373,7 @@ impl Program {
     }
 }
 
-fn would_block(blocking: bool) -> Outcome {
+pub(super) fn would_block(blocking: bool) -> Outcome {
     if blocking { Outcome::Blocked } else { Outcome::Failed("EAGAIN") }
 }
 
@@ -380,6 +405,7 @@ pub(super) fn errno(error: Error) -> &'static str {
         Error::TimedOut => "ETIMEDOUT",
         Error::BrokenPipe => "EPIPE",
         Error::MessageTooLong => "EMSGSIZE",
+        Error::NotSupported => "EOPNOTSUPP",
         Error::LimitReached => "ENOBUFS",
         // The others are the operator's, who has no part in scripts.
         _ => "EINVAL",
@@ -407,7 +433,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// A pointer to nowhere.
-    fn is_null(&self, index: usize) -> bool {
+    pub(super) fn is_null(&self, index: usize) -> bool {
         matches!(self.get(index), Some(Expression::Word(word)) if word == "NULL")
     }
 
@@ -442,16 +468,19 @@ impl<'a> Arguments<'a> {
     }
 
     /// The number that the script expects of a new descriptor, which must be free.
-    fn new_descriptor(&self, open: &BTreeMap<i64, Descriptor>) -> Result<i64, Fault> {
+    pub(super) fn new_descriptor(&self, program: &Program) -> Result<i64, Fault> {
         let number = match self.call.result {
             Expected::Value(number) if number >= 0 => number,
-            Expected::Anything => 3 + open.len() as i64,
+            Expected::Anything => 3 + program.descriptors.len() as i64,
             _ => {
                 let came = format!("{}() succeeded", self.call.name);
                 return Err(Fault::mismatch(self.line, "an error", came));
             }
         };
-        if open.contains_key(&number) {
+        let open = program.descriptors.contains_key(&number)
+            || program.others.contains_key(&number)
+            || program.sets.contains_key(&number);
+        if open {
             return Err(Fault::syntax(self.line, format!("descriptor {number} is open already")));
         }
         Ok(number)

@@ -4,7 +4,7 @@ use super::Fault;
 use crate::{app::PRINCIPAL, trace::Trace};
 use core::net::Ipv4Addr;
 use narrows_stack::{
-    Config, Error, Instant, InterfaceId, Reply, Request, Shard, Sink,
+    Config, Error, Instant, InterfaceId, Reply, Request, Shard, Sink, SocketId,
     request::SocketInfo,
     table::{
         interface::InterfaceSettings,
@@ -32,6 +32,7 @@ pub(super) struct Machine {
     pub now: Instant,
     interface: InterfaceId,
     sent: VecDeque<Sent>,
+    woken: Vec<SocketId>,
     trace: Option<Trace>,
 }
 
@@ -68,14 +69,14 @@ impl Machine {
         let route = Route::unicast(to, interface, Some(GATEWAY));
         request(Request::AddRoute { route, placement: Placement::Alone })?;
         let trace = capture.map(Trace::create).transpose().map_err(unwritable)?;
-        Ok(Self { shard, now: START, interface, sent: VecDeque::new(), trace })
+        Ok(Self { shard, now: START, interface, sent: VecDeque::new(), woken: Vec::new(), trace })
     }
 
     pub(super) fn request(&mut self, request: Request) -> Result<Reply, Error> {
         self.shard.request(self.now, PRINCIPAL, request)
     }
 
-    pub(super) fn info(&mut self, socket: narrows_stack::SocketId) -> Result<SocketInfo, Error> {
+    pub(super) fn info(&mut self, socket: SocketId) -> Result<SocketInfo, Error> {
         match self.request(Request::Info { socket })? {
             Reply::Info(info) => Ok(*info),
             _ => Err(Error::InvalidState),
@@ -105,7 +106,9 @@ impl Machine {
     /// Lets the stack say and send all that it has to at this moment.
     pub(super) fn settle(&mut self) -> Result<(), Fault> {
         loop {
-            while self.shard.poll_event().is_some() {}
+            while let Some(event) = self.shard.poll_event() {
+                self.woken.push(event.socket);
+            }
             let mut wire = Wire { frames: Vec::new() };
             let more = self.shard.loop_back(self.now)
                 | self.shard.poll_transmit(self.now, self.interface, &mut wire);
@@ -130,6 +133,16 @@ impl Machine {
             self.settle()?;
         }
         Ok(due.is_some())
+    }
+
+    /// What sockets start with (Linux: tcp_notsent_lowat).
+    pub(super) fn unsent_low(&self) -> u32 {
+        self.shard.config().tcp.unsent_low
+    }
+
+    /// Whose sockets became something since the last call.
+    pub(super) fn take_woken(&mut self) -> Vec<SocketId> {
+        core::mem::take(&mut self.woken)
     }
 
     pub(super) fn take_sent(&mut self) -> Option<Sent> {

@@ -11,7 +11,9 @@
 //! | `lexer`, `parser`, `script` | text to [`script::Script`] |
 //! | `runner` | the timeline: does one event after the other, and checks times |
 //! | `machine` | the stack under test, its clock and its wire |
-//! | `calls`, `options`, `poll` | system calls as requests to the engine |
+//! | `calls`, `options`, `transfer` | system calls as requests to the engine |
+//! | `message`, `control` | messages of sendmsg() and recvmsg(), the error queue |
+//! | `poll`, `epoll`, `files` | what is ready; pipes and files |
 //! | `flow`, `packets`, `tcp_options` | packets, with the script's sequence numbers and the real ones |
 //! | `settings` | what shell commands set and ask |
 //! | `code`, `variables` | the pieces of Python |
@@ -21,10 +23,14 @@
 
 mod calls;
 mod code;
+mod control;
+mod epoll;
 mod fault;
+mod files;
 mod flow;
 mod lexer;
 mod machine;
+mod message;
 mod options;
 mod packets;
 mod parser;
@@ -33,6 +39,7 @@ mod runner;
 mod script;
 mod settings;
 mod tcp_options;
+mod transfer;
 mod variables;
 
 pub use fault::{Fault, Kind};

@@ -20,10 +20,11 @@ const TTL: u8 = 255;
 const WINDOW: u16 = u16::MAX;
 
 /// A packet of the script, from the remote host, as bytes.
-pub(super) fn inbound(packet: &Packet, flow: &Flow) -> Vec<u8> {
+/// `cookie`: what the stack gives the remote host for fast open.
+pub(super) fn inbound(packet: &Packet, flow: &Flow, cookie: &[u8]) -> Vec<u8> {
     match &packet.body {
         Body::Tcp(tcp) => {
-            let bytes = tcp_bytes(tcp, flow);
+            let bytes = tcp_bytes(tcp, flow, cookie);
             ip(&packet.ip, Protocol::TCP, REMOTE, LOCAL, &bytes)
         }
         Body::Udp { payload } => {
@@ -58,13 +59,13 @@ fn ip(info: &IpInfo, protocol: Protocol, source: Ipv4Addr, to: Ipv4Addr, bytes: 
     [&header_bytes, bytes].concat()
 }
 
-fn tcp_bytes(packet: &TcpPacket, flow: &Flow) -> Vec<u8> {
+fn tcp_bytes(packet: &TcpPacket, flow: &Flow, cookie: &[u8]) -> Vec<u8> {
     let syn = packet.flags & flag::SYN != 0;
     let options = match &packet.options {
         TcpOptions::Any => Vec::new(),
         TcpOptions::These(options) => options.iter().map(|option| real(option, flow)).collect(),
     };
-    let options = tcp_options::emit(&options, &[]);
+    let options = tcp_options::emit(&options, cookie);
     let words = ((TCP_HEADER_LEN + options.len()) / 4) as u16;
     let acknowledgment = packet.acknowledgment.map_or(0, |number| flow.local_to_real(number, syn));
     let mut bytes = Vec::new();

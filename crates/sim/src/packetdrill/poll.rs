@@ -2,11 +2,12 @@
 
 use super::{
     Fault,
-    calls::{Arguments, Outcome, Program},
+    calls::{Arguments, Descriptor, Outcome, Program},
+    control,
     machine::Machine,
     script::Expression,
 };
-use narrows_stack::{SocketId, tcp::State};
+use narrows_stack::tcp::State;
 
 /// `poll([{fd=4, events=POLLOUT, revents=POLLOUT}], 1, 1000) = 1`
 pub(super) fn poll(
@@ -28,11 +29,11 @@ pub(super) fn poll(
             },
             _ => None,
         });
-        let descriptor = number.and_then(|number| program.descriptors.get(&number));
+        let descriptor = number.and_then(|number| program.descriptors.get_mut(&number));
         let descriptor =
             descriptor.ok_or_else(|| arguments.syntax(0, "about an open descriptor"))?;
         let asked = names("events");
-        let mut came = events(machine, descriptor.socket, descriptor.deaf);
+        let mut came = events(machine, descriptor);
         came.retain(|event| asked.contains(event) || matches!(*event, "POLLERR" | "POLLHUP"));
         ready += i64::from(!came.is_empty());
         let mut expected = names("revents");
@@ -71,7 +72,10 @@ fn names<'a>(fields: &'a [Expression], wanted: &str) -> Vec<&'a str> {
 }
 
 /// As Linux's tcp_poll() has them.
-fn events(machine: &mut Machine, socket: SocketId, deaf: bool) -> Vec<&'static str> {
+pub(super) fn events(machine: &mut Machine, descriptor: &mut Descriptor) -> Vec<&'static str> {
+    let (socket, deaf, low) = (descriptor.socket, descriptor.deaf, descriptor.low);
+    control::collect(&mut descriptor.reports, machine, socket);
+    let reported = !descriptor.reports.is_empty();
     let Ok(info) = machine.info(socket) else { return vec!["POLLNVAL"] };
     if info.state == State::Listen {
         return if info.receive_queue > 0 { vec!["POLLIN"] } else { Vec::new() };
@@ -87,18 +91,20 @@ fn events(machine: &mut Machine, socket: SocketId, deaf: bool) -> Vec<&'static s
     let closed = info.state == State::Closed;
     let failed = closed && machine.shard.pending_error(socket).is_some();
     let open = matches!(info.state, State::Established | State::CloseWait);
-    let room = machine.shard.send_room(socket) * 3;
-    let roomy = open && room >= info.settings.as_ref().map_or(0, |settings| settings.send_limit);
+    let room = machine.shard.send_room(socket);
+    let deferred = machine.shard.is_deferred(socket);
+    // Linux: sk_stream_is_writeable().
+    let roomy = deferred || open && room > 0 && room >= info.send_queue / 2;
     let mut events = Vec::new();
     let mut put = |there: bool, event| {
         if there {
             events.push(event);
         }
     };
-    put(info.receive_queue > 0 || finished || deaf, "POLLIN");
+    put(info.receive_queue >= low || finished || deaf, "POLLIN");
     put(roomy || shut || closed, "POLLOUT");
     put(finished || deaf, "POLLRDHUP");
     put(closed || (finished && shut), "POLLHUP");
-    put(failed, "POLLERR");
+    put(failed || reported, "POLLERR");
     events
 }

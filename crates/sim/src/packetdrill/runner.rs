@@ -37,7 +37,7 @@ pub(super) fn run(script: &Script, options: &Options) -> Result<(), Failure> {
         check_stamps: false,
         settings: Settings::default(),
         machine: None,
-        program: Program::default(),
+        program: Program { tolerance: options.tolerance, ..Program::default() },
         names: Names::default(),
         base: START,
         blocked: None,
@@ -101,12 +101,13 @@ impl<'a> Runner<'a> {
             "ip_version" => return Err(Fault::unsupported(line, "IPv6")),
             "tolerance_usecs" => {
                 self.tolerance = Duration::from_micros(value.parse().map_err(|_| wrong())?);
+                self.program.tolerance = self.tolerance;
             }
             "mtu" => self.mtu = value.parse().map_err(|_| wrong())?,
             "mss" => self.segment_size = value.parse().map_err(|_| wrong())?,
             "strict_segments" => self.strict_segments = true,
             "tcp_ts_tick_usecs" => self.check_stamps = value != "0",
-            "local_ip" | "remote_ip" | "send_omit_free" | "tcp_ts_ecr_scaled" => {}
+            "local_ip" | "remote_ip" | "send_omit_free" | "init_scripts" | "tcp_ts_ecr_scaled" => {}
             _ => return Err(Fault::unsupported(line, format!("the option --{name}"))),
         }
         Ok(())
@@ -125,7 +126,7 @@ impl<'a> Runner<'a> {
         self.advance(start)?;
         match &event.action {
             Action::Call(call) => self.call(event.line, call, start, end)?,
-            Action::Inbound(packet) => self.inbound(event.line, packet)?,
+            Action::Inbound(packet) => self.inbound(packet)?,
             Action::Shell(text) => {
                 self.settings.run(event.line, text, self.machine.as_mut())?;
                 self.log(&format!("`{}`", text.trim()));
@@ -168,6 +169,7 @@ impl<'a> Runner<'a> {
     ) -> Result<(), Fault> {
         self.finish_blocked()?;
         let machine = self.machine.as_mut().ok_or_else(|| Fault::syntax(line, "no stack"))?;
+        self.program.woken(machine);
         let outcome = self.program.call(machine, line, call)?;
         machine.settle()?;
         if outcome == Outcome::Blocked {
@@ -184,6 +186,7 @@ impl<'a> Runner<'a> {
             return Ok(());
         };
         let (line, call, end) = (blocked.line, blocked.call, blocked.end);
+        self.program.woken(machine);
         let outcome = self.program.call(machine, line, call)?;
         machine.settle()?;
         if outcome == Outcome::Blocked {
@@ -267,20 +270,16 @@ impl<'a> Runner<'a> {
         Err(Fault::mismatch(line, expected, format!("it came at {:.6}", seconds(at))))
     }
 
-    fn inbound(&mut self, line: usize, packet: &Packet) -> Result<(), Fault> {
+    fn inbound(&mut self, packet: &Packet) -> Result<(), Fault> {
         if let Body::Tcp(tcp) = &packet.body {
             let (syn, ack) = (tcp.flags & flag::SYN != 0, tcp.flags & flag::ACK != 0);
             self.program.flow.inbound(syn, ack, tcp.sequence);
             self.log(&format!("< {}", packets::show(tcp)));
-            if let TcpOptions::These(options) = &tcp.options
-                && options.iter().any(|it| matches!(it, TcpOption::FastOpen { .. }))
-            {
-                return Err(Fault::unsupported(line, "TCP fast open"));
-            }
         } else {
             self.log(&format!("< {:?}", packet.body));
         }
-        let bytes = packets::inbound(packet, &self.program.flow);
+        let cookie = self.settings.cookie();
+        let bytes = packets::inbound(packet, &self.program.flow, &cookie);
         let segment_size = match &packet.body {
             Body::Tcp(tcp) if tcp.payload > u32::from(self.segment_size) => Some(self.segment_size),
             _ => None,
@@ -297,9 +296,13 @@ impl<'a> Runner<'a> {
             Start::Between(first, last) => (self.moment(first), self.moment(last)),
             Start::Any => (self.base, self.base + PATIENCE),
         };
-        let sent = self.wait_for_packet(event.line, expected, last)?;
-        let at = sent.at;
-        let seen = packets::outbound(event.line, &sent.bytes)?;
+        let (at, seen) = loop {
+            let sent = self.wait_for_packet(event.line, expected, last)?;
+            let seen = packets::outbound(event.line, &sent.bytes)?;
+            if !self.program.is_past((seen.local_port, seen.remote_port)) {
+                break (sent.at, seen);
+            }
+        };
         let whole = self.join(event.line, expected, seen)?;
         self.compare(event.line, packet, expected, &whole)?;
         if !matches!(event.when.start, Start::Any) {
@@ -338,7 +341,8 @@ impl<'a> Runner<'a> {
     /// A long segment of the script may leave as several, unless it is strict.
     fn join(&mut self, line: usize, expected: &TcpPacket, first: Seen) -> Result<Seen, Fault> {
         let mut whole = first;
-        while !self.strict_segments && whole.packet.payload < expected.payload {
+        let joins = !self.strict_segments && whole.packet.payload > 0;
+        while joins && whole.packet.payload < expected.payload {
             let Some(sent) = self.machine()?.take_sent() else { break };
             let next = packets::outbound(line, &sent.bytes)?;
             let end = whole.packet.sequence.wrapping_add(whole.packet.payload);

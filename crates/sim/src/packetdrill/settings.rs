@@ -3,9 +3,13 @@
 //! Scripts were written to run beside a kernel. Here names under `net.ipv4` and `net.inet.tcp` are
 //! settings of the stack under test, and what looks at the kernel's tables looks at the stack's.
 
-use super::{Fault, machine::Machine};
+use super::{
+    Fault,
+    machine::{LOCAL, Machine, REMOTE},
+};
 use narrows_stack::{
     Config,
+    config::{FastOpenConfig, FastOpenKey, FastOpenMode},
     counters::DropReason,
     tcp::{State, ecn::EcnMode},
     time::Duration,
@@ -35,12 +39,16 @@ const AS_IT_IS: [(&str, &str); 19] = [
     ("net.inet.tcp.do_prr", "1"),
     ("net.inet.tcp.ts_offset_per_conn", "1"),
     ("net.ipv4.tcp_congestion_control", "cubic"),
-    ("net.ipv4.tcp_fastopen", "0"),
+    ("net.ipv4.tcp_fastopen_blackhole_timeout_sec", "0"),
     ("net.ipv4.tcp_mtu_probing", "0"),
     ("net.ipv4.tcp_recovery", "1"),
     ("net.ipv4.tcp_slow_start_after_idle", "1"),
     ("net.ipv4.tcp_synack_retries", "5"),
 ];
+
+/// Commands about what lies around a kernel under test, and isn't there in virtual time: files that
+/// scripts send from, how segments are cut before they are counted.
+const SURROUNDINGS: [&str; 5] = ["/bin/rm ", "/bin/dd ", "rm -f /tmp/", "dd ", "ethtool -K tun0 "];
 
 /// Names of nstat(8) and what counts the same here.
 const COUNTERS: [(&str, DropReason); 2] = [
@@ -49,6 +57,12 @@ const COUNTERS: [(&str, DropReason); 2] = [
 ];
 
 impl Settings {
+    /// The cookie that the stack gives the remote host of scripts.
+    pub(super) fn cookie(&self) -> Vec<u8> {
+        let key = self.config.fast_open.keys[0].unwrap_or(SUITES_KEY);
+        key.cookie(REMOTE.into(), LOCAL.into()).as_slice().to_vec()
+    }
+
     /// Does all commands of one event; changes hold from now on.
     pub(super) fn run(
         &mut self,
@@ -77,6 +91,9 @@ impl Settings {
         machine: Option<&mut Machine>,
     ) -> Result<(), Fault> {
         let unsupported = || Fault::unsupported(line, format!("the command `{command}`"));
+        if SURROUNDINGS.iter().any(|known| command.starts_with(known)) {
+            return Ok(());
+        }
         let (program, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
         match program.rsplit('/').next().unwrap_or(program) {
             "defaults.sh" => self.config = defaults(),
@@ -132,6 +149,22 @@ impl Settings {
                     _ => return Err(unsupported()),
                 };
             }
+            "net.ipv4.tcp_fastopen" => {
+                self.config.fast_open.mode = fast_open_mode(value).ok_or_else(unsupported)?
+            }
+            "net.ipv4.tcp_fastopen_key" => {
+                self.config.fast_open.keys = fast_open_keys(value).ok_or_else(unsupported)?;
+            }
+            "net.ipv4.tcp_tso_win_divisor" => {
+                tcp.deferred_part = u32::try_from(number()?).map_err(|_| unsupported())?;
+            }
+            "net.ipv4.tcp_syn_retries" => {
+                tcp.syn_retries = u8::try_from(number()?).map_err(|_| unsupported())?;
+            }
+            "net.ipv4.tcp_fin_timeout" => tcp.fin_wait_2 = seconds()?,
+            "net.ipv4.tcp_notsent_lowat" => {
+                tcp.unsent_low = u32::try_from(number()?).map_err(|_| unsupported())?;
+            }
             "net.inet.tcp.recvspace" => tcp.receive_limit = bytes()?,
             "net.inet.tcp.sendspace" => tcp.send_limit = bytes()?,
             "net.inet.tcp.keepidle" => tcp.keep_alive_idle = millis()?,
@@ -149,7 +182,7 @@ impl Settings {
             "net.inet.tcp.hostcache.purgenow" | "kern.ipc.maxsockbuf" => {}
             _ if AS_IT_IS.contains(&(name, value)) => {}
             // How segments are joined before they are cut: segments here leave as long as they may.
-            "net.ipv4.tcp_min_tso_segs" | "net.ipv4.tcp_tso_win_divisor" => {}
+            "net.ipv4.tcp_min_tso_segs" => {}
             _ => return Err(unsupported()),
         }
         Ok(())
@@ -185,11 +218,45 @@ impl Settings {
     }
 }
 
+/// The key that the suites' scripts make cookies with.
+const SUITES_KEY: FastOpenKey =
+    FastOpenKey(*b"\xa1\xa1\xa1\xa1\xb2\xb2\xb2\xb2\xc3\xc3\xc3\xc3\xd4\xd4\xd4\xd4");
+
+/// A number, perhaps hexadecimal, of which bits that mean nothing are left out.
+fn fast_open_mode(value: &str) -> Option<FastOpenMode> {
+    let bits = match value.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok()?,
+        None => value.parse().ok()?,
+    };
+    Some(FastOpenMode::from_bits_truncate(bits))
+}
+
+/// `a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4`, and perhaps another after a comma.
+fn fast_open_keys(value: &str) -> Option<[Option<FastOpenKey>; 2]> {
+    let one = |text: &str| {
+        let mut key = [0; 16];
+        let words = text.split('-').map(|word| u32::from_str_radix(word, 16).ok());
+        let words = words.collect::<Option<Vec<_>>>().filter(|words| words.len() == 4)?;
+        let octets = words.into_iter().flat_map(u32::to_le_bytes);
+        key.iter_mut().zip(octets).for_each(|(place, octet)| *place = octet);
+        Some(FastOpenKey(key))
+    };
+    match value.split_once(',') {
+        Some((first, second)) => Some([Some(one(first)?), Some(one(second)?)]),
+        None => Some([Some(one(value)?), None]),
+    }
+}
+
 /// What scripts of the Linux suites begin with: the stack's own settings, but for the receive buffer,
 /// whose size shows in the window scale.
 fn defaults() -> Config {
     let mut config = Config::default();
     config.tcp.receive_limit = 15 << 20;
+    config.tcp.syn_retries = 5;
+    config.fast_open = FastOpenConfig {
+        mode: FastOpenMode::CLIENT | FastOpenMode::SERVER | FastOpenMode::EVERY_LISTENER,
+        keys: [Some(SUITES_KEY), None],
+    };
     config
 }
 

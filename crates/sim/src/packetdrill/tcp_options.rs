@@ -2,15 +2,8 @@
 //! than the engine needs to be.
 
 use super::script::{Cookie, TcpOption};
-use narrows_wire::tcp_options::kind;
+use narrows_wire::{fast_open::MAGIC, tcp_options::kind};
 use std::fmt::Write;
-
-/// Kinds that the engine does not know (RFC 7413 §4.1.1, RFC 6994).
-const FAST_OPEN: u8 = 34;
-const EXPERIMENTAL: u8 = 254;
-
-/// What tells fast open from other experiments (RFC 7413 §4.1.1).
-const FAST_OPEN_MAGIC: [u8; 2] = [0xf9, 0x89];
 
 /// The options' bytes, padded to whole words. `valid` is the cookie that the stack would give.
 pub(super) fn emit(options: &[TcpOption], valid: &[u8]) -> Vec<u8> {
@@ -42,8 +35,8 @@ fn put(bytes: &mut Vec<u8>, option: &TcpOption, valid: &[u8]) {
                 Cookie::Valid => valid,
             };
             match experimental {
-                true => (EXPERIMENTAL, [&FAST_OPEN_MAGIC, cookie].concat()),
-                false => (FAST_OPEN, cookie.to_vec()),
+                true => (kind::EXPERIMENT, [&MAGIC, cookie].concat()),
+                false => (kind::FAST_OPEN, cookie.to_vec()),
             }
         }
     };
@@ -85,11 +78,11 @@ fn one(kind: u8, data: &[u8]) -> Option<TcpOption> {
             let block = |index| Some((word(8 * index)?, word(8 * index + 4)?));
             TcpOption::Sack((0..data.len() / 8).map(block).collect::<Option<_>>()?)
         }
-        (FAST_OPEN, cookie) => {
+        (kind::FAST_OPEN, cookie) => {
             TcpOption::FastOpen { cookie: Cookie::Bytes(cookie.into()), experimental: false }
         }
-        (EXPERIMENTAL, _) => TcpOption::FastOpen {
-            cookie: Cookie::Bytes(data.strip_prefix(&FAST_OPEN_MAGIC)?.into()),
+        (kind::EXPERIMENT, _) => TcpOption::FastOpen {
+            cookie: Cookie::Bytes(data.strip_prefix(&MAGIC)?.into()),
             experimental: true,
         },
         _ => return None,

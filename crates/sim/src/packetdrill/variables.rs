@@ -89,11 +89,13 @@ fn field(name: &str, info: &SocketInfo) -> Option<i64> {
         "tcpi_segs_out" => tcp.segments_sent as i64,
         "tcpi_segs_in" => tcp.segments_received as i64,
         "tcpi_total_retrans" => tcp.retransmissions as i64,
+        "tcpi_delivered" => i64::from(tcp.delivered),
         "tcpi_options" => {
             i64::from(tcp.timestamps)
                 | i64::from(tcp.sack) << 1
                 | i64::from(tcp.send_window_scale > 0 || tcp.receive_window_scale > 0) << 2
                 | i64::from(tcp.ecn) << 3
+                | i64::from(tcp.syn_text) << 5
         }
         _ => return None,
     })

@@ -152,7 +152,7 @@ fn describe(now: Instant, id: SocketId, socket: &Socket) -> SocketInfo {
         tcp,
         receive_queue,
         send_queue,
-        settings: Some(socket.settings.clone()),
+        settings: Some(socket.settings.as_ref().clone()),
         ip: Some(socket.ip.clone()),
         segment_size: datagram.map_or(0, |datagram| datagram.segment_size),
         coalesce: datagram.is_some_and(|datagram| datagram.coalesce),

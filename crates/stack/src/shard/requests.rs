@@ -2,6 +2,7 @@
 
 use super::Shard;
 use crate::{
+    config::FastOpenMode,
     event::Readiness,
     layer::{self, ipv4_output, route::path_for},
     request::{Envelope, Error, Principal, Reply, Request, SocketId, SocketKind, SocketOption},
@@ -13,16 +14,20 @@ use crate::{
         route::Query,
         socket::{DatagramSocket, Listener, Socket, SocketBody},
     },
+    tcp::Connection,
     time::Instant,
 };
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// The smallest and largest buffers a program can ask for, in bytes: as on Linux, a floor that
 /// still works and a ceiling that one socket can't hurt with.
 const BUFFER_LIMITS: core::ops::RangeInclusive<usize> = 4 << 10..=16 << 20;
+
+/// The least that TCP_WINDOW_CLAMP means, as on Linux.
+const MIN_CLAMP: u32 = 1152;
 
 impl Shard {
     /// One call of a program.
@@ -47,7 +52,7 @@ impl Shard {
             Request::PacketStatistics { socket } => layer::packet::statistics(self, socket),
             Request::Bind { socket, local } => self.bind(socket, local),
             Request::Connect { socket, remote } => self.connect(now, socket, remote),
-            Request::Disconnect { socket } => layer::udp::disconnect(self, socket),
+            Request::Disconnect { socket } => self.disconnect(now, socket),
             Request::Reach { socket, envelope, len } => self.reach(now, socket, &envelope, len),
             Request::PathMtu { socket } => self.path_mtu(socket),
             Request::Listen { socket, backlog } => self.listen(socket, backlog),
@@ -62,6 +67,13 @@ impl Shard {
                 Ok(Reply::Error(socket.error.take()))
             }
             Request::TakeQueuedError { socket } => self.take_queued_error(socket),
+            Request::Watch { socket, tag, watch } => {
+                self.connection(socket)?.watch(now, tag, watch);
+                Ok(Reply::Done)
+            }
+            Request::TakeNotice { socket } => {
+                Ok(Reply::Notice(self.connection(socket)?.take_notice()))
+            }
             Request::ShutdownSend { socket } => layer::tcp::shutdown_send(self, now, socket),
             Request::Close { socket } => {
                 layer::igmp::forget(self, now, socket);
@@ -179,7 +191,7 @@ impl Shard {
     }
 
     fn open(&mut self, principal: Principal, body: SocketBody) -> Result<Reply, Error> {
-        let socket = Socket::new(principal, ANY, self.config.tcp.clone(), body);
+        let socket = Socket::new(principal, ANY, Arc::clone(&self.settings), body);
         let id = self.sockets.insert(socket, self.config.limits.sockets);
         id.map(Reply::Socket).ok_or(Error::LimitReached)
     }
@@ -187,10 +199,11 @@ impl Shard {
     fn open_datagram(&mut self, principal: Principal, kind: SocketKind) -> Result<Reply, Error> {
         let bytes = self.config.limits.datagram_bytes;
         let body = SocketBody::Datagram(Box::new(DatagramSocket::new(kind, bytes)));
-        let mut socket = Socket::new(principal, ANY, self.config.tcp.clone(), body);
+        let mut socket = Socket::new(principal, ANY, Arc::clone(&self.settings), body);
         // Half of what they are, as programs count them: see `set_option`.
-        socket.settings.send_limit = bytes / 2;
-        socket.settings.receive_limit = bytes / 2;
+        let settings = Arc::make_mut(&mut socket.settings);
+        settings.send_limit = bytes / 2;
+        settings.receive_limit = bytes / 2;
         let id = self.sockets.insert(socket, self.config.limits.sockets);
         id.map(Reply::Socket).ok_or(Error::LimitReached)
     }
@@ -286,6 +299,18 @@ impl Shard {
         }
     }
 
+    fn connection(&mut self, id: SocketId) -> Result<&mut Connection, Error> {
+        let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
+        socket.connection().ok_or(Error::NotConnected)
+    }
+
+    fn disconnect(&mut self, now: Instant, id: SocketId) -> Result<Reply, Error> {
+        match self.sockets.get(id).ok_or(Error::NoSuchSocket)?.kind() {
+            SocketKind::Tcp => layer::tcp::disconnect(self, now, id),
+            _ => layer::udp::disconnect(self, id),
+        }
+    }
+
     fn reach(
         &mut self,
         now: Instant,
@@ -368,7 +393,12 @@ impl Shard {
         }
         self.take_port(id, binding);
         let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
-        let listener = Listener { backlog, accept_queue: VecDeque::new(), half_open: 0 };
+        let listener = Listener {
+            backlog,
+            accept_queue: VecDeque::new(),
+            half_open: 0,
+            early: Default::default(),
+        };
         socket.body = SocketBody::Listener(Box::new(listener));
         self.demux.insert_listener(binding.local, id);
         Ok(Reply::Done)
@@ -397,7 +427,7 @@ impl Shard {
         option: SocketOption,
     ) -> Result<Reply, Error> {
         let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
-        let settings = &mut socket.settings;
+        let settings = Arc::make_mut(&mut socket.settings);
         match option {
             SocketOption::ReuseAddress(on) => socket.reuse_address = on,
             SocketOption::ReusePort(on) => socket.reuse_port = on,
@@ -426,6 +456,32 @@ impl Shard {
             SocketOption::UserTimeout(timeout) => settings.user_timeout = timeout,
             SocketOption::Congestion(algorithm) => settings.congestion = algorithm,
             SocketOption::MaxPacingRate(rate) => settings.max_pacing_rate = rate,
+            SocketOption::FastOpenConnect(on) => {
+                if !self.config.fast_open.mode.contains(FastOpenMode::CLIENT) {
+                    return Err(Error::NotSupported);
+                }
+                if !matches!(socket.body, SocketBody::Closed) {
+                    return Err(Error::InvalidArgument);
+                }
+                settings.fast_open_connect = on;
+            }
+            SocketOption::FastOpenWithoutCookie(on) => settings.fast_open_without_cookie = on,
+            SocketOption::FastOpenBacklog(backlog) => {
+                if matches!(socket.body, SocketBody::Connection(_)) {
+                    return Err(Error::InvalidArgument);
+                }
+                settings.fast_open_backlog = backlog;
+            }
+            SocketOption::SynRetries(count) => settings.syn_retries = count,
+            SocketOption::FinWait2(time) => settings.fin_wait_2 = time,
+            SocketOption::DeferAccept(count) => settings.defer_accept = count,
+            SocketOption::UnsentLow(bytes) => settings.unsent_low = bytes,
+            SocketOption::WindowClamp(bytes) => settings.window_clamp = bytes.max(MIN_CLAMP),
+            SocketOption::QuickAcks(on) => {
+                if let SocketBody::Connection(connection) = &mut socket.body {
+                    connection.set_quick_acks(on);
+                }
+            }
             SocketOption::TimeToLive(0) => return Err(Error::InvalidArgument),
             SocketOption::TimeToLive(ttl) => socket.ip.ttl = ttl,
             SocketOption::TypeOfService(tos) => socket.ip.tos = tos,

@@ -12,6 +12,7 @@ pub mod demux;
 pub mod egress;
 pub mod error_queue;
 pub mod fanout;
+pub mod fast_open;
 pub(crate) mod group_reports;
 pub mod identification;
 pub mod interface;

@@ -14,12 +14,12 @@ use crate::{
         port::Binding,
         route::Path,
     },
-    tcp::{self, Connection, listen::HalfOpen, time_wait::TimeWait},
-    time::Instant,
+    tcp::{self, Connection, fast_open::Completion, listen::HalfOpen, time_wait::TimeWait},
+    time::{Duration, Instant},
 };
 use core::net::SocketAddr;
 use slab::Slab;
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 #[derive(Debug)]
 pub struct Socket {
@@ -27,7 +27,8 @@ pub struct Socket {
     /// Port 0: not bound.
     pub local: SocketAddr,
     pub remote: Option<SocketAddr>,
-    pub settings: tcp::Settings,
+    /// Shared with its connection, and with what else was accepted by the same listener.
+    pub settings: Arc<tcp::Settings>,
     pub ip: IpSettings,
     pub reuse_address: bool,
     pub reuse_port: bool,
@@ -61,6 +62,9 @@ pub enum SocketBody {
     Packet(Box<PacketSocket>),
 }
 
+/// How long a refused early connection counts (as Linux).
+const REFUSAL: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 pub struct Listener {
     /// How many connections may wait to be accepted.
@@ -68,6 +72,39 @@ pub struct Listener {
     pub accept_queue: VecDeque<SocketId>,
     /// How many handshakes are under way.
     pub half_open: usize,
+    pub early: EarlyConnections,
+}
+
+/// Connections that were accepted with their SYN (RFC 7413), and how many of them are a risk.
+#[derive(Debug, Default)]
+pub struct EarlyConnections {
+    /// Their handshake is not done.
+    pending: usize,
+    /// Refused by their peer, until then.
+    refused: VecDeque<Instant>,
+}
+
+impl EarlyConnections {
+    /// May there be another one, if at most `limit` may be a risk at a time? One that was refused
+    /// counts for a while: it may have been a reflection on the peer (RFC 7413 §5.1).
+    pub fn has_room(&mut self, now: Instant, limit: usize) -> bool {
+        while self.refused.front().is_some_and(|until| now >= *until) {
+            self.refused.pop_front();
+        }
+        self.pending + self.refused.len() < limit
+    }
+
+    pub fn began(&mut self) {
+        self.pending += 1;
+    }
+
+    /// A handshake is over.
+    pub fn ended(&mut self, now: Instant, completion: Completion) {
+        self.pending = self.pending.saturating_sub(1);
+        if completion == Completion::Refused {
+            self.refused.push_back(now + REFUSAL);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -104,7 +141,7 @@ impl Socket {
     pub fn new(
         principal: Principal,
         local: SocketAddr,
-        settings: tcp::Settings,
+        settings: Arc<tcp::Settings>,
         body: SocketBody,
     ) -> Self {
         Self {
@@ -276,7 +313,7 @@ mod tests {
 
     fn socket() -> Socket {
         let local = "0.0.0.0:0".parse().expect("address");
-        Socket::new(Principal::user(0), local, tcp::Settings::default(), SocketBody::Closed)
+        Socket::new(Principal::user(0), local, Arc::default(), SocketBody::Closed)
     }
 
     #[test]
@@ -289,6 +326,21 @@ mod tests {
         assert!(table.get(first).is_none());
         assert!(table.remove(first).is_none());
         assert_eq!(table.in_slot(second.slot), Some(second));
+    }
+
+    #[test]
+    fn refused_early_connections_count_for_a_minute() {
+        let mut early = EarlyConnections::default();
+        let at = Instant::from_millis;
+        assert!(!early.has_room(at(0), 0));
+        early.began();
+        assert!(!early.has_room(at(0), 1) && early.has_room(at(0), 2));
+        early.ended(at(1), Completion::Refused);
+        assert!(!early.has_room(at(60_000), 1));
+        assert!(early.has_room(at(60_001), 1));
+        early.began();
+        early.ended(at(60_002), Completion::Established);
+        assert!(early.has_room(at(60_002), 1));
     }
 
     #[test]

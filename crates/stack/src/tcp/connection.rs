@@ -7,7 +7,9 @@ use super::{
     Settings,
     congestion::Congestion,
     ecn::Ecn,
+    fast_open::FastOpen,
     listen::{HalfOpen, Opening},
+    notices::Notices,
     options::Negotiated,
     pacing::Pacing,
     phase::{Phase, Step},
@@ -30,9 +32,7 @@ use narrows_wire::{
     tcp::{Flags, Segment},
     tcp_options::Options,
 };
-
-/// How long a connection that nobody holds waits in FIN-WAIT-2 (Linux: tcp_fin_timeout).
-pub(super) const ORPHAN_FIN_WAIT_2: Duration = Duration::from_secs(60);
+use std::sync::Arc;
 
 /// The states of RFC 9293 §3.3.2 that a report can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -119,10 +119,15 @@ pub struct Info {
     pub timestamps: bool,
     pub sack: bool,
     pub ecn: bool,
+    /// Acknowledgments leave at once.
+    pub quick_acks: bool,
     pub smoothed_rtt: Duration,
     pub rtt_variance: Duration,
     pub min_rtt: Duration,
     pub retransmission_timeout: Duration,
+    /// The text of a SYN was taken.
+    pub syn_text: bool,
+    pub fast_open_failure: super::fast_open::Failure,
     pub bytes_in_flight: u32,
     pub bytes_sent: u64,
     pub bytes_acknowledged: u64,
@@ -131,6 +136,10 @@ pub struct Info {
     pub segments_sent: u64,
     pub segments_received: u64,
     pub retransmissions: u64,
+    /// Segments that the peer is known to have, a SYN included.
+    pub delivered: u32,
+    /// How far from the next byte to read the urgent one is, if there is one.
+    pub urgent_offset: Option<u32>,
     /// Unanswered retransmissions of the oldest byte, and probes.
     pub backoff: u8,
     pub repair: Repair,
@@ -171,6 +180,7 @@ pub(super) struct Totals {
     pub segments_sent: u64,
     pub segments_received: u64,
     pub retransmissions: u64,
+    pub delivered: u32,
 }
 
 /// Segments that are due whatever the windows say.
@@ -212,6 +222,10 @@ pub struct Connection {
     pub(super) unanswered: Unanswered,
     pub(super) negotiated: Negotiated,
     pub(super) ecn: Ecn,
+    /// Only where a SYN carries, or asks to carry, text.
+    pub(super) fast_open: Option<Box<FastOpen>>,
+    /// Only if the program wants to hear of what it sends.
+    pub(super) notices: Option<Box<Notices>>,
     pub(super) snd: Sender,
     pub(super) rcv: Receiver,
     pub(super) recovery: Recovery,
@@ -227,7 +241,8 @@ pub struct Connection {
     /// No challenge before that (RFC 5961 §7), nor answer to something outside the window.
     pub(super) silent_until: Instant,
     pub(super) totals: Totals,
-    pub(super) settings: Settings,
+    /// Shared with the socket, and with what else was accepted by the same listener.
+    pub(super) settings: Arc<Settings>,
 }
 
 /// Was the congestion window used? Only then may it grow (RFC 7661; as Linux's tcp_cwnd_validate).
@@ -241,7 +256,7 @@ pub(super) struct Usage {
 
 impl Connection {
     /// An active open: `poll_segment` gives the SYN.
-    pub fn connect(now: Instant, opening: Opening, settings: &Settings) -> Self {
+    pub fn connect(now: Instant, opening: Opening, settings: &Arc<Settings>) -> Self {
         let negotiated = Negotiated::offered(&opening, settings);
         let mut connection = Self::new(now, Phase::SynSent, Seq(opening.iss), negotiated, settings);
         connection.due.handshake = true;
@@ -249,7 +264,7 @@ impl Connection {
     }
 
     /// The end of a passive handshake; the caller passes the segment that completed it next.
-    pub fn accept(now: Instant, half_open: HalfOpen, settings: &Settings) -> Self {
+    pub fn accept(now: Instant, half_open: HalfOpen, settings: &Arc<Settings>) -> Self {
         let iss = Seq(half_open.iss);
         let scale = half_open.negotiated.receive_scale;
         let mut connection =
@@ -271,7 +286,7 @@ impl Connection {
         phase: Phase,
         iss: Seq,
         negotiated: Negotiated,
-        settings: &Settings,
+        settings: &Arc<Settings>,
     ) -> Self {
         Self {
             phase,
@@ -292,6 +307,8 @@ impl Connection {
             pacing: None,
             negotiated,
             ecn: Ecn::default(),
+            fast_open: None,
+            notices: None,
             snd: Sender::new(now, iss, settings),
             rcv: Receiver::new(now, settings),
             recovery: Recovery::new(iss),
@@ -302,7 +319,7 @@ impl Connection {
             heard_at: now,
             silent_until: Instant::ZERO,
             totals: Totals::default(),
-            settings: settings.clone(),
+            settings: Arc::clone(settings),
         }
     }
 
@@ -326,6 +343,7 @@ impl Connection {
             no_delay: self.settings.no_delay,
             cork: self.settings.cork,
             defer: self.offload && self.recovery.is_quiet(),
+            deferred_part: self.settings.deferred_part,
         }
     }
 
@@ -343,7 +361,9 @@ impl Connection {
                     self.step(now, Step::Shutdown);
                 }
             }
-            Phase::FinWait2 if self.orphan => self.timers.lifetime = now + ORPHAN_FIN_WAIT_2,
+            Phase::FinWait2 if self.orphan => {
+                self.timers.lifetime = now + self.settings.fin_wait_2;
+            }
             Phase::TimeWait => {
                 self.timers.stop();
                 self.timers.lifetime = now + TIME_WAIT;
@@ -462,8 +482,21 @@ impl Connection {
         self.error
     }
 
+    /// Was it accepted, not made?
+    pub fn is_passive(&self) -> bool {
+        self.passive
+    }
+
     pub fn state(&self) -> State {
-        self.phase.state()
+        // As Linux has it, a program that has let go of an early connection waits for its FIN to be
+        // acknowledged.
+        if self.is_early() && self.snd.shut { State::FinWait1 } else { self.phase.state() }
+    }
+
+    /// May text, or the FIN after it, be sent? Early connections answer before their handshake is
+    /// done (RFC 7413 §4.2).
+    pub(super) fn may_send(&self) -> bool {
+        self.phase.may_send() || self.is_early()
     }
 
     /// Segments sent again so far.
@@ -489,10 +522,16 @@ impl Connection {
             timestamps: self.negotiated.stamps.is_some(),
             sack: self.negotiated.sack,
             ecn: self.negotiated.ecn,
+            quick_acks: self.rcv.acks.is_quick(),
             smoothed_rtt: self.rtt.smoothed(),
             rtt_variance: self.rtt.variance(),
             min_rtt: self.rtt.minimum(),
             retransmission_timeout: self.rtt.timeout(self.unanswered.count),
+            syn_text: self.fast_open.as_ref().is_some_and(|state| state.taken),
+            fast_open_failure: self
+                .fast_open
+                .as_ref()
+                .map_or_else(Default::default, |state| state.failure),
             bytes_in_flight: self.in_flight(),
             bytes_sent: self.totals.bytes_sent,
             bytes_acknowledged: self.totals.bytes_acknowledged,
@@ -501,6 +540,8 @@ impl Connection {
             segments_sent: self.totals.segments_sent,
             segments_received: self.totals.segments_received,
             retransmissions: self.totals.retransmissions,
+            delivered: self.totals.delivered,
+            urgent_offset: self.rcv.urgent_offset(),
             backoff: self.unanswered.count,
             repair: self.recovery.repair(),
             bytes_outstanding: self.snd.outstanding(),
@@ -518,15 +559,22 @@ impl Connection {
     /// nor a cork holds it back. As Linux, when a program sets TCP_NODELAY, and each time.
     pub fn push(&mut self, now: Instant) {
         self.snd.forced = self.snd.unsent() > 0;
+        self.snd.more = false;
         self.settle(now);
+    }
+
+    /// TCP_QUICKACK.
+    pub fn set_quick_acks(&mut self, on: bool) {
+        self.rcv.acks.set_quick(on);
     }
 
     /// Applies changed settings (buffer limits, keepalive, Nagle, congestion control …). May let
     /// `poll_segment` give something that it held back.
-    pub fn set(&mut self, now: Instant, settings: &Settings) {
+    pub fn set(&mut self, now: Instant, settings: &Arc<Settings>) {
         let keep_alive = (self.settings.keep_alive, self.settings.keep_alive_idle);
-        self.settings = settings.clone();
+        self.settings = Arc::clone(settings);
         self.snd.set_limits(settings);
+        self.rcv.clamp = settings.window_clamp;
         self.rcv.set_limit(settings.receive_limit, self.negotiated.receive_scale);
         self.congestion.set_algorithm(now, settings.congestion, self.snd.iss.0);
         if let Some(max_segment) = settings.max_segment {
@@ -536,7 +584,7 @@ impl Connection {
             self.timers.lifetime = Instant::NEVER;
             self.start_keep_alive(now);
         }
-        self.edges.freed(&self.snd.ring);
+        self.note_room();
         self.update_window();
         self.settle(now);
     }

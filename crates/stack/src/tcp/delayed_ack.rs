@@ -28,6 +28,9 @@ pub(super) struct Acks {
     quick: u8,
     /// The program answers what it receives.
     interactive: bool,
+    /// Text came, or ours was ready before the handshake was done: from then on it shows whether the
+    /// program answers.
+    talks: bool,
     /// The peer pushed what is not acknowledged.
     pushed: bool,
     /// Payload of the peer's full-sized segments, as far as seen.
@@ -41,6 +44,7 @@ impl Acks {
             need: Need::Nothing,
             quick: QUICK_ACKS,
             interactive: false,
+            talks: false,
             pushed: false,
             segment: MIN_SEGMENT,
             received_at: now,
@@ -48,9 +52,11 @@ impl Acks {
     }
 
     /// The handshake is done, and the peer waits to hear it.
-    pub fn begin(&mut self, now: Instant) {
+    /// Is text `ready` to leave at once, with the acknowledgment?
+    pub fn begin(&mut self, now: Instant, ready: bool) {
+        self.talks = ready;
         self.received_at = now;
-        self.need = Need::Now;
+        self.need = if ready { Need::Soon } else { Need::Now };
     }
 
     /// When text last came.
@@ -86,6 +92,7 @@ impl Acks {
             self.quick = QUICK_ACKS;
         }
         self.received_at = now;
+        self.talks = true;
         self.pushed |= pushed;
         self.segment = self.segment.max(len.min(mss));
         let quick = self.quick > 0 && !self.interactive;
@@ -107,7 +114,7 @@ impl Acks {
 
     /// Text left: soon after some came, that is an answer.
     pub fn answered(&mut self, now: Instant) {
-        if now.since(self.received_at) < MAX_DELAY {
+        if self.talks && now.since(self.received_at) < MAX_DELAY {
             self.interactive = true;
         }
     }
@@ -117,6 +124,20 @@ impl Acks {
         if self.need == Need::Soon && self.pushed && !self.interactive {
             self.need = Need::Now;
         }
+    }
+
+    /// TCP_QUICKACK: at once from now on for a while; or as if the program answered what it gets.
+    pub fn set_quick(&mut self, on: bool) {
+        self.interactive = !on;
+        self.quick = if on { QUICK_ACKS } else { 0 };
+        if on && self.need == Need::Soon {
+            self.need = Need::Now;
+        }
+    }
+
+    /// Are acknowledgments sent at once?
+    pub fn is_quick(&self) -> bool {
+        self.quick > 0 && !self.interactive
     }
 
     /// The delay is over, and the program did not answer.

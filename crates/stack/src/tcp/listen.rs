@@ -7,7 +7,7 @@ use super::{
     ecn,
     options::Negotiated,
     receive::Receiver,
-    rtt::INITIAL_TIMEOUT,
+    rtt::{INITIAL_TIMEOUT, MAX_TIMEOUT},
     seq::Seq,
 };
 use crate::{
@@ -18,6 +18,8 @@ use narrows_wire::tcp::{Flags, Segment};
 
 /// SYN-ACKs sent again before the peer is given up (Linux: tcp_synack_retries).
 const RETRIES: u8 = 5;
+/// Doublings that reach the longest timeout.
+const MAX_BACKOFF: u8 = 7;
 /// At most one answer in this time to segments that change nothing.
 const REPLY_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -34,6 +36,8 @@ pub struct HalfOpen {
     pub(super) retries: u8,
     deadline: Instant,
     replied_at: Option<Instant>,
+    /// The peer has acknowledged, and its first text is waited for.
+    acknowledged: bool,
 }
 
 /// What a listener needs to know to answer a SYN.
@@ -58,6 +62,14 @@ pub enum HalfOpenVerdict {
     Reset,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HalfOpenTimeout {
+    /// Send this SYN-ACK.
+    Again(Outgoing),
+    Wait,
+    GiveUp,
+}
+
 impl HalfOpen {
     /// A SYN came to a listener: the state to keep, and the SYN-ACK to send.
     pub fn new(
@@ -79,6 +91,7 @@ impl HalfOpen {
             retries: 0,
             deadline: now + INITIAL_TIMEOUT,
             replied_at: None,
+            acknowledged: false,
         };
         let syn_ack = half_open.syn_ack(now);
         (half_open, syn_ack)
@@ -94,8 +107,14 @@ impl HalfOpen {
         }
     }
 
-    /// RFC 9293 §3.10.7.4 for SYN-RECEIVED, in its order.
-    pub fn segment_arrives(&mut self, now: Instant, segment: &Segment<'_>) -> HalfOpenVerdict {
+    /// RFC 9293 §3.10.7.4 for SYN-RECEIVED, in its order. `patience`: after so many times the SYN-ACK
+    /// is due again, the handshake is done without text (Linux: TCP_DEFER_ACCEPT).
+    pub fn segment_arrives(
+        &mut self,
+        now: Instant,
+        segment: &Segment<'_>,
+        patience: u8,
+    ) -> HalfOpenVerdict {
         let header = &segment.header;
         let next = Seq(self.irs) + 1;
         let start = Seq(header.sequence);
@@ -139,6 +158,10 @@ impl HalfOpen {
                 None => HalfOpenVerdict::Drop(DropReason::TcpBadAck),
             };
         }
+        if self.retries < patience && segment_len(segment) == 0 {
+            self.acknowledged = true;
+            return HalfOpenVerdict::Drop(DropReason::TcpDeferred);
+        }
         HalfOpenVerdict::Established
     }
 
@@ -165,13 +188,17 @@ impl HalfOpen {
         self.deadline
     }
 
-    /// Another SYN-ACK, or `None` when enough were sent (Linux: 5 retries).
-    pub fn handle_timeout(&mut self, now: Instant) -> Option<Outgoing> {
-        if self.retries >= RETRIES {
-            return None;
+    /// What to do when the SYN-ACK was not answered, or (as Linux) when the text that should follow its
+    /// answer did not come: near the end of the `patience` for that the peer is asked once more.
+    pub fn handle_timeout(&mut self, now: Instant, patience: u8) -> HalfOpenTimeout {
+        let waits = self.acknowledged && self.retries < patience;
+        if self.retries >= RETRIES && !waits {
+            return HalfOpenTimeout::GiveUp;
         }
-        self.retries += 1;
-        self.deadline = now + INITIAL_TIMEOUT * (1 << self.retries);
-        Some(self.syn_ack(now))
+        let asks = !self.acknowledged || self.retries + 1 >= patience;
+        self.retries = self.retries.saturating_add(1);
+        let timeout = INITIAL_TIMEOUT * (1 << self.retries.min(MAX_BACKOFF));
+        self.deadline = now + timeout.min(MAX_TIMEOUT);
+        if asks { HalfOpenTimeout::Again(self.syn_ack(now)) } else { HalfOpenTimeout::Wait }
     }
 }

@@ -15,6 +15,8 @@
 //! | `scoreboard`, `recovery`, `rtt` | the sending side's |
 //! | `congestion`, `delivery_rate`, `pacing` | how much may be in flight, and how fast it leaves |
 //! | `options` | what the SYNs agreed on |
+//! | `fast_open` | text in SYNs |
+//! | `records`, `notices` | where segments must end; what a program wants to hear of its octets |
 //! | `listen`, `time_wait` | SYN-RECEIVED and TIME-WAIT, small types of their own |
 
 mod assembler;
@@ -23,8 +25,10 @@ pub mod connection;
 mod delayed_ack;
 mod delivery_rate;
 pub mod ecn;
+pub mod fast_open;
 mod input;
 pub mod listen;
+pub mod notices;
 mod options;
 mod output;
 mod pacing;
@@ -32,6 +36,7 @@ mod phase;
 mod program;
 mod readiness;
 mod receive;
+mod records;
 mod recovery;
 mod rtt;
 mod scoreboard;
@@ -73,6 +78,13 @@ pub struct Settings {
     pub window_scaling: bool,
     pub sack: bool,
     pub ecn: EcnMode,
+    /// connect(2) waits for the first text if the SYN may carry it (TCP_FASTOPEN_CONNECT).
+    pub fast_open_connect: bool,
+    /// Text in SYNs needs no cookie (TCP_FASTOPEN_NO_COOKIE).
+    pub fast_open_without_cookie: bool,
+    /// Of a listener: how many early connections may wait for the end of their handshake
+    /// (TCP_FASTOPEN); 0: none is made.
+    pub fast_open_backlog: u32,
     /// Believe resets anywhere in the window, as RFC 793 did: anybody can then end connections.
     pub reset_in_window: bool,
     /// Let a SYN in the window reset the connection, as RFC 793 did: anybody can then end
@@ -80,6 +92,20 @@ pub struct Settings {
     pub reset_on_syn: bool,
     /// A listener takes no SYN that carries a FIN, as Linux: nobody sends such but scanners.
     pub refuse_syn_fin: bool,
+    /// SYNs sent again before the connection is given up (TCP_SYNCNT).
+    pub syn_retries: u8,
+    /// How long a connection that nobody holds waits in FIN-WAIT-2 (TCP_LINGER2); zero: it is reset.
+    pub fin_wait_2: Duration,
+    /// Of a listener: a handshake is done when text comes, or after so many times a SYN-ACK would
+    /// have been sent again (TCP_DEFER_ACCEPT).
+    pub defer_accept: u8,
+    /// A sender waits for room until it can send one part of so many of the window, so that there are
+    /// always bursts in flight (Linux: tcp_tso_win_divisor).
+    pub deferred_part: u32,
+    /// The program may queue more while less than this was never sent (TCP_NOTSENT_LOWAT).
+    pub unsent_low: u32,
+    /// The window is never more (TCP_WINDOW_CLAMP).
+    pub window_clamp: u32,
     /// `Some(0)`: close sends RST.
     pub linger: Option<Duration>,
     /// Bytes that may wait to be sent or acknowledged.
@@ -107,9 +133,18 @@ impl Default for Settings {
             window_scaling: true,
             sack: true,
             ecn: EcnMode::Passive,
+            fast_open_connect: false,
+            fast_open_without_cookie: false,
+            fast_open_backlog: 0,
             reset_in_window: false,
             reset_on_syn: false,
             refuse_syn_fin: true,
+            syn_retries: 6,
+            fin_wait_2: Duration::from_secs(60),
+            defer_accept: 0,
+            deferred_part: 4,
+            unsent_low: u32::MAX,
+            window_clamp: u32::MAX,
             linger: None,
             send_limit: 4 << 20,
             send_tuned: true,

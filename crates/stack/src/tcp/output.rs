@@ -90,7 +90,7 @@ impl Connection {
         if self.due.probe {
             return Some(Next::Probe);
         }
-        if self.phase.may_send()
+        if self.may_send()
             && self.is_paced_open(now)
             && let Some(text) = self.decide_text()
         {
@@ -140,9 +140,12 @@ impl Connection {
         Some(Next::TailAgain(start, end))
     }
 
-    /// A whole number of segments that one call may give, at least one.
+    /// A whole number of segments that one call may give, at least one. As Linux, no more than half of
+    /// the congestion window and of the largest window of the peer, so that acknowledgments come
+    /// while the rest is on its way.
     fn burst(&self, max_payload: usize, segment: u32) -> u32 {
         let most = u32::try_from(max_payload).unwrap_or(u32::MAX).min(u32::from(u16::MAX));
+        let most = most.min(self.congestion.window / 2).min(self.snd.max_wnd / 2);
         let most = match &self.pacing {
             Some(pacing) => most.min(pacing.quantum(segment)),
             None => most,
@@ -152,7 +155,15 @@ impl Connection {
 
     fn send_handshake(&mut self, now: Instant) -> Outgoing {
         self.due.handshake = false;
-        self.snd.nxt = self.snd.iss + 1;
+        let (cookie, octets) = self.syn_extras();
+        let end = self.snd.iss + 1 + octets;
+        if self.snd.nxt.before(end) {
+            self.snd.nxt = end;
+        }
+        if octets > 0 {
+            self.recovery.board.send(self.snd.iss + 1, end, now);
+            self.totals.bytes_sent += u64::from(octets);
+        }
         if self.unanswered.count == 0 {
             self.unanswered.since = now;
         }
@@ -169,7 +180,13 @@ impl Connection {
             timestamps.echo = 0;
         }
         outgoing.window = Receiver::syn_window(&self.settings);
-        Outgoing { options, ..outgoing }
+        if self.is_early() {
+            outgoing.window = self.rcv.promise(&self.settings);
+        }
+        options.fast_open = cookie;
+        let payload_len = octets as usize;
+        let segment_size = u16::try_from(octets).unwrap_or(u16::MAX);
+        Outgoing { options, payload_len, segment_size, ..outgoing }
     }
 
     /// A network that drops what asks for ECN is asked without at the second try.
@@ -199,7 +216,9 @@ impl Connection {
         self.recovery.board.send(start, end, now);
         self.recovery.sent(octets);
         self.totals.bytes_sent += u64::from(octets);
-        if self.recovery.is_open() && self.timers.waiting() != Waiting::Reordering {
+        // Before the handshake is done only its own timer counts.
+        let handshake = self.phase.is_handshake();
+        if !handshake && self.recovery.is_open() && self.timers.waiting() != Waiting::Reordering {
             if idle {
                 self.timers.started = now;
             }
@@ -207,6 +226,10 @@ impl Connection {
         }
         self.note_usage();
         self.rcv.acks.answered(now);
+        self.tell_departure(now);
+        if self.settings.unsent_low != u32::MAX {
+            self.note_room();
+        }
         let outgoing = self.emit(now, start, end, flags);
         let markable = self.negotiated.ecn && outgoing.payload_len > 0;
         Outgoing { markable, ..outgoing }
@@ -216,14 +239,17 @@ impl Connection {
     /// that joins segments does not wait for more.
     fn text_flags(&self, start: Seq, end: Seq) -> Flags {
         let (_, text) = self.snd.text(start, end);
-        let last = text > 0 && end.at_or_after(self.snd.end());
-        let push = last || text > self.segment() as usize;
+        let queue_ends = end.at_or_after(self.snd.end()) && !self.snd.unpushed;
+        let last = text > 0 && (queue_ends || self.snd.record_after(end - 1) == Some(end));
+        let several = text > self.segment() as usize && !self.snd.unpushed;
+        let push = last || several;
         if push { Flags::ACK.with(Flags::PSH) } else { Flags::ACK }
     }
 
     fn send_again(&mut self, now: Instant, start: Seq, end: Seq, max_payload: usize) -> Outgoing {
         let segment = self.gate().segment;
         let end = end.min(start + self.burst(max_payload, segment));
+        let end = self.snd.record_after(start).map_or(end, |record| end.min(record));
         let stamp = self.negotiated.stamps.map(|stamps| stamps.now(now));
         self.count_again(now, start, end);
         self.recovery.retransmitted(start, end, now, stamp);
@@ -286,10 +312,14 @@ impl Connection {
     }
 
     /// RFC 9293 §3.10.5: a RST that the peer will accept.
-    pub(super) fn reset(&mut self) -> Outgoing {
+    pub(super) fn reset(&mut self, now: Instant) -> Outgoing {
         self.totals.segments_sent += 1;
         let flags = Flags::RST.with(Flags::ACK);
-        Outgoing::bare(self.snd.nxt, self.rcv.nxt, flags)
+        // As Linux, with the window; and RFC 7323 §3.2 asks for timestamps.
+        let window = self.rcv.offer(self.negotiated.receive_scale, self.receive_segment());
+        let timestamps = self.negotiated.stamps.map(|stamps| stamps.option(now));
+        let options = Options { timestamps, ..Options::default() };
+        Outgoing { window, options, ..Outgoing::bare(self.snd.nxt, self.rcv.nxt, flags) }
     }
 
     fn restart_after_idle(&mut self, now: Instant) {

@@ -2,12 +2,12 @@
 //! (RFC 9293 §3.10.2 to §3.10.5).
 
 use super::{
-    connection::{Connection, Fate, ORPHAN_FIN_WAIT_2, Outcome, Outgoing},
+    connection::{Connection, Fate, Outcome, Outgoing},
     delayed_ack::Need,
     phase::{Phase, Step},
 };
 use crate::{
-    request::Error,
+    request::{Error, SendFlags},
     time::{Duration, Instant},
 };
 use narrows_ring::Pool;
@@ -22,6 +22,7 @@ impl Connection {
         now: Instant,
         buffers: &mut Pool,
         max: usize,
+        flags: SendFlags,
         fill: impl FnOnce(&mut [IoSliceMut<'_>; 2]) -> usize,
     ) -> Result<usize, Error> {
         if let Some(error) = self.error {
@@ -33,11 +34,17 @@ impl Connection {
         if self.congestion.has_model() {
             self.note_idleness(now);
         }
-        let written = match self.snd.ring.free() {
+        // A SYN that waits takes so much, and the rest has to wait for its answer.
+        let max = if self.is_deferred() { max.min(self.syn_room()) } else { max };
+        let written = match self.room() {
             0 => 0,
             _ => self.snd.ring.write_with(buffers, max, fill),
         };
-        self.edges.wrote(&self.snd.ring);
+        self.release_syn();
+        if written > 0 {
+            self.snd.called(flags);
+        }
+        self.edges.wrote(self.room());
         self.settle(now);
         Ok(written)
     }
@@ -52,7 +59,26 @@ impl Connection {
 
     /// Room in the send ring; 0 also when nothing may be sent.
     pub fn send_room(&self) -> usize {
-        if self.may_queue() { self.snd.ring.free() } else { 0 }
+        if self.may_queue() { self.room() } else { 0 }
+    }
+
+    /// Room in the send ring, unless too much in it may not leave yet.
+    fn room(&self) -> usize {
+        let low = self.settings.unsent_low;
+        let bounded = low != u32::MAX && !self.phase.is_handshake();
+        if bounded && self.snd.unsent().saturating_sub(self.snd.sendable(&self.gate())) >= low {
+            return 0;
+        }
+        self.snd.ring.free()
+    }
+
+    /// There may be room again: tells the program that waits for some.
+    pub(super) fn note_room(&mut self) {
+        // As Linux: half of what may be unsent must be gone.
+        let low = self.settings.unsent_low;
+        if low == u32::MAX || self.snd.unsent().saturating_mul(2) < low {
+            self.edges.freed(&self.snd.ring);
+        }
     }
 
     /// Offers received bytes to `drain`, which returns how many it took. `Ok(0)` with no bytes
@@ -123,13 +149,13 @@ impl Connection {
         let mut reply = None;
         if self.phase == Phase::SynSent {
             self.finish(None);
-        } else if unread || linger_zero {
+        } else if unread || linger_zero || self.waits_in_vain() {
             // RFC 2525 §2.17: what the peer sent is lost, and it should know.
             reply = self.abort(now, buffers);
         } else {
             self.shutdown_send(now);
             if self.phase == Phase::FinWait2 {
-                self.timers.lifetime = now + ORPHAN_FIN_WAIT_2;
+                self.timers.lifetime = now + self.settings.fin_wait_2;
             }
             if self.phase == Phase::TimeWait && self.rcv.acks.need() != Need::Nothing {
                 // The peer's FIN came a moment ago, and nobody will poll for its acknowledgment.
@@ -143,11 +169,15 @@ impl Connection {
         Outcome { reply, dropped: None, fate }
     }
 
+    /// The program does not want an orphan to wait for the peer's FIN.
+    fn waits_in_vain(&self) -> bool {
+        self.phase == Phase::FinWait2 && self.settings.fin_wait_2.is_zero()
+    }
+
     /// RST at once, where the state has one to send; then the connection is in CLOSED, and holds
     /// no buffer.
     pub fn abort(&mut self, now: Instant, buffers: &mut Pool) -> Option<Outgoing> {
-        let _ = now;
-        let reset = self.phase.needs_reset().then(|| self.reset());
+        let reset = self.phase.needs_reset().then(|| self.reset(now));
         if self.phase != Phase::Closed {
             self.finish(None);
         }

@@ -20,8 +20,8 @@ impl Edges {
     }
 
     /// After a write: did it leave room?
-    pub fn wrote(&mut self, ring: &ByteRing) {
-        self.starved |= ring.free() == 0;
+    pub fn wrote(&mut self, room: usize) {
+        self.starved |= room == 0;
     }
 
     /// Bytes were acknowledged, or the limit was raised. A program that waits is woken once a third of the limit is free,

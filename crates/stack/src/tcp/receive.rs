@@ -24,11 +24,15 @@ pub(super) struct Receiver {
     pub told: Seq,
     pub ring: ByteRing,
     limit: usize,
+    /// What the program allows the window to be.
+    pub clamp: u32,
     /// Bytes that the program took, up to a number that makes no difference any more.
     read: usize,
     pub assembler: Assembler,
     /// Where the peer's FIN is, once seen.
     pub fin: Option<Seq>,
+    /// The urgent octet, the last that was told of.
+    urgent: Option<Seq>,
     /// Octets that came twice, to be told once (RFC 2883).
     duplicate: Option<(Seq, Seq)>,
     pub acks: Acks,
@@ -53,9 +57,11 @@ impl Receiver {
             told: Seq(0),
             ring: ByteRing::new(0),
             limit: settings.receive_limit.min(MAX_BUFFER),
+            clamp: settings.window_clamp,
             read: 0,
             assembler: Assembler::default(),
             fin: None,
+            urgent: None,
             duplicate: None,
             acks: Acks::new(now),
         }
@@ -77,7 +83,16 @@ impl Receiver {
 
     /// The window of a SYN is never scaled (RFC 7323 §2.2).
     pub fn syn_window(settings: &Settings) -> u16 {
-        u16::try_from(settings.receive_limit).unwrap_or(u16::MAX)
+        let window = settings.receive_limit.min(settings.window_clamp as usize);
+        u16::try_from(window).unwrap_or(u16::MAX)
+    }
+
+    /// The window of a SYN-ACK that acknowledges text: it begins after that.
+    pub fn promise(&mut self, settings: &Settings) -> u16 {
+        let room = settings.receive_limit.saturating_sub(self.ring.len());
+        let window = u16::try_from(room).unwrap_or(u16::MAX);
+        self.edge = self.edge.max(self.nxt + u32::from(window));
+        window
     }
 
     /// The window as the peer last heard it.
@@ -94,7 +109,8 @@ impl Receiver {
     /// ahead of a sender in slow start, while a peer that only just came can't make us hold a
     /// large buffer by placing a byte at its end. (Linux: dynamic right-sizing.)
     fn capacity(&self) -> usize {
-        self.limit.min(FIRST_CAPACITY.max(self.read.saturating_mul(2)))
+        let capacity = self.limit.min(FIRST_CAPACITY.max(self.read.saturating_mul(2)));
+        capacity.min(self.clamp as usize)
     }
 
     /// Where the window would end if it was told now: further than before only by a step that is
@@ -155,6 +171,23 @@ impl Receiver {
             let _ = self.assembler.insert(at, at + placed);
         }
         Placed::OutOfOrder
+    }
+
+    /// A segment's pointer leads to an urgent octet. It stays in its place in the stream (RFC 6093
+    /// §4), and where that is can be asked.
+    pub fn note_urgent(&mut self, sequence: Seq, pointer: u16) {
+        if pointer > 0 {
+            // As nearly everybody, not as RFC 1122 has it: the pointer is to the octet after it.
+            self.urgent = Some(sequence + (u32::from(pointer) - 1));
+        }
+    }
+
+    /// How far from the next octet to read the urgent one is, if it is one of those that wait.
+    pub fn urgent_offset(&self) -> Option<u32> {
+        let waiting = self.ring.len() as u32;
+        let first = self.nxt - waiting;
+        let urgent = self.urgent.filter(|urgent| urgent.at_or_after(first))?;
+        Some(urgent.since(first)).filter(|offset| *offset < waiting)
     }
 
     /// Octets of the peer that were here already.

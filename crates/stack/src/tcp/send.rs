@@ -1,16 +1,16 @@
 //! The send sequence space (RFC 9293 §3.3.1), the bytes in it, and how much of them may leave.
 
-use super::{Settings, send_tuning::SendTuning, seq::Seq};
-use crate::time::{Duration, Instant};
+use super::{Settings, records::Records, send_tuning::SendTuning, seq::Seq};
+use crate::{
+    request::SendFlags,
+    time::{Duration, Instant},
+};
 use narrows_ring::ByteRing;
 
 /// Half the sequence space would be ambiguous; a quarter is not.
 pub(super) const MAX_BUFFER: usize = 1 << 30;
 /// Waiting for room to grow is worth it up to this much: what one frame to a device can take.
 const DEFERRED_BURST: u32 = 65_536;
-/// …and up to this part of the window, so that there are always bursts in flight (as Linux's
-/// tcp_tso_win_divisor).
-const DEFERRED_PART: u32 = 4;
 
 /// A tuned buffer begins with this much, which stays in the cache of one core.
 const TUNED_START: usize = 1 << 20;
@@ -36,6 +36,13 @@ pub(super) struct Sender {
     /// After the last segment sent that was less than a full one (Minshall's variant of Nagle's
     /// algorithm).
     small_end: Seq,
+    /// Ends of records in `ring`, if the program marks them.
+    pub records: Option<Box<Records>>,
+    /// The program said that more follows at once: what makes no full segment waits for that, or
+    /// for the next acknowledgment (MSG_MORE).
+    pub more: bool,
+    /// And what leaves without it is not pushed.
+    pub unpushed: bool,
     /// A timer overrides Nagle's algorithm and the avoidance of silly windows, once.
     pub forced: bool,
     /// When text last left.
@@ -53,6 +60,8 @@ pub(super) struct Gate {
     pub cork: bool,
     /// May sending wait for a larger burst?
     pub defer: bool,
+    /// See [`Settings::deferred_part`].
+    pub deferred_part: u32,
 }
 
 impl Sender {
@@ -69,6 +78,9 @@ impl Sender {
             tuning: SendTuning::default(),
             shut: false,
             small_end: iss,
+            records: None,
+            more: false,
+            unpushed: false,
             forced: false,
             sent_at: now,
         }
@@ -127,6 +139,9 @@ impl Sender {
         if unsent == 0 {
             return 0;
         }
+        // What something else follows is no tail.
+        let record = self.record_after(self.nxt).filter(|end| end.before(self.end()));
+        let unsent = record.map_or(unsent, |end| end.since(self.nxt));
         let congestion = gate.congestion_window.saturating_sub(gate.in_flight);
         let congestion =
             if gate.in_flight == 0 { congestion.max(gate.segment) } else { congestion };
@@ -136,18 +151,37 @@ impl Sender {
         }
         if unsent > room {
             let whole = room - room % gate.segment;
-            let burst = (gate.congestion_window.min(self.wnd) / DEFERRED_PART).min(DEFERRED_BURST);
+            let burst = (gate.congestion_window.min(self.wnd) / gate.deferred_part.max(1))
+                .min(DEFERRED_BURST);
             let wait = gate.defer
                 && whole < burst - burst % gate.segment
                 && gate.in_flight >= gate.segment.saturating_mul(2);
             return if wait { 0 } else { whole };
+        }
+        if record.is_some() {
+            return unsent;
         }
         let tail = self.end().since(self.nxt) % gate.segment;
         if self.shut || tail == 0 || self.may_send_small(gate) { unsent } else { unsent - tail }
     }
 
     fn may_send_small(&self, gate: &Gate) -> bool {
-        !gate.cork && (gate.no_delay || !self.small_end.after(self.una))
+        !gate.cork && !self.more && (gate.no_delay || !self.small_end.after(self.una))
+    }
+
+    /// The end of the record that the octet at `at` is in, if the program marked it.
+    pub fn record_after(&self, at: Seq) -> Option<Seq> {
+        self.records.as_ref()?.after(at)
+    }
+
+    /// The program's call is over: its last octet may end a record, or more may follow.
+    pub fn called(&mut self, flags: SendFlags) {
+        self.more = flags.contains(SendFlags::MORE);
+        self.unpushed = self.more;
+        if flags.contains(SendFlags::END_OF_RECORD) {
+            let end = self.end();
+            self.records.get_or_insert_default().end(end);
+        }
     }
 
     /// Is it the congestion window that holds text back? What waits for a larger burst is held
@@ -171,6 +205,13 @@ impl Sender {
     /// `ack`, which is beyond `una`, is acknowledged. Returns how many bytes of the ring that is.
     pub fn acknowledged(&mut self, ack: Seq) -> usize {
         self.una = ack;
+        self.more = false;
+        if let Some(records) = &mut self.records {
+            records.acknowledged(ack);
+            if records.is_empty() {
+                self.records = None;
+            }
+        }
         if !self.small_end.after(ack) {
             // Keeps the comparison meaningful however much is sent.
             self.small_end = ack;

@@ -8,8 +8,8 @@ use super::{
 use crate::{request::Error, time::Instant};
 use narrows_ring::Pool;
 
-/// Retransmissions of a SYN before the connection is given up (Linux: tcp_syn_retries).
-const SYN_RETRIES: u8 = 6;
+/// Of the SYN-ACK of an early connection (Linux: tcp_synack_retries).
+const SYN_ACK_RETRIES: u8 = 5;
 /// Of anything else (Linux: tcp_retries2): about a quarter of an hour at least.
 const RETRIES: u8 = 15;
 /// When nobody holds the socket any more (Linux: tcp_orphan_retries). It bounds as well how long a
@@ -66,7 +66,8 @@ impl Connection {
 
     fn retransmission_timeout(&mut self, now: Instant) {
         let retries = match self.phase {
-            phase if phase.is_handshake() => SYN_RETRIES,
+            _ if self.is_early() => SYN_ACK_RETRIES,
+            phase if phase.is_handshake() => self.settings.syn_retries,
             _ if self.orphan => ORPHAN_RETRIES,
             _ => RETRIES,
         };
@@ -114,7 +115,7 @@ impl Connection {
         }
         let orphan_over = self.orphan && self.unanswered.count >= ORPHAN_RETRIES;
         if self.probes >= RETRIES || orphan_over || self.user_timed_out(now) {
-            let reset = self.phase.needs_reset().then(|| self.reset());
+            let reset = self.phase.needs_reset().then(|| self.reset(now));
             self.give_up();
             return reset;
         }
@@ -155,7 +156,7 @@ impl Connection {
             None => self.probes >= settings.keep_alive_count,
         };
         if over {
-            let reset = self.reset();
+            let reset = self.reset(now);
             self.give_up();
             return Some(reset);
         }

@@ -10,6 +10,7 @@ use crate::{
     },
 };
 use core::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 /// Packet sockets of a shard: each costs every frame a look, so not as many as of other kinds.
 const MAX_SOCKETS: usize = 256;
@@ -30,10 +31,11 @@ pub(crate) fn open(
     socket.protocol = protocol;
     let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
     let body = SocketBody::Packet(Box::new(socket));
-    let mut socket = Socket::new(principal, any, shard.config.tcp.clone(), body);
+    let mut socket = Socket::new(principal, any, shard.settings.clone(), body);
     // Half of what they are, as programs count them.
-    socket.settings.send_limit = limit / 2;
-    socket.settings.receive_limit = limit / 2;
+    let settings = Arc::make_mut(&mut socket.settings);
+    settings.send_limit = limit / 2;
+    settings.receive_limit = limit / 2;
     let id = shard.sockets.insert(socket, shard.config.limits.sockets);
     let id = id.ok_or(Error::LimitReached)?;
     shard.packets.members.push(id);

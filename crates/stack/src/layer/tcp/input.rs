@@ -1,16 +1,18 @@
 //! A segment's way to whom it is for: RFC 9293 §3.10.7, up to the connection.
 
-use super::{conclude, leave_time_wait, open, output, query, remove_half_open};
+use super::{
+    accept, conclude,
+    fast_open::{self, Grant},
+    leave_time_wait, open, output, query, remove_half_open,
+};
 use crate::{
     Instant, Shard,
     counters::DropReason,
-    event::Readiness,
     layer::{Arrival, icmpv4, route::path_for},
     request::SocketId,
     table::{
         demux::{Flow, FlowOwner},
-        port::{Binding, Role},
-        socket::{HalfOpenEntry, Socket, SocketBody},
+        socket::HalfOpenEntry,
         timer::TimerKey,
     },
     tcp::{
@@ -123,11 +125,19 @@ fn listen_input(
     if state.half_open >= half_open_limit {
         return Err(DropReason::SynQueueFull);
     }
-    state.half_open += 1;
     let settings = socket.settings.clone();
     let mut opening = open::opening(shard, now, &flow, &path);
     opening.iss = sequence.unwrap_or(opening.iss);
-    let (state, syn_ack) = HalfOpen::new(now, segment, opening, &settings);
+    let (state, mut syn_ack) = HalfOpen::new(now, segment, opening, &settings);
+    match fast_open::grant(shard, now, listener, &flow, segment) {
+        Grant::Early(option) => {
+            return fast_open::establish(shard, now, listener, flow, (state, option), segment);
+        }
+        Grant::Handshake(option) => syn_ack.options.fast_open = option,
+    }
+    if let Some(state) = shard.sockets.get_mut(listener).and_then(|socket| socket.listener()) {
+        state.half_open += 1;
+    }
     let timeout = state.next_timeout();
     let index = shard.remnants.half_open.insert(HalfOpenEntry { flow, listener, state }) as u32;
     shard.demux.insert_flow(flow, FlowOwner::HalfOpen(index));
@@ -137,7 +147,7 @@ fn listen_input(
 }
 
 /// The socket that listens where a flow ends.
-fn listener(shard: &Shard, flow: &Flow) -> Option<SocketId> {
+pub(super) fn listener(shard: &Shard, flow: &Flow) -> Option<SocketId> {
     shard.demux.listener(flow, |id| shard.hears(id, flow.local.ip()))
 }
 
@@ -190,7 +200,8 @@ fn half_open_input(
     let owner = FlowOwner::HalfOpen(index);
     let entry = shard.remnants.half_open_of(owner).ok_or(DropReason::TcpNoSocket)?;
     let listener = entry.listener;
-    match entry.state.segment_arrives(now, segment) {
+    let patience = shard.sockets.get(listener).map_or(0, |socket| socket.settings.defer_accept);
+    match entry.state.segment_arrives(now, segment, patience) {
         HalfOpenVerdict::Established => establish(shard, now, index, listener, flow, segment),
         HalfOpenVerdict::Reply(answer) => {
             output::reply(shard, now, flow, &answer);
@@ -214,9 +225,7 @@ fn establish(
     segment: &Segment<'_>,
 ) -> Result<(), DropReason> {
     let socket = shard.sockets.get_mut(listener).ok_or(DropReason::TcpNoSocket)?;
-    let (principal, settings) = (socket.principal, socket.settings.clone());
-    let ip = socket.ip.clone();
-    let inherited = socket.binding;
+    let settings = socket.settings.clone();
     let state = socket.listener().ok_or(DropReason::TcpNoSocket)?;
     if state.accept_queue.len() >= state.backlog {
         // It stays half-open: the SYN-ACK is sent again, and its answer may find room.
@@ -224,24 +233,7 @@ fn establish(
     }
     let half_open = remove_half_open(shard, index).ok_or(DropReason::TcpNoSocket)?;
     let connection = Connection::accept(now, half_open, &settings);
-    let body = SocketBody::Connection(Box::new(connection));
-    let mut accepted = Socket::new(principal, flow.local, settings, body);
-    // The port stays taken as long as a connection on it lives, shared with its listener's kind.
-    let binding = inherited.map(|held| Binding { local: flow.local, role: Role::Bound, ..held });
-    accepted.remote = Some(flow.remote);
-    accepted.ip = ip;
-    accepted.binding = binding;
-    accepted.unaccepted = true;
-    let limit = shard.config.limits.sockets;
-    let id = shard.sockets.insert(accepted, limit).ok_or(DropReason::AcceptQueueFull)?;
-    if let Some(binding) = binding {
-        shard.ports.take(binding);
-    }
-    shard.demux.insert_flow(flow, FlowOwner::Connection(id));
-    if let Some(state) = shard.sockets.get_mut(listener).and_then(|socket| socket.listener()) {
-        state.accept_queue.push_back(id);
-    }
-    shard.notify(listener, Readiness::ACCEPTABLE);
+    let id = accept::enqueue(shard, listener, flow, connection)?;
     connection_input(shard, now, id, flow, segment, false)
 }
 
@@ -291,9 +283,12 @@ pub(crate) fn error_input(
     };
     let socket = shard.sockets.get_mut(id).ok_or(DropReason::IcmpUnmatched)?;
     let connection = socket.connection().ok_or(DropReason::IcmpUnmatched)?;
+    if !connection.is_outstanding(sequence) {
+        return Err(DropReason::IcmpUnmatched);
+    }
     let known = match (error, flow.local.ip(), flow.remote.ip()) {
         (IcmpError::FragmentationNeeded { mtu }, IpAddr::V4(local), IpAddr::V4(remote)) => {
-            connection.is_outstanding(sequence).then_some(((local, remote), mtu))
+            Some(((local, remote), mtu))
         }
         _ => None,
     };

@@ -4,18 +4,22 @@
 //! | file | what is there |
 //! |---|---|
 //! | `input` | a segment's way to its connection, half-open connection, TIME-WAIT or listener |
+//! | `accept` | new connections for a listener's queue |
+//! | `fast_open` | text in SYNs |
 //! | `open` | active opens: ports and initial sequence numbers |
 //! | `close` | programs letting go, and the ends of connections |
 //! | `output` | segments to frames |
 
+mod accept;
 mod close;
+mod fast_open;
 mod input;
 mod open;
 mod output;
 
 pub(crate) use close::{abort, close, expel, shutdown_send};
 pub(crate) use input::{error_input, input, reject, reject_own};
-pub(crate) use open::{connect, reconnect_error};
+pub(crate) use open::{connect, connect_with, disconnect, reconnect_error};
 pub(crate) use output::{next_packet, transmit};
 
 use crate::{
@@ -29,7 +33,12 @@ use crate::{
         socket::TimeWaitEntry,
         timer::TimerKey,
     },
-    tcp::{Connection, State, connection::Fate, connection::Outcome, time_wait::TimeWait},
+    tcp::{
+        Connection, State,
+        connection::{Fate, Outcome},
+        listen::HalfOpenTimeout,
+        time_wait::TimeWait,
+    },
 };
 use core::net::Ipv4Addr;
 use narrows_wire::ipv4::Protocol;
@@ -53,6 +62,7 @@ pub(crate) fn settle(shard: &mut Shard, now: Instant, id: SocketId) {
     let Some(socket) = shard.sockets.get_mut(id) else { return };
     let Some(connection) = socket.connection() else { return };
     let readiness = connection.take_readiness();
+    let noted = connection.opens_fast();
     let (wants_to_send, timeout) = (connection.wants_to_send(now), connection.next_timeout());
     if readiness.contains(Readiness::FAILED) {
         let error = connection.error();
@@ -65,6 +75,9 @@ pub(crate) fn settle(shard: &mut Shard, now: Instant, id: SocketId) {
         shard.timers.arm(TimerKey::Socket(id.slot), at);
     }
     shard.notify(id, readiness);
+    if noted {
+        fast_open::note(shard, now, id);
+    }
 }
 
 /// Puts a connection in line at the interface its packets leave by. Without a route that is the
@@ -238,16 +251,17 @@ pub(crate) fn half_open_timeout(shard: &mut Shard, now: Instant, index: u32) {
         return;
     }
     let flow = entry.flow;
-    match entry.state.handle_timeout(now) {
-        Some(again) => {
-            let next = entry.state.next_timeout();
-            shard.timers.arm(TimerKey::HalfOpen(index), next);
-            shard.counters.tcp_retransmissions += 1;
-            output::reply(shard, now, flow, &again);
-        }
-        None => {
-            remove_half_open(shard, index);
-        }
+    let patience =
+        shard.sockets.get(entry.listener).map_or(0, |socket| socket.settings.defer_accept);
+    let verdict = entry.state.handle_timeout(now, patience);
+    if verdict == HalfOpenTimeout::GiveUp {
+        remove_half_open(shard, index);
+        return;
+    }
+    shard.timers.arm(TimerKey::HalfOpen(index), entry.state.next_timeout());
+    if let HalfOpenTimeout::Again(again) = verdict {
+        shard.counters.tcp_retransmissions += 1;
+        output::reply(shard, now, flow, &again);
     }
 }
 

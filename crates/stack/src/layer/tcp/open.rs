@@ -1,21 +1,24 @@
-//! Active opens: the local address and port, the initial sequence number, the SYN.
+//! Active opens: the local address and port, the initial sequence number, the SYN; and the way back.
 
-use super::{leave_time_wait, query, settle};
+use super::{fast_open, leave_time_wait, output, query, settle};
 use crate::{
     Instant, Shard,
+    config::FastOpenMode,
     layer::route::{Path, path_for},
-    request::{Error, Reply, SocketId, SocketKind},
+    request::{Error, Patience, Reply, SocketId, SocketKind},
     shard::meet,
     table::{
         demux::{Demux, Flow, FlowOwner},
         port::{Binding, Role, flow_from},
         route::Query,
         socket::{Remnants, SocketBody},
+        timer::TimerKey,
     },
-    tcp::{Connection, State, listen::Opening},
+    tcp::{Connection, State, fast_open::Prospect, listen::Opening},
     time::Duration,
 };
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::IoSliceMut;
 
 /// Both headers, without options.
 const HEADERS: u16 = 40;
@@ -52,13 +55,92 @@ pub(crate) fn reconnect_error(connection: &Connection) -> Error {
     }
 }
 
-/// Begins a handshake on a closed socket.
+/// connect(2): begins a handshake on a closed socket; or waits with it for text, where the program
+/// wants that and the SYN may carry it.
 pub(crate) fn connect(
     shard: &mut Shard,
     now: Instant,
     id: SocketId,
     remote: SocketAddr,
 ) -> Result<Reply, Error> {
+    let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
+    let fast = socket.settings.fast_open_connect
+        && shard.config.fast_open.mode.contains(FastOpenMode::CLIENT);
+    let prospect = fast.then(|| fast_open::prospect(shard, id, remote.ip()));
+    begin(shard, now, id, remote, prospect)?;
+    Ok(if prospect.is_some_and(|prospect| prospect.text) { Reply::Deferred } else { Reply::Done })
+}
+
+/// sendto(2) with MSG_FASTOPEN: a handshake whose SYN carries text, if it may. Returns how many bytes
+/// of it that are.
+pub(crate) fn connect_with(
+    shard: &mut Shard,
+    now: Instant,
+    id: SocketId,
+    remote: SocketAddr,
+    (max, patience): (usize, Patience),
+    fill: impl FnOnce(&mut [IoSliceMut<'_>; 2]) -> usize,
+) -> Result<usize, Error> {
+    if !shard.config.fast_open.mode.contains(FastOpenMode::CLIENT) {
+        return Err(Error::NotSupported);
+    }
+    let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
+    match &socket.body {
+        SocketBody::Closed => {
+            let prospect = fast_open::prospect(shard, id, remote.ip());
+            begin(shard, now, id, remote, Some(prospect))?;
+            if !prospect.text {
+                return Ok(0);
+            }
+        }
+        SocketBody::Connection(connection) => match connection.state() {
+            State::SynSent if connection.is_deferred() => {}
+            State::SynSent | State::SynReceived => return Err(Error::AlreadyInProgress),
+            _ => {}
+        },
+        _ => return Err(Error::InvalidState),
+    }
+    let sent = shard.send_with(now, id, max, fill)?;
+    let waits = sent < max && patience == Patience::Waits;
+    if let Some(connection) = shard.sockets.get_mut(id).and_then(|socket| socket.connection()) {
+        connection.more_follows(waits);
+    }
+    Ok(sent)
+}
+
+/// connect(2) to no address: the connection is reset, and the socket as before it had one. A port
+/// that came with the connection goes with it.
+pub(crate) fn disconnect(shard: &mut Shard, now: Instant, id: SocketId) -> Result<Reply, Error> {
+    let socket = shard.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
+    let flow = socket.flow();
+    let SocketBody::Connection(connection) = &mut socket.body else { return Ok(Reply::Done) };
+    let passive = connection.is_passive();
+    let reset = connection.abort(now, &mut shard.buffers);
+    socket.body = SocketBody::Closed;
+    (socket.remote, socket.error, socket.path) = (None, None, None);
+    let given = |held: &Binding| passive || held.role == Role::Ephemeral;
+    if let Some(binding) = socket.binding.take_if(|held| given(held)) {
+        socket.local = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        shard.ports.release(&binding);
+    }
+    if let Some(flow) = flow {
+        shard.demux.remove_flow(&flow, FlowOwner::Connection(id));
+        shard.timers.cancel(TimerKey::Socket(id.slot));
+        if let Some(reset) = reset {
+            output::reply(shard, now, flow, &reset);
+        }
+    }
+    Ok(Reply::Done)
+}
+
+/// Gives a closed socket its flow, and a connection on it.
+fn begin(
+    shard: &mut Shard,
+    now: Instant,
+    id: SocketId,
+    remote: SocketAddr,
+    prospect: Option<Prospect>,
+) -> Result<(), Error> {
     let IpAddr::V4(destination) = remote.ip() else { return Err(Error::FamilyNotSupported) };
     if remote.port() == 0 || destination.is_broadcast() || destination.is_multicast() {
         return Err(Error::NetworkUnreachable);
@@ -118,12 +200,15 @@ pub(crate) fn connect(
     }
     let socket = shard.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
     (socket.local, socket.remote) = (flow.local, Some(flow.remote));
-    let connection = Connection::connect(now, opening, &socket.settings);
+    let mut connection = Connection::connect(now, opening, &socket.settings);
+    if let Some(prospect) = prospect {
+        connection.open_fast(prospect, prospect.text);
+    }
     socket.body = SocketBody::Connection(Box::new(connection));
     shard.demux.insert_flow(flow, FlowOwner::Connection(id));
     shard.counters.tcp_connections_opened += 1;
     settle(shard, now, id);
-    Ok(Reply::Done)
+    Ok(())
 }
 
 /// Can a new connection have this flow? Nobody has it, or a TIME-WAIT that timestamps make safe

@@ -30,10 +30,11 @@ impl Connection {
         }
         let ack = Seq(header.acknowledgment);
         if self.phase == Phase::SynReceived {
-            if ack != self.snd.nxt {
+            // An early connection may have sent text already.
+            if ack.at_or_before(self.snd.iss) || ack.after(self.snd.nxt) {
                 return Err(Stop::Reset(DropReason::TcpBadAck, reset_for(segment)));
             }
-            self.syn_acknowledged(now, ack);
+            self.syn_acknowledged(now);
             let window = u32::from(header.window) << self.scale_of(segment);
             self.snd.open_window(Seq(header.sequence), window);
         }
@@ -83,7 +84,8 @@ impl Connection {
             self.totals.bytes_acknowledged += bytes as u64;
             self.snd.ring.consume(buffers, bytes);
             self.snd.tune(now, bytes, self.rtt.minimum(), self.settings.send_limit);
-            self.edges.freed(&self.snd.ring);
+            self.note_room();
+            self.tell_arrival(now);
             self.recovery.board.acknowledge(ack, &mut delivered);
             self.unanswered.count = 0;
             self.unanswered.since = now;
@@ -94,6 +96,7 @@ impl Connection {
             self.unanswered.count = 0;
         }
         let duplicated = self.selective(segment, una, ack, &mut delivered);
+        self.totals.delivered += delivered.octets.div_ceil(self.segment());
         if outstanding == 0 {
             return;
         }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{counters::DropReason, request::Error, time::Duration, time::Instant};
 use narrows_ring::Pool;
-use narrows_wire::tcp::Segment;
+use narrows_wire::tcp::{Flags, Segment};
 
 /// At most one challenge, or answer to a segment without text from outside the window, in this
 /// time (Linux: tcp_invalid_ratelimit). The limit is the connection's own, so nothing can be
@@ -73,14 +73,20 @@ impl Connection {
         marked: bool,
         early: &mut Option<Outgoing>,
     ) -> Checked {
+        if self.is_syn_again(segment) {
+            self.due.handshake |= self.may_challenge(now);
+            return Err(Stop::Drop(DropReason::TcpOutOfWindow));
+        }
         self.check_timestamp(now, segment)?;
         self.check_sequence(now, segment)?;
         self.check_reset(now, segment)?;
         self.check_syn(now, segment)?;
         self.check_acknowledgment(now, buffers, segment)?;
         *early = self.notice_mark(now, segment, marked);
-        // Sixth, URG: the pointer is ignored and urgent text stays where it is in the stream, as
-        // RFC 6093 recommends. There is nothing it could point wrongly into.
+        // Sixth, URG: urgent text stays where it is in the stream, as RFC 6093 recommends.
+        if segment.header.flags.contains(Flags::URG) {
+            self.rcv.note_urgent(Seq(segment.header.sequence), segment.header.urgent);
+        }
         self.receive_text(now, buffers, segment)?;
         self.receive_fin(now, segment);
         Ok(())
@@ -160,7 +166,7 @@ impl Connection {
             return Err(self.challenge(now, DropReason::TcpBlindReset));
         }
         let error = match self.phase {
-            Phase::SynReceived => Some(Error::ConnectionRefused),
+            Phase::SynReceived if !self.passive => Some(Error::ConnectionRefused),
             Phase::CloseWait => Some(Error::BrokenPipe),
             Phase::TimeWait => None,
             _ => Some(Error::ConnectionReset),

@@ -7,6 +7,7 @@ use crate::{
     request::Error,
     tcp::{
         connection::{Connection, reset_for},
+        delayed_ack::MAX_DELAY,
         ecn,
         phase::Step,
         receive::Receiver,
@@ -29,6 +30,9 @@ impl Connection {
         // First: does it acknowledge our SYN, or something else?
         if header.flags.ack() && (ack.at_or_before(self.snd.iss) || ack.after(self.snd.nxt)) {
             return Err(Stop::Reset(DropReason::TcpBadAck, reset_for(segment)));
+        }
+        if header.flags.ack() && !self.echo_is_ours(now, segment) {
+            return Err(Stop::Reset(DropReason::TcpPaws, reset_for(segment)));
         }
         // Second: RST. Without an acknowledgment anybody could have sent it.
         if header.flags.rst() {
@@ -55,15 +59,34 @@ impl Connection {
             self.due.handshake = true;
             return Ok(());
         }
-        self.rcv.acks.begin(now);
-        self.syn_acknowledged(now, ack);
+        let ready = self.text_is_ready();
+        self.rcv.acks.begin(now, ready);
+        if ready {
+            self.timers.delayed_ack = now + MAX_DELAY;
+        }
+        let retried = self.unanswered.count > 0;
+        self.syn_acknowledged(now);
+        self.fast_open_answered(now, buffers, segment, retried);
         self.receive_text(now, buffers, segment)?;
         self.receive_fin(now, segment);
         Ok(())
     }
 
+    /// As Linux: a SYN-ACK that echoes none of our timestamps is no answer to our SYN.
+    fn echo_is_ours(&self, now: Instant, segment: &Segment<'_>) -> bool {
+        match (self.negotiated.stamps, segment.options.timestamps) {
+            (Some(stamps), Some(theirs)) if theirs.echo != 0 => {
+                let first = Seq(stamps.now(self.unanswered.since));
+                let echo = Seq(theirs.echo);
+                echo.at_or_after(first) && echo.at_or_before(Seq(stamps.now(now)))
+            }
+            _ => true,
+        }
+    }
+
     /// Our SYN is acknowledged and the peer's is known.
-    pub(super) fn syn_acknowledged(&mut self, now: Instant, ack: Seq) {
+    pub(super) fn syn_acknowledged(&mut self, now: Instant) {
+        let ack = self.snd.iss + 1;
         let retried = self.unanswered.count > 0;
         if retried {
             self.rtt.syn_was_lost();
@@ -72,6 +95,7 @@ impl Connection {
         }
         self.unanswered.count = 0;
         self.due.handshake = false;
+        self.totals.delivered += 1;
         self.snd.acknowledged(ack);
         self.timers.stop_waiting();
         let rtt = self.rtt.is_sampled().then(|| self.rtt.smoothed());

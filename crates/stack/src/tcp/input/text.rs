@@ -29,7 +29,7 @@ impl Connection {
         let end = start + segment.payload.len() as u32;
         if self.orphan && self.phase.may_receive() && end.after(self.rcv.nxt) {
             // As Linux: nobody will ever read this, and the peer should know (RFC 2525 §2.17).
-            let reset = self.reset();
+            let reset = self.reset(now);
             self.finish(None);
             return Err(Stop::Reset(DropReason::TcpDataAfterClose, Some(reset)));
         }

@@ -16,6 +16,7 @@ use narrows_wire::{
     tcp::{Flags, Header},
     tcp_options::{Options, Timestamps},
 };
+use std::sync::Arc;
 
 pub const ISS: u32 = 0xffff_fff0;
 pub const IRS: u32 = 0xffff_ff80;
@@ -116,7 +117,7 @@ impl Fixture {
     /// SYN-SENT; the SYN has left.
     pub fn syn_sent(settings: &Settings) -> Self {
         let now = Instant::from_millis(10_000);
-        let connection = Connection::connect(now, OPENING, settings);
+        let connection = Connection::connect(now, OPENING, &Arc::new(settings.clone()));
         let mut fixture = Self { now, connection, pool: Pool::new(0) };
         assert_eq!(fixture.sent(), [(0, 0, SYN, 0)]);
         fixture
@@ -148,7 +149,7 @@ impl Fixture {
         let now = Instant::from_millis(10_000);
         let syn = OwnedSegment { options: plain(), ..segment(0, 0, SYN) };
         let (half_open, _) = HalfOpen::new(now, &syn.borrow(), OPENING, &Settings::default());
-        let connection = Connection::accept(now, half_open, &Settings::default());
+        let connection = Connection::accept(now, half_open, &Arc::default());
         let mut fixture = Self { now, connection, pool: Pool::new(0) };
         fixture.accepts(&segment(1, 1, ACK));
         fixture
@@ -236,9 +237,13 @@ impl Fixture {
         let mut written = 0;
         while written < len {
             let now = self.now;
-            match self.connection.send_with(now, &mut self.pool, len - written, |room| {
-                room.iter().map(|slice| slice.len()).sum()
-            })? {
+            match self.connection.send_with(
+                now,
+                &mut self.pool,
+                len - written,
+                Default::default(),
+                |room| room.iter().map(|slice| slice.len()).sum(),
+            )? {
                 0 => break,
                 count => written += count,
             }

@@ -12,7 +12,7 @@ use narrows_wire::tcp_options::{Options, Timestamps};
 #[test]
 fn a_syn_offers_everything() {
     let now = crate::Instant::from_millis(77);
-    let mut connection = crate::tcp::Connection::connect(now, OPENING, &Settings::default());
+    let mut connection = crate::tcp::Connection::connect(now, OPENING, &Default::default());
     let syn = connection.poll_segment(now, 0).unwrap();
     assert_eq!((seen(&syn), syn.window), ((0, 0, SYN, 0), 65_535));
     assert_eq!(

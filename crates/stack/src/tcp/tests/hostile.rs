@@ -10,6 +10,7 @@ use narrows_wire::{
     tcp::Flags,
     tcp_options::{Options, Timestamps},
 };
+use std::sync::Arc;
 
 const STATES: [State; 10] = [
     State::SynSent,
@@ -102,7 +103,7 @@ fn act(random: &mut Random, fixture: &mut Fixture) {
                 max_segment: (random.below(4) == 0).then(|| random.next_u32() as u16),
                 ..Settings::default()
             };
-            fixture.connection.set(fixture.now, &settings);
+            fixture.connection.set(fixture.now, &Arc::new(settings.clone()));
         }
         38 if random.below(20) == 0 => fixture.connection.shutdown_send(fixture.now),
         39 if random.below(40) == 0 => {

@@ -6,6 +6,7 @@ use crate::{
     tcp::{Settings, State, connection::Fate},
     time::Duration,
 };
+use std::sync::Arc;
 
 /// The waits until something leaves, for as long as the connection lives, and its last reply.
 fn live(fixture: &mut Fixture) -> (Vec<u64>, Vec<Seen>, Option<Seen>) {
@@ -107,9 +108,9 @@ fn keepalive_respects_the_user_timeout() {
 fn keepalive_can_be_switched() {
     let mut fixture = Fixture::established();
     assert_eq!(fixture.connection.next_timeout(), None);
-    fixture.connection.set(fixture.now, &keep_alive());
+    fixture.connection.set(fixture.now, &Arc::new(keep_alive()));
     assert_eq!(fixture.next_sent().0, 10_000);
-    fixture.connection.set(fixture.now, &Settings::default());
+    fixture.connection.set(fixture.now, &Arc::default());
     assert_eq!(fixture.connection.next_timeout(), None);
 }
 

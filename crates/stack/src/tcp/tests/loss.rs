@@ -15,7 +15,7 @@ fn flight(peer: Options) -> Fixture {
     fixture.advance_ms(100);
     fixture.accepts(&segment(1, 2, ACK).stamped(1000, 0));
     fixture.write(20_000).unwrap();
-    assert_eq!(fixture.sent_up_to(65_536), [(2, 1, PSH_ACK, 10_000)]);
+    assert_eq!(fixture.sent_up_to(65_536), [(2, 1, PSH_ACK, 5000), (5002, 1, PSH_ACK, 5000)]);
     fixture.advance_ms(100);
     fixture
 }
@@ -247,7 +247,10 @@ fn after_an_idle_time_the_window_begins_again() {
     assert!(window(&fixture) >= 20_000);
     fixture.advance_ms(60_000);
     fixture.write(40_000).unwrap();
-    assert_eq!(fixture.sent_up_to(65_536), [(20_002, 1, PSH_ACK, 10_000)]);
+    assert_eq!(
+        fixture.sent_up_to(65_536),
+        [(20_002, 1, PSH_ACK, 5000), (25_002, 1, PSH_ACK, 5000)]
+    );
 }
 
 #[test]

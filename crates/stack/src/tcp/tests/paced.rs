@@ -6,6 +6,7 @@ use crate::{
     time::{Duration, Instant},
 };
 use narrows_wire::{tcp::Flags, tcp_options::Options};
+use std::sync::Arc;
 
 fn with(congestion: Algorithm, max_pacing_rate: u64) -> Settings {
     Settings { congestion, max_pacing_rate, ..Settings::default() }
@@ -45,7 +46,7 @@ fn a_limit_can_be_set_and_lifted_on_the_way() {
     assert!(sent_within(&mut fixture, 1) < 3_000);
     assert_eq!(fixture.connection.info(fixture.now).pacing_rate, Some(50_000));
     settings.max_pacing_rate = u64::MAX;
-    fixture.connection.set(fixture.now, &settings);
+    fixture.connection.set(fixture.now, &Arc::new(settings.clone()));
     let rest: usize = fixture.sent().iter().map(|sent| sent.3).sum();
     assert!(rest > 6_000, "{rest}");
     assert_eq!(fixture.connection.info(fixture.now).pacing_rate, None);
@@ -79,7 +80,7 @@ fn a_socket_changes_its_algorithm_and_keeps_its_window() {
     let mut fixture = Fixture::established_with(&settings, modern());
     for algorithm in Algorithm::ALL {
         settings.congestion = algorithm;
-        fixture.connection.set(fixture.now, &settings);
+        fixture.connection.set(fixture.now, &Arc::new(settings.clone()));
         let info = fixture.connection.info(fixture.now);
         assert_eq!((info.algorithm, info.congestion_window), (algorithm, 10_000));
         assert_eq!(info.pacing_rate.is_some(), algorithm == Algorithm::Bbr);
@@ -92,7 +93,7 @@ const ASKS: Flags = Flags(Flags::SYN.0 | Flags::ECE.0 | Flags::CWR.0);
 fn dctcp_asks_for_ecn_and_tells_of_each_change_of_marks() {
     let now = Instant::from_millis(10_000);
     let settings = with(Algorithm::Dctcp, u64::MAX);
-    let mut connection = crate::tcp::Connection::connect(now, OPENING, &settings);
+    let mut connection = crate::tcp::Connection::connect(now, OPENING, &Arc::new(settings));
     let syn = connection.poll_segment(now, 0).unwrap();
     assert_eq!(syn.flags, ASKS);
     let mut fixture = Fixture { now, connection, pool: narrows_ring::Pool::new(0) };

@@ -6,7 +6,7 @@ use crate::{
     tcp::{
         Connection, Settings,
         connection::{Fate, Outgoing},
-        listen::{HalfOpen, HalfOpenVerdict, Opening},
+        listen::{HalfOpen, HalfOpenTimeout, HalfOpenVerdict, Opening},
     },
     time::{Duration, Instant},
 };
@@ -15,7 +15,7 @@ use narrows_wire::{
     tcp::{Flags, Header, Segment},
     tcp_options::Options,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Chances are out of a thousand.
 #[derive(Clone, Debug)]
@@ -149,7 +149,7 @@ impl End {
                 }
                 position - sent
             };
-            match connection.send_with(now, &mut self.pool, left, fill) {
+            match connection.send_with(now, &mut self.pool, left, Default::default(), fill) {
                 Ok(0) | Err(_) => break,
                 Ok(count) => self.sent += count,
             }
@@ -212,7 +212,8 @@ impl Pipe {
         let [first, second] = settings;
         let mut ends = [End::new(first, to_send[0]), End::new(second, to_send[1])];
         let opening = opening(&mut random);
-        ends[0].connection = Some(Connection::connect(now, opening, &ends[0].settings));
+        ends[0].connection =
+            Some(Connection::connect(now, opening, &Arc::new(ends[0].settings.clone())));
         Self {
             now,
             ends,
@@ -291,16 +292,21 @@ impl Pipe {
                     replies.push(syn_ack);
                 }
                 None => {}
-                Some(half_open) => match half_open.segment_arrives(self.now, &segment.borrow()) {
-                    HalfOpenVerdict::Established => {
-                        let half_open = half_open.clone();
-                        end.connection =
-                            Some(Connection::accept(self.now, half_open, &end.settings));
+                Some(half_open) => {
+                    match half_open.segment_arrives(self.now, &segment.borrow(), 0) {
+                        HalfOpenVerdict::Established => {
+                            let half_open = half_open.clone();
+                            end.connection = Some(Connection::accept(
+                                self.now,
+                                half_open,
+                                &Arc::new(end.settings.clone()),
+                            ));
+                        }
+                        HalfOpenVerdict::Reply(reply) => replies.push(reply),
+                        HalfOpenVerdict::Drop(_) => {}
+                        HalfOpenVerdict::Reset => panic!("reset during the handshake"),
                     }
-                    HalfOpenVerdict::Reply(reply) => replies.push(reply),
-                    HalfOpenVerdict::Drop(_) => {}
-                    HalfOpenVerdict::Reset => panic!("reset during the handshake"),
-                },
+                }
             }
         }
         if let Fate::TimeWait(time_wait) = &end.fate {
@@ -335,8 +341,9 @@ impl Pipe {
             }
         } else if let Some(half_open) = &mut end.half_open
             && half_open.next_timeout() <= self.now
+            && let HalfOpenTimeout::Again(again) = half_open.handle_timeout(self.now, 0)
         {
-            replies.extend(half_open.handle_timeout(self.now));
+            replies.push(again);
         }
         for reply in replies {
             self.put(index, OwnedSegment::of(&reply, [&[], &[]]));

@@ -5,7 +5,7 @@ use crate::{
     counters::DropReason::{self, *},
     tcp::{
         Connection, Settings,
-        listen::{HalfOpen, HalfOpenVerdict},
+        listen::{HalfOpen, HalfOpenTimeout, HalfOpenVerdict},
         time_wait::{TimeWait, TimeWaitTimestamps, TimeWaitVerdict},
     },
     time::Instant,
@@ -53,7 +53,7 @@ enum Said {
 }
 
 fn ask(state: &mut HalfOpen, now: Instant, segment: &OwnedSegment) -> Said {
-    match state.segment_arrives(now, &segment.borrow()) {
+    match state.segment_arrives(now, &segment.borrow(), 0) {
         HalfOpenVerdict::Established => Said::Established,
         HalfOpenVerdict::Reply(reply) => Said::Reply(seen(&reply)),
         HalfOpenVerdict::Drop(reason) => Said::Drop(reason),
@@ -107,9 +107,9 @@ fn a_syn_ack_is_sent_six_times_in_all() {
     loop {
         waits.push(state.next_timeout().since(now).as_secs());
         now = state.next_timeout();
-        match state.handle_timeout(now) {
-            Some(again) => assert_eq!(seen(&again), (0, 1, SYN_ACK, 0)),
-            None => break,
+        match state.handle_timeout(now, 0) {
+            HalfOpenTimeout::Again(again) => assert_eq!(seen(&again), (0, 1, SYN_ACK, 0)),
+            _ => break,
         }
     }
     assert_eq!(waits, [1, 2, 4, 8, 16, 32]);

@@ -5,6 +5,7 @@ use crate::{
     event::Readiness,
     tcp::{Settings, connection::Fate},
 };
+use std::sync::Arc;
 
 fn sender(settings: Settings) -> Fixture {
     Fixture::established_with(&settings, plain())
@@ -47,7 +48,7 @@ fn uncorking_sends_the_rest_at_once() {
     let mut fixture = sender(Settings { cork: true, ..Settings::default() });
     fixture.write(1010).unwrap();
     assert_eq!(fixture.sent(), [(1, 1, ACK, 1000)]);
-    fixture.connection.set(fixture.now, &Settings::default());
+    fixture.connection.set(fixture.now, &Arc::default());
     assert_eq!(fixture.sent(), [(1001, 1, PSH_ACK, 10)]);
 }
 
@@ -215,7 +216,7 @@ fn a_byte_at_the_end_of_the_window_costs_little_at_first() {
 fn a_smaller_buffer_takes_nothing_back_that_was_offered() {
     let mut fixture = receiver(50_000);
     let settings = Settings { receive_limit: 2000, ..Settings::default() };
-    fixture.connection.set(fixture.now, &settings);
+    fixture.connection.set(fixture.now, &Arc::new(settings.clone()));
     let edge = fixture.connection.rcv.accepted_edge(0);
     fixture.accepts(&segment(1, 1, ACK).text(1000));
     assert_eq!(window(&mut fixture), 49_000);
@@ -252,7 +253,7 @@ fn a_larger_limit_makes_room() {
     assert_eq!(window(&mut fixture), 0);
     let _ = fixture.connection.take_readiness();
     (settings.send_limit, settings.receive_limit) = (10_000, 10_000);
-    fixture.connection.set(fixture.now, &settings);
+    fixture.connection.set(fixture.now, &Arc::new(settings.clone()));
     assert_eq!(fixture.connection.take_readiness(), Readiness::WRITABLE);
     assert_eq!(window(&mut fixture), 5000);
 }
@@ -279,7 +280,11 @@ fn offloaded_bursts_are_whole_segments_while_more_waits() {
     );
     let mut fixture = sender(Settings::default());
     fixture.write(100_000).unwrap();
-    assert_eq!(fixture.sent_up_to(65_536), [(1, 1, PSH_ACK, 10_000)], "the initial window");
+    assert_eq!(
+        fixture.sent_up_to(65_536),
+        [(1, 1, PSH_ACK, 5000), (5001, 1, PSH_ACK, 5000)],
+        "the initial window, by halves"
+    );
     let mut fixture = sender(Settings::default());
     fixture.write(2_500).unwrap();
     fixture.connection.shutdown_send(fixture.now);
@@ -293,7 +298,7 @@ fn a_burst_waits_to_be_worth_it() {
     fixture.connection.congestion.window = 40_000;
     fixture.connection.congestion.threshold = 1000;
     fixture.write(100_000).unwrap();
-    assert_eq!(fixture.sent_up_to(65_536), [(1, 1, PSH_ACK, 40_000)]);
+    assert_eq!(fixture.sent_up_to(65_536), [(1, 1, PSH_ACK, 20_000), (20_001, 1, PSH_ACK, 20_000)]);
     fixture.accepts(&segment(1, 8001, ACK));
     assert_eq!(fixture.sent_up_to(65_536), []);
     fixture.accepts(&segment(1, 10_001, ACK));
