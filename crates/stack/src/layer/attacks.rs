@@ -342,7 +342,7 @@ fn forged_errors_about_flows_that_are_not_ours_do_nothing() {
 }
 
 /// A segment from the peer's port 5000 to ours, 80.
-fn segment(flags: u8, sequence: u32, acknowledgment: u32) -> Vec<u8> {
+pub(super) fn segment(flags: u8, sequence: u32, acknowledgment: u32) -> Vec<u8> {
     let header = Header { protocol: Protocol::TCP, ..PACKET };
     let segment = tcp::Header {
         source_port: 5000,
@@ -362,7 +362,7 @@ fn segment(flags: u8, sequence: u32, acknowledgment: u32) -> Vec<u8> {
 }
 
 /// A connection with 20,000 bytes on their way to the peer, and what of them was sent so far.
-fn sending() -> (Host, SocketId, Vec<Vec<u8>>) {
+pub(super) fn sending() -> (Host, SocketId, Vec<Vec<u8>>) {
     let mut host = Host::with_peer();
     let Reply::Socket(listener) = host.request(Request::OpenTcp) else { panic!("no socket") };
     let local = SocketAddr::new(OWN.into(), 80);
@@ -381,14 +381,14 @@ fn sending() -> (Host, SocketId, Vec<Vec<u8>>) {
     (host, socket, frames)
 }
 
-fn send_mss(host: &mut Host, socket: SocketId) -> u16 {
+pub(super) fn send_mss(host: &mut Host, socket: SocketId) -> u16 {
     let info = host.request(Request::Info { socket });
     let Reply::Info(info) = info else { panic!("{info:?}") };
     info.tcp.expect("a connection").send_mss
 }
 
 /// "The next hop takes but `mtu` bytes", about a packet of ours with another sequence number.
-fn too_big(mtu: u16, about: &[u8], sequence_offset: u32) -> Vec<u8> {
+pub(super) fn too_big(mtu: u16, about: &[u8], sequence_offset: u32) -> Vec<u8> {
     let mut quote = about[14..42].to_vec();
     let sequence = u32::from_be_bytes([quote[24], quote[25], quote[26], quote[27]]);
     quote[24..28].copy_from_slice(&sequence.wrapping_add(sequence_offset).to_be_bytes());

@@ -60,6 +60,8 @@ pub(super) struct Negotiated {
     /// The largest segment to send, options included: the least of the peer's, the route's and the
     /// program's.
     pub send_mss: u16,
+    /// The same without the route's, which may become longer again (Linux: mss_clamp).
+    pub agreed_mss: u16,
     /// What we told the peer.
     pub receive_mss: u16,
     /// Both send the window scale option.
@@ -75,10 +77,11 @@ pub(super) struct Negotiated {
 impl Negotiated {
     /// Before the peer's SYN: what ours will offer.
     pub fn offered(opening: &Opening, settings: &Settings) -> Self {
-        let mss =
-            opening.mss.min(settings.max_segment.map_or(u16::MAX, |m| m.max(MIN_MAX_SEGMENT)));
+        let agreed_mss = settings.max_segment.map_or(u16::MAX, |m| m.max(MIN_MAX_SEGMENT));
+        let mss = opening.mss.min(agreed_mss);
         Self {
             send_mss: mss,
+            agreed_mss,
             receive_mss: mss,
             scaling: settings.window_scaling,
             send_scale: 0,
@@ -98,7 +101,8 @@ impl Negotiated {
 
     /// The peer's SYN came: what both want is in use.
     pub fn agree(&mut self, syn: &Options, now: Instant) {
-        self.send_mss = self.send_mss.min(syn.mss.unwrap_or(DEFAULT_MSS).max(DEFAULT_MSS));
+        self.agreed_mss = self.agreed_mss.min(syn.mss.unwrap_or(DEFAULT_MSS).max(DEFAULT_MSS));
+        self.send_mss = self.send_mss.min(self.agreed_mss);
         match syn.window_scale {
             Some(scale) if self.scaling => self.send_scale = scale.min(MAX_WINDOW_SCALE),
             _ => (self.scaling, self.send_scale, self.receive_scale) = (false, 0, 0),
@@ -113,7 +117,14 @@ impl Negotiated {
 
     /// The program wants smaller segments.
     pub fn limit_segment(&mut self, max_segment: u16) {
-        self.send_mss = self.send_mss.min(max_segment.max(MIN_MAX_SEGMENT));
+        self.agreed_mss = self.agreed_mss.min(max_segment.max(MIN_MAX_SEGMENT));
+        self.send_mss = self.send_mss.min(self.agreed_mss);
+    }
+
+    /// The path takes segments of `mss` octets now. Says whether that changes ours.
+    pub fn fit(&mut self, mss: u16) -> bool {
+        let mss = mss.min(self.agreed_mss);
+        core::mem::replace(&mut self.send_mss, mss) != mss
     }
 
     /// Of a SYN, or a SYN-ACK after `agree`: only what was offered is accepted.
@@ -202,6 +213,7 @@ mod tests {
             negotiated,
             Negotiated {
                 send_mss: 536,
+                agreed_mss: 536,
                 receive_mss: 1460,
                 scaling: false,
                 send_scale: 0,

@@ -199,6 +199,18 @@ impl Connection {
         sequence.at_or_after(self.snd.una) && sequence.before(self.snd.nxt)
     }
 
+    /// Segments are as long as their path lets them be: shorter when an interface's MTU was lowered, longer
+    /// when what a router said of the path is over (RFC 1191 §6.3). What is in flight has left whole, and
+    /// is not taken for lost. As Linux's tcp_sync_mss; like there it is asked when something is about to be
+    /// sent.
+    pub fn fit_path(&mut self, mtu: u16) {
+        if self.phase.is_handshake() || !self.negotiated.fit(mtu.saturating_sub(HEADERS)) {
+            return;
+        }
+        // A window of less than a segment would wait for an acknowledgment that nothing brings.
+        self.congestion.window = self.congestion.window.max(self.segment());
+    }
+
     /// RFC 1191 §6.4 and §6.5.
     fn shorten(&mut self, now: Instant, mtu: u16) {
         let mss = mtu.max(MIN_MTU) - HEADERS;

@@ -309,6 +309,8 @@ fn needed_mtu(shard: &Shard, id: InterfaceId) -> Option<u16> {
 /// interface and all above it.
 fn refresh(shard: &mut Shard, id: InterfaceId) {
     shard.interfaces.touch();
+    // Paths that are kept say how long packets may be.
+    shard.routes.touch();
     for id in shard.links.at_and_above(id) {
         let Some(link) = shard.links.get(id) else { continue };
         let tagged = matches!(link.kind, LinkKind::Vlan { .. });

@@ -16,6 +16,8 @@ mod fast_open;
 mod input;
 mod open;
 mod output;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use close::{abort, close, expel, shutdown_send};
 pub(crate) use input::{error_input, input, reject, reject_own};

@@ -315,6 +315,7 @@ fn next_step(
         Ok(path) => path,
         Err(_) => return Some((flow, Next::Discard(DropReason::NoRoute))),
     };
+    shard.sockets.get_mut(id)?.connection()?.fit_path(path.mtu);
     let source = shard.interfaces.get(path.interface)?.settings.mac;
     let header =
         |destination| ethernet::Header { destination, source, ether_type: EtherType::IPV4 };
