@@ -332,7 +332,13 @@ impl Shard {
         let remote = socket.remote.ok_or(Error::NotConnected)?;
         let bound = layer::udp::bound_address(self, id, &Envelope::default())?;
         let destination = ipv4_output::v4(remote.ip())?;
-        let query = Query { source: bound, principal: socket.principal, ..Query::to(destination) };
+        let query = Query {
+            source: bound,
+            output: layer::udp::output_interface(&socket.ip, &Envelope::default(), destination),
+            principal: socket.principal,
+            mark: socket.ip.mark,
+            ..Query::to(destination)
+        };
         Ok(Reply::PathMtu(path_for(self, &query)?.mtu))
     }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    Error, SocketId,
+    Config, Error, SocketId,
     layer::fixture::*,
     request::{Request, SocketOption},
     time::Duration,
@@ -367,4 +367,57 @@ fn a_connected_ping_socket_gets_its_peers_answers_alone() {
     host.receive(&packet_frame(&ICMP, &reply));
     let received = host.shard.receive_from(socket, &mut [0; 16]);
     assert_eq!(received, Ok((9, SocketAddr::new(PEER.into(), 0))));
+}
+
+/// The time of day in a timestamp, and whether it says that it is none (RFC 792).
+fn read_time(bytes: &[u8]) -> (u32, bool) {
+    let time = u32::from_be_bytes(bytes.try_into().expect("four bytes"));
+    (time & !(1 << 31), time & 1 << 31 != 0)
+}
+
+#[test]
+fn the_time_of_day_is_told_where_that_is_wanted() {
+    let request = Header::TimestampRequest { identifier: 9, sequence: 3 };
+    let times = [1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut host = Host::with_peer();
+    assert_eq!(host.refused(&to_us(&request, &times)), DropReason::IcmpIgnored, "the default");
+
+    // One second before the second midnight of 1970, when the engine's clock began.
+    let time_of_day = Some(Duration::from_secs(2 * 86_400 - 1));
+    for (known, expected) in [(time_of_day, Some(0)), (None, None)] {
+        let config = Config { icmp_timestamps: true, time_of_day: known, ..Config::default() };
+        let mut host = Host::with(config, [7; 16]).pinned();
+        host.receive(&to_us(&request, &times));
+        let (header, reply, told) = read_icmp(&host.sent_one());
+        assert_eq!((header.source, header.destination), (OWN, PEER));
+        assert_eq!(reply, Header::TimestampReply { identifier: 9, sequence: 3 });
+        assert_eq!(told[..4], times[..4], "the originate timestamp comes back");
+        assert_eq!((told.len(), &told[4..8]), (12, &told[8..12]), "received and sent at once");
+        let (time, of_no_day) = read_time(&told[4..8]);
+        assert!(time < 86_400_000 && of_no_day == known.is_none(), "{time}");
+        // The clock of the tests is at one second.
+        assert!(expected.is_none_or(|expected| time == expected), "{time}");
+
+        for len in [0, 11] {
+            assert_eq!(host.refused(&to_us(&request, &times[..len])), DropReason::IcmpMalformed);
+            host =
+                Host::with(Config { icmp_timestamps: true, ..Config::default() }, [7; 16]).pinned();
+        }
+        let mut answered = 0;
+        for _ in 0..10_000 {
+            host.receive(&to_us(&request, &times));
+            answered += host.sent().len();
+        }
+        assert!((1..=5000).contains(&answered), "limited as echo replies are: {answered}");
+    }
+}
+
+#[test]
+fn nobody_is_asked_what_time_it_is_for_a_broadcast() {
+    let config = Config { icmp_timestamps: true, ..Config::default() };
+    let mut host = Host::with(config, [7; 16]).pinned();
+    let header = PacketHeader { destination: Ipv4Addr::new(10, 0, 0, 255), ..ICMP };
+    let request = icmp(&Header::TimestampRequest { identifier: 9, sequence: 3 }, &[0; 12]);
+    host.receive(&frame(MacAddr::BROADCAST, EtherType::IPV4, &packet(&header, &request)));
+    assert!(host.sent().is_empty());
 }
