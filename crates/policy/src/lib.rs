@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod act;
+pub mod audit;
 mod decision;
 mod grammar;
 mod hash;

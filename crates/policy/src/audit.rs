@@ -1,0 +1,256 @@
+//! What follows from policy and zones together: who can do what in each zone, and by which rule.
+//!
+//! It is about this host: its addresses, its interfaces and the programs on it. An ability is there if
+//! any act that belongs to it is possible at all, so a "no" says that nothing is, whatever address, port
+//! or protocol is tried. Ports are tried at the edges of what rules name, since between two edges all
+//! are alike.
+
+use crate::{Access, Act, ActKind, Decision, Permit, Policy, Protocol, Reason, Subject, Who};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
+
+/// The zone that admits everybody.
+const PUBLIC: &str = "public";
+
+/// All that decides.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub policy: Policy,
+    pub zones: Vec<Zone>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Zone {
+    pub name: String,
+    /// Each address is one member's.
+    pub private: bool,
+    /// Nobody is named for `public`, which admits everybody.
+    pub admitted: Vec<Admitted>,
+    pub addresses: Vec<IpAddr>,
+    pub interfaces: Vec<String>,
+    /// Zones from which a rule lets something begin here.
+    pub reachable_from: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    pub who: Who,
+    /// The member's, in a private zone.
+    pub address: Option<IpAddr>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ability {
+    /// To have an address and a port there.
+    Bind,
+    /// To send to an address there.
+    Reach,
+    /// To get what others send to an address there.
+    Receive,
+    /// To see what is for others.
+    Observe,
+    /// To send frames or packets of one's own making.
+    Inject,
+    /// To send in the name of others.
+    Impersonate,
+}
+
+impl Ability {
+    pub const ALL: [Self; 6] =
+        [Self::Bind, Self::Reach, Self::Receive, Self::Observe, Self::Inject, Self::Impersonate];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bind => "bind",
+            Self::Reach => "reach",
+            Self::Receive => "receive",
+            Self::Observe => "observe",
+            Self::Inject => "inject",
+            Self::Impersonate => "impersonate",
+        }
+    }
+}
+
+/// Whether, and how or why not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub can: bool,
+    /// The path: who admits, then the act and what decides about it.
+    pub why: String,
+}
+
+/// How a subject is in a zone.
+struct Admission<'a> {
+    by: String,
+    /// Addresses that it may use there.
+    own: Vec<IpAddr>,
+    zone: &'a Zone,
+}
+
+impl Model {
+    /// `None`: there is no such zone.
+    pub fn can(&self, subject: &Subject<'_>, ability: Ability, zone: &str) -> Option<Finding> {
+        let zone = self.zones.iter().find(|held| held.name == zone)?;
+        if ability == Ability::Reach {
+            return Some(self.reach(subject, zone));
+        }
+        let Some(admission) = self.admission(subject, zone) else {
+            return Some(no(format!("zone {} doesn't admit him", zone.name)));
+        };
+        let acts: Vec<Act<'_>> = match ability {
+            Ability::Bind | Ability::Receive | Ability::Reach => {
+                self.binds(&admission.own).collect()
+            }
+            Ability::Observe => touches(zone, Access::Observe),
+            Ability::Inject | Ability::Impersonate => touches(zone, Access::Inject),
+        };
+        let receives = ability == Ability::Receive;
+        let enough = |act: &Act<'_>| match act {
+            Act::Bind { protocol: Protocol::Tcp, local } if receives => {
+                self.policy.decide(subject, &zone.name, &Act::Listen { local: *local }).allowed
+            }
+            _ => true,
+        };
+        Some(self.first_allowed(subject, &admission, acts.into_iter().filter(enough)))
+    }
+
+    fn admission<'a>(&self, subject: &Subject<'_>, zone: &'a Zone) -> Option<Admission<'a>> {
+        if zone.name == PUBLIC {
+            let by = "everybody is in zone public".to_owned();
+            return Some(Admission { by, own: zone.addresses.clone(), zone });
+        }
+        let fitting = zone.admitted.iter().find(|held| held.who.fits(subject, &zone.name))?;
+        let own = match fitting.address {
+            Some(address) => vec![address],
+            None if zone.private => Vec::new(),
+            None => zone.addresses.clone(),
+        };
+        Some(Admission { by: format!("zone {} admits {}", zone.name, fitting.who), own, zone })
+    }
+
+    /// From any zone that the subject has an address in: the same, one from which something may begin
+    /// there, or one in which something there may begin, for UDP, of which nobody can tell what answers.
+    /// A connection to another zone has to be bound to an address first.
+    fn reach(&self, subject: &Subject<'_>, zone: &Zone) -> Finding {
+        let mut found = no(format!("no zone that he is in may begin anything in {}", zone.name));
+        for from in &self.zones {
+            let here = from.name == zone.name;
+            let leads = zone.reachable_from.contains(&from.name);
+            let back = from.reachable_from.contains(&zone.name);
+            let Some(mut admission) = self.admission(subject, from) else { continue };
+            if admission.own.is_empty() || !(here || leads || back) {
+                continue;
+            }
+            let bindable = || {
+                self.binds(&admission.own).any(|act| {
+                    let tcp = matches!(act, Act::Bind { protocol: Protocol::Tcp, .. });
+                    tcp && self.policy.decide(subject, &from.name, &act).allowed
+                })
+            };
+            let tcp = here || leads && bindable();
+            if !here {
+                let (one, other) = if leads { (from, zone) } else { (zone, from) };
+                admission.by += &format!(", something may go from {} to {}", one.name, other.name);
+            }
+            let acts = self
+                .connects(zone)
+                .filter(|act| tcp || matches!(act, Act::Connect { protocol: Protocol::Udp, .. }));
+            found = self.first_allowed(subject, &Admission { zone, ..admission }, acts);
+            if found.can {
+                break;
+            }
+        }
+        found
+    }
+
+    fn connects(&self, zone: &Zone) -> impl Iterator<Item = Act<'static>> {
+        let mut ports = self.edges(ActKind::Connect);
+        // Nothing can be sent there.
+        ports.remove(&0);
+        let of = |address: &IpAddr| -> Vec<_> {
+            ports.iter().map(|port| SocketAddr::new(*address, *port)).collect()
+        };
+        let at: Vec<SocketAddr> = zone.addresses.iter().flat_map(of).collect();
+        at.into_iter().flat_map(|remote| {
+            [Protocol::Tcp, Protocol::Udp].map(|protocol| Act::Connect { protocol, remote })
+        })
+    }
+
+    fn first_allowed<'a>(
+        &self,
+        subject: &Subject<'_>,
+        admission: &Admission<'_>,
+        acts: impl Iterator<Item = Act<'a>>,
+    ) -> Finding {
+        let mut refused = None;
+        for act in acts {
+            let decision = self.policy.decide(subject, &admission.zone.name, &act);
+            if decision.allowed {
+                let why = format!("{}; {act}: {}", admission.by, self.reason(decision));
+                return Finding { can: true, why };
+            }
+            refused.get_or_insert((act, decision));
+        }
+        match refused {
+            Some((act, decision)) => no(format!("{act}: {}", self.reason(decision))),
+            None => no(format!("nothing in zone {} is his to use", admission.zone.name)),
+        }
+    }
+
+    fn reason(&self, decision: Decision) -> String {
+        match decision.reason {
+            Reason::Rule(id) => match self.policy.rule(id) {
+                Some(rule) => format!("{}: {rule}", rule.origin),
+                None => decision.reason.to_string(),
+            },
+            reason => reason.to_string(),
+        }
+    }
+
+    fn binds(&self, own: &[IpAddr]) -> impl Iterator<Item = Act<'static>> {
+        let ports = self.edges(ActKind::Bind);
+        let at: Vec<_> = own
+            .iter()
+            .flat_map(|address| ports.iter().map(|port| SocketAddr::new(*address, *port)))
+            .collect();
+        at.into_iter().flat_map(|local| {
+            [Protocol::Tcp, Protocol::Udp].map(|protocol| Act::Bind { protocol, local })
+        })
+    }
+
+    /// Where the ports begin that rules or defaults tell from those before; an edge of listening is one
+    /// of binding too.
+    fn edges(&self, kind: ActKind) -> BTreeSet<u16> {
+        let mut edges = BTreeSet::from([0, 1, 1024]);
+        for (_, rule) in self.policy.rules() {
+            let (Permit::Bind(at) | Permit::Listen(at) | Permit::Connect(at)) = &rule.permit else {
+                continue;
+            };
+            let about = rule.permit.kind();
+            if about == kind || (kind, about) == (ActKind::Bind, ActKind::Listen) {
+                edges.extend([Some(at.ports.0), at.ports.1.checked_add(1)].into_iter().flatten());
+            }
+        }
+        edges
+    }
+
+    /// Everybody whom a rule or a zone names, and `public`'s everybody: [`Who`] without a zone.
+    pub fn named(&self) -> BTreeSet<Who> {
+        let rules = self.policy.rules().map(|(_, rule)| &rule.who);
+        let admitted = self.zones.iter().flat_map(|zone| &zone.admitted).map(|held| &held.who);
+        rules.chain(admitted).map(|who| Who { zone: None, ..who.clone() }).collect()
+    }
+}
+
+fn no(why: String) -> Finding {
+    Finding { can: false, why }
+}
+
+/// Packet and raw sockets on every interface of a zone.
+fn touches(zone: &Zone, access: Access) -> Vec<Act<'_>> {
+    let each = zone.interfaces.iter().map(|name| Some(name.as_str()));
+    each.flat_map(|interface| [Act::Packet { interface, access }, Act::Raw { interface, access }])
+        .collect()
+}
