@@ -49,6 +49,8 @@ pub enum Command {
     /// Show, join and leave multicast groups, as ip-maddress(8) does
     #[command(aliases = ["maddress", "m"])]
     Maddr(Query),
+    /// Show who can do what in which zone, and by which rule
+    Audit(Audit),
     /// Show and change who may do what, and ask whether somebody may
     Policy(PolicyQuery),
     /// Show and change what may pass, in nft(8)'s language
@@ -159,6 +161,17 @@ pub struct Query {
     /// [show] [[dev] NAME] | add … | del … | flush …
     #[arg(value_name = "WORDS", hide = true)]
     pub words: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct Audit {
+    /// JSON
+    #[arg(short, long)]
+    pub json: bool,
+    /// Whether one user can bind, reach, receive, observe, inject or impersonate in a zone; says it
+    /// with the exit status, too
+    #[arg(long, num_args = 3, value_names = ["USER", "ABILITY", "ZONE"])]
+    pub can: Vec<String>,
 }
 
 /// What `narrows policy` takes.

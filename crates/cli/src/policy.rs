@@ -4,7 +4,7 @@
 //! Rules are written on the command line in the words in which they are listed:
 //! `grant user www-data bind 10.0.0.2:80`. `--user www-data` means the same as `user www-data`.
 
-mod names;
+pub mod names;
 mod subject;
 
 use crate::{arguments::PolicyQuery, report, words::Words};
@@ -43,8 +43,8 @@ pub fn execute(query: &PolicyQuery, stack: &Stack, out: &mut dyn Write) -> Resul
         "check" => return check(words, query, stack, out),
         _ => {
             ensure!(words.next().is_none(), "`policy show` takes no more words");
-            let (defaults, rows) = stack.policy()?;
-            show(query.json, &defaults, &rows, out)?;
+            let report = stack.policy()?;
+            show(query.json, &report.defaults, &report.rows, out)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -19,6 +19,15 @@ pub struct Pong {
     pub ttl: u8,
 }
 
+/// All that decides who may do what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyReport {
+    /// The user who started the daemon, who may do what root may.
+    pub owner: u32,
+    pub defaults: Defaults,
+    pub rows: Vec<PolicyRow>,
+}
+
 impl Stack {
     /// Every socket, asked for page by page.
     pub fn sockets(&self) -> Result<Vec<SocketRow>, Error> {
@@ -125,19 +134,20 @@ impl Stack {
     }
 
     /// The rules of the policy by ascending number, and what holds without one.
-    pub fn policy(&self) -> Result<(Defaults, Vec<PolicyRow>), Error> {
-        let found = Cell::new(Defaults::default());
+    pub fn policy(&self) -> Result<PolicyReport, Error> {
+        let found = Cell::new((0, Defaults::default()));
         let rows = self.pages(
             |after| Request::Policy { after },
             |reply| match reply {
-                Reply::Policy { defaults, page } => {
-                    found.set(defaults);
+                Reply::Policy { owner, defaults, page } => {
+                    found.set((owner, defaults));
                     Some(page)
                 }
                 _ => None,
             },
         )?;
-        Ok((found.get(), rows))
+        let (owner, defaults) = found.get();
+        Ok(PolicyReport { owner, defaults, rows })
     }
 
     /// What the policy would decide.

@@ -33,7 +33,7 @@ mod tcp_listener;
 mod tcp_stream;
 mod udp_socket;
 
-pub use admin::Pong;
+pub use admin::{PolicyReport, Pong};
 pub use error::{Error, OpenError};
 pub use narrows_ipc as ipc;
 pub use narrows_ipc::message::{

@@ -248,6 +248,8 @@ pub enum Reply {
     Groups(Page<GroupRow>),
     /// By ascending number.
     Policy {
+        /// Who may do what root may.
+        owner: u32,
         defaults: Defaults,
         page: Page<PolicyRow>,
     },

@@ -288,3 +288,39 @@ fn who_has_ended_is_reported_as_such() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn an_audit_says_who_can_do_what_in_a_zone() -> Result<()> {
+    as_root(|| {
+        let network = Network::new()?;
+        let configuration = "[[interface]]\nname = \"wire\"\ndevice = \"packet:nw0\"\n\
+             address = [\"10.77.0.2/24\"]\n\
+             [[zone]]\nname = \"vault\"\nlink = \"private\"\n\
+             members = [ { user = 4711, address = \"10.99.0.2\" }, \
+             { user = 4712, address = \"10.99.0.3\" } ]\n\
+             [[grant]]\nuser = 4712\nzone = \"vault\"\npacket = [\"observe vault\"]\n";
+        let daemon = Daemon::start_with(&network.narrows, Path::new(NARROWS), configuration)?;
+        let stage = Stage { daemon, network };
+        for (question, yes, why) in [
+            ("4711 bind vault", true, "zone vault admits user 4711; bind tcp 10.99.0.2:0"),
+            ("4711 reach vault", true, "zone vault admits user 4711"),
+            ("4713 reach vault", false, "no zone that he is in may begin anything in vault"),
+            ("4713 bind vault", false, "zone vault doesn't admit him"),
+            ("4711 observe vault", false, "only root and the daemon's user may"),
+            ("4712 observe vault", true, "narrows.toml:12: grant user 4712 zone vault"),
+            ("4712 observe public", false, "only root and the daemon's user may"),
+            ("0 observe vault", false, "zone vault doesn't admit him"),
+        ] {
+            let words: Vec<&str> =
+                ["audit", "--can"].into_iter().chain(question.split(' ')).collect();
+            let output = stage.ask(&words)?;
+            ensure!(output.status.success() == yes, "{question}: {output:?}");
+            ensure!(output.stdout.contains(why), "{question}: {}", output.stdout);
+        }
+        let listed = stage.ask(&["audit"])?.stdout;
+        ensure!(listed.contains("zone public\n") && listed.contains("zone vault\n"), "{listed}");
+        ensure!(listed.contains("user 4712 can observe: zone vault admits user 4712"), "{listed}");
+        ensure!(!listed.contains("user 4713"), "{listed}");
+        Ok(())
+    })
+}

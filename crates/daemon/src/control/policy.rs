@@ -11,7 +11,8 @@ use narrows_policy::{Decision, Policy, Subject};
 
 pub(super) fn report(policy: &Policy, after: u32) -> Reply {
     let rules = policy.rules().map(|(id, rule)| PolicyRow { id, rule: rule.clone() });
-    Reply::Policy { defaults: *policy.defaults(), page: page(rules, after) }
+    let page = page(rules, after);
+    Reply::Policy { owner: policy.owner(), defaults: *policy.defaults(), page }
 }
 
 /// A refusal that is only asked about is neither counted nor logged.

@@ -1,0 +1,219 @@
+//! `narrows audit`: who can do what in each zone, and by which rule, from the running daemon's policy,
+//! zones and interfaces.
+//!
+//! The principals are those that rules and zones name, each as somebody of whom no more is known, root,
+//! and anybody else. A user has the groups that he logs in with.
+
+use crate::{arguments::Audit, policy::names, report};
+use anyhow::{Context, Result, ensure};
+use narrows_client::Stack;
+use narrows_ipc::{message::LinkRow, zone::ZoneRow};
+use narrows_policy::{
+    Policy, Subject, Who,
+    audit::{Ability, Admitted, Finding, Model, Zone},
+};
+use serde_json::json;
+use std::{io::Write, process::ExitCode};
+
+/// No user or group has this number: -1 is the kernel's for none, and this the one before.
+const NOBODY_NAMED: u32 = u32::MAX - 1;
+
+pub fn execute(options: &Audit, stack: &Stack, out: &mut dyn Write) -> Result<ExitCode> {
+    let report = stack.policy()?;
+    let mut policy = Policy::new(report.owner);
+    policy.set_defaults(report.defaults);
+    policy.add(report.rows.into_iter().map(|row| row.rule));
+    let model = Model { policy, zones: zones(&stack.zones()?, &stack.links()?) };
+    if let [user, ability, zone] = &options.can[..] {
+        let found = can(&model, user, ability, zone)?;
+        if options.json {
+            report::write_json(out, &json!({ "can": found.can, "why": found.why }))?;
+        } else {
+            writeln!(out, "{}: {}", if found.can { "yes" } else { "no" }, found.why)?;
+        }
+        return Ok(if found.can { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let rows = rows(&model);
+    if options.json {
+        let json = rows.iter().map(|row| {
+            let (who, ability) = (&row.who, row.ability.name());
+            json!({ "zone": row.zone, "ability": ability, "who": who, "why": row.why })
+        });
+        report::write_json(out, &json.collect())?;
+    } else {
+        write(&rows, out)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Somebody who can do something.
+struct Row<'a> {
+    zone: &'a str,
+    ability: Ability,
+    who: String,
+    why: String,
+}
+
+/// As the audit sees zones.
+fn zones(rows: &[ZoneRow], links: &[LinkRow]) -> Vec<Zone> {
+    let zone = |row: &ZoneRow| {
+        let interfaces = row.interfaces.iter();
+        let addresses = interfaces.filter_map(|name| links.iter().find(|link| link.name == *name));
+        let leads_here = |from: &&ZoneRow| from.crossings.iter().any(|to| to.to == row.name);
+        Zone {
+            name: row.name.clone(),
+            private: row.private,
+            admitted: row
+                .admitted
+                .iter()
+                .map(|held| Admitted {
+                    who: Who {
+                        user: held.user,
+                        group: held.group,
+                        executable: held.executable.clone(),
+                        cgroup: held.cgroup.clone(),
+                        zone: None,
+                    },
+                    address: held.address.map(Into::into),
+                })
+                .collect(),
+            addresses: addresses
+                .flat_map(|link| link.addresses.iter().map(|row| row.address))
+                .collect(),
+            interfaces: row.interfaces.clone(),
+            reachable_from: rows.iter().filter(leads_here).map(|from| from.name.clone()).collect(),
+        }
+    };
+    rows.iter().map(zone).collect()
+}
+
+fn rows(model: &Model) -> Vec<Row<'_>> {
+    let mut named = model.named();
+    named.extend([Who { user: Some(0), ..Who::default() }, Who::default()]);
+    let mut rows = Vec::new();
+    for zone in &model.zones {
+        for ability in Ability::ALL {
+            for who in &named {
+                let Some(Finding { can: true, why }) = about(model, who, ability, &zone.name)
+                else {
+                    continue;
+                };
+                rows.push(Row { zone: &zone.name, ability, who: name_of(who), why });
+            }
+        }
+    }
+    rows
+}
+
+fn write(rows: &[Row<'_>], out: &mut dyn Write) -> Result<()> {
+    let mut zone = None;
+    for row in rows {
+        if zone.replace(row.zone) != Some(row.zone) {
+            writeln!(out, "zone {}", row.zone)?;
+        }
+        writeln!(out, "    {} can {}: {}", row.who, row.ability.name(), row.why)?;
+    }
+    Ok(())
+}
+
+/// Somebody who is what `who` says, and nothing else.
+fn about(model: &Model, who: &Who, ability: Ability, zone: &str) -> Option<Finding> {
+    let known = who.user.and_then(names::groups_of);
+    let (group, mut groups) = known.unwrap_or((NOBODY_NAMED, Vec::new()));
+    groups.extend(who.group);
+    let subject = Subject {
+        user: who.user.unwrap_or(NOBODY_NAMED),
+        group,
+        groups: &groups,
+        executable: who.executable.as_deref(),
+        cgroup: who.cgroup.as_deref(),
+    };
+    model.can(&subject, ability, zone)
+}
+
+fn name_of(who: &Who) -> String {
+    let parts = [
+        who.user.map(|user| format!("user {}", names::of_user(user))),
+        who.group.map(|group| format!("group {}", names::of_group(group))),
+        who.executable.as_ref().map(|path| format!("executable {path}")),
+        who.cgroup.as_ref().map(|path| format!("cgroup {path}")),
+    ];
+    let words: Vec<_> = parts.into_iter().flatten().collect();
+    if words.is_empty() { "anybody".into() } else { words.join(" ") }
+}
+
+fn can(model: &Model, user: &str, ability: &str, zone: &str) -> Result<Finding> {
+    let abilities = Ability::ALL.map(Ability::name);
+    let found = Ability::ALL.into_iter().find(|known| known.name() == ability);
+    let ability =
+        found.with_context(|| format!("`{ability}`: write one of {}", abilities.join(", ")))?;
+    let who = Who { user: Some(names::user(user)?), ..Who::default() };
+    let found = about(model, &who, ability, zone);
+    ensure!(found.is_some(), "zone \"{zone}\" does not exist: `narrows zone` shows those that do");
+    found.context("no zone")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use narrows_policy::{ActKind, Effect, Origin, Permit, Rule};
+
+    fn model() -> Model {
+        let mut policy = Policy::new(0);
+        let permit = Permit::parse(ActKind::Packet, "observe vault").unwrap();
+        let origin = Origin::File { file: "/n.toml".into(), line: 9 };
+        let who = Who { user: Some(424_242), ..Who::default() };
+        policy.add([Rule { effect: Effect::Grant, who: who.clone(), permit, origin }]);
+        let zone = |name: &str, admitted| Zone {
+            name: name.into(),
+            private: name != "public",
+            admitted,
+            addresses: vec!["10.99.0.2".parse().unwrap()],
+            interfaces: vec![name.into()],
+            reachable_from: Vec::new(),
+        };
+        let member = Admitted { who, address: "10.99.0.2".parse().ok() };
+        Model { policy, zones: vec![zone("public", Vec::new()), zone("vault", vec![member])] }
+    }
+
+    #[test]
+    fn who_can_is_listed_with_the_path() {
+        let model = model();
+        let mut out = Vec::new();
+        write(&rows(&model), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let (_, vault) = text.split_once("zone vault\n").unwrap();
+        let free = "no rule denies it, and everybody may";
+        assert_eq!(
+            vault,
+            format!(
+                "    user 424242 can bind: zone vault admits user 424242; bind tcp 10.99.0.2:0: {free}\n    \
+                 user 424242 can reach: zone vault admits user 424242; connect tcp 10.99.0.2:1: {free}\n    \
+                 user 424242 can receive: zone vault admits user 424242; bind tcp 10.99.0.2:0: {free}\n    \
+                 user 424242 can observe: zone vault admits user 424242; packet observe vault: \
+                 /n.toml:9: grant user 424242 packet observe vault\n"
+            )
+        );
+    }
+
+    #[test]
+    fn one_question_has_one_answer() {
+        let model = model();
+        for (user, ability, zone, expected) in [
+            ("424242", "observe", "vault", true),
+            ("424242", "inject", "vault", false),
+            ("0", "observe", "vault", false),
+            ("0", "observe", "public", true),
+            ("7", "bind", "public", true),
+        ] {
+            let found = can(&model, user, ability, zone).unwrap();
+            assert_eq!(found.can, expected, "{user} {ability} {zone}: {}", found.why);
+        }
+        for (ability, zone, says) in
+            [("sniff", "vault", "write one of bind"), ("bind", "x", "zone \"x\" does not exist")]
+        {
+            let error = can(&model, "0", ability, zone).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}
