@@ -61,7 +61,7 @@ struct Arguments {
     seconds: u64,
     /// Only work whose name contains this: bulk-1-out, bulk-4-in, round-trip-local,
     /// connections-in, idle …; or one of: routes, reassembly (the engine alone), policy,
-    /// forwarding, loss
+    /// forwarding, loss (or loss: and a part of the name of a path: "loss:1 %", loss:sharing)
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Where the JSON and the picture go [default: target/bench]
@@ -111,9 +111,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     // target/release/narrows-bench → target/bench
     let target = own.ancestors().nth(2).unwrap_or(Path::new("."));
     let out = arguments.out.clone().unwrap_or_else(|| target.join("bench"));
-    if arguments.only.as_deref() == Some(LOSS) {
+    if let Some(cells) = arguments.only.as_deref().and_then(|only| only.strip_prefix(LOSS)) {
         let time = Duration::from_secs(arguments.seconds).max(LEAST_LOSS_TIME);
-        return loss::run(&narrows, time, &out, &interrupt);
+        return loss::run(&narrows, time, cells.trim_start_matches(':'), &out, &interrupt);
     }
     let wanted = |name: &str| arguments.only.as_ref().is_none_or(|only| name.contains(only));
     let work: Vec<Work> = work::ALL.into_iter().filter(|work| wanted(&work.name())).collect();

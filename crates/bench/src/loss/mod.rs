@@ -53,8 +53,15 @@ pub(super) struct Results {
     pub sharing: Vec<Sharing>,
 }
 
-/// Prints the table, and writes it with the picture into `out`.
-pub fn run(narrows: &Path, time: Duration, out: &Path, interrupt: &Interrupt) -> Result<()> {
+/// Prints the table, and writes it with the picture into `out`. Only of paths whose name contains
+/// `wanted`, of which one is "sharing".
+pub fn run(
+    narrows: &Path,
+    time: Duration,
+    wanted: &str,
+    out: &Path,
+    interrupt: &Interrupt,
+) -> Result<()> {
     let lab = Lab::new(narrows, time)?;
     let mut results = Results {
         machine: Machine::here(),
@@ -62,7 +69,7 @@ pub fn run(narrows: &Path, time: Duration, out: &Path, interrupt: &Interrupt) ->
         rows: Vec::new(),
         sharing: Vec::new(),
     };
-    for cell in &CELLS {
+    for cell in CELLS.iter().filter(|cell| cell.name.contains(wanted)) {
         for algorithm in ALGORITHMS {
             anyhow::ensure!(!interrupt.is_raised(), "interrupted");
             let row = measure(&lab, cell, algorithm)?;
@@ -70,7 +77,7 @@ pub fn run(narrows: &Path, time: Duration, out: &Path, interrupt: &Interrupt) ->
             results.rows.push(row);
         }
     }
-    for flows in FLOWS {
+    for flows in FLOWS.into_iter().filter(|_| "sharing".contains(wanted)) {
         for algorithm in ALGORITHMS {
             anyhow::ensure!(!interrupt.is_raised(), "interrupted");
             let narrows = virtual_time::sharing(algorithm, flows, SHARING_TIME)?;

@@ -21,12 +21,20 @@ s.setsockopt(SOL, socket.SO_LINGER, struct.pack("ii", 0, 0))
 for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
     s.setsockopt(SOL, buffer, 65536)
     assert s.getsockopt(SOL, buffer) >= 65536
-for name in (b"cubic", b"reno"):
+for name in (b"cubic", b"reno", b"dctcp", b"bbr"):
     try:
         s.setsockopt(TCP, socket.TCP_CONGESTION, name)
     except (PermissionError, FileNotFoundError):
         continue  # a kernel may not have it, or not allow it here
     assert s.getsockopt(TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == name
+try:
+    s.setsockopt(TCP, socket.TCP_CONGESTION, b"nobody's")
+    raise AssertionError("an algorithm that does not exist")
+except FileNotFoundError:
+    pass
+PACING = 47  # SO_MAX_PACING_RATE
+s.setsockopt(SOL, PACING, 50_000_000)
+assert s.getsockopt(SOL, PACING) == 50_000_000
 assert s.getsockopt(SOL, socket.SO_TYPE) == socket.SOCK_STREAM
 assert s.getsockopt(SOL, socket.SO_DOMAIN) == socket.AF_INET
 assert s.getsockopt(SOL, socket.SO_PROTOCOL) == socket.IPPROTO_TCP
