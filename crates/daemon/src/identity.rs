@@ -47,7 +47,7 @@ pub(crate) fn introduce(
 /// As it is told to `asker`.
 pub(crate) fn tell(peer: &Principal, asker: &Principal) -> Result<Peer, Error> {
     let mut owner = peer.report();
-    if !counts_as_here(asker) {
+    if !asker.counts_as_here() {
         owner.pid = 0;
     }
     if peer.groups.len() > MOST_GROUPS {
@@ -59,13 +59,4 @@ pub(crate) fn tell(peer: &Principal, asker: &Principal) -> Result<Peer, Error> {
 /// A descriptor of the peer's process: the same process in every namespace.
 pub(crate) fn process(peer: &Principal) -> Result<OwnedFd, Error> {
     peer.process().ok_or(Error::NoSuchEntry)?.try_clone().map_err(|_| Error::NoBufferSpace)
-}
-
-/// Does a process number mean the same to `asker` as to the daemon?
-fn counts_as_here(asker: &Principal) -> bool {
-    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/pid"));
-    match (namespace(&asker.pid.to_string()), namespace("self")) {
-        (Ok(theirs), Ok(ours)) => theirs == ours && !asker.has_ended(),
-        _ => false,
-    }
 }

@@ -60,6 +60,7 @@ pub(crate) struct Principal {
     process: Option<OwnedFd>,
     /// To zones, as the configuration has it now.
     pub admission: Cell<AdmissionId>,
+    counts_as_here: bool,
     /// Where what it uses is noted.
     pub bill: BillId,
     /// The pidfd is the kernel's word, not a guess from a number.
@@ -98,6 +99,7 @@ impl Principal {
             groups,
             executable: facts.executable,
             cgroup: facts.cgroup,
+            counts_as_here: facts.counts_as_here,
             admission: Cell::default(),
             process,
             bill: BillId::default(),
@@ -107,6 +109,7 @@ impl Principal {
         if principal.has_ended() {
             principal.executable.clear();
             principal.cgroup.clear();
+            principal.counts_as_here = false;
         }
         principal
     }
@@ -125,6 +128,11 @@ impl Principal {
     /// The control group that the process was in; `None` when that isn't certain.
     pub(crate) fn cgroup(&self) -> Option<&str> {
         certain(&self.cgroup, self.proven)
+    }
+
+    /// Does a process number mean the same to it as to the daemon?
+    pub(crate) fn counts_as_here(&self) -> bool {
+        self.counts_as_here && !self.has_ended()
     }
 
     /// The process itself, whatever has its number now.
@@ -181,6 +189,7 @@ impl Principal {
             groups,
             executable: executable.into(),
             cgroup: cgroup.into(),
+            counts_as_here: true,
             admission: Cell::default(),
             process: None,
             bill: BillId::default(),

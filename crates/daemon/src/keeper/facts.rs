@@ -3,23 +3,38 @@
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Each is empty when it is not known.
+/// What is not known is empty, or false.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProcessFacts {
     pub executable: String,
     pub cgroup: String,
+    /// Does its number mean the same to it as to the daemon? It is in the same PID namespace then.
+    pub counts_as_here: bool,
 }
 
 impl ProcessFacts {
     /// Of the process that has the number now.
     pub(crate) fn read(pid: u32) -> Self {
-        Self { executable: executable(pid), cgroup: cgroup(pid) }
+        Self {
+            executable: executable(pid),
+            cgroup: cgroup(pid),
+            counts_as_here: counts_as_here(pid),
+        }
     }
 }
 
 fn executable(pid: u32) -> String {
     let path = std::fs::read_link(format!("/proc/{pid}/exe"));
     path.map(|path: PathBuf| path.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The daemon and its keeper are in the same namespaces.
+fn counts_as_here(pid: u32) -> bool {
+    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/pid"));
+    match (namespace(&pid.to_string()), namespace("self")) {
+        (Ok(theirs), Ok(ours)) => theirs == ours,
+        _ => false,
+    }
 }
 
 fn cgroup(pid: u32) -> String {
