@@ -55,6 +55,19 @@ impl Lab {
         };
         Ok(Bench { lab: self, daemon })
     }
+
+    /// Narrows, with the bytes between programs of this end going through the engine.
+    pub fn set_up_without_cut_through(&self) -> Result<Bench<'_>> {
+        let configuration = format!(
+            "[[interface]]\nname = \"wire\"\ndevice = \"packet:{}\"\naddress = [\"{}/{}\"]\n\
+             [local]\ncut_through = false\n",
+            Network::NARROWS_INTERFACE,
+            Network::NARROWS_ADDRESS,
+            Network::PREFIX_LENGTH
+        );
+        let daemon = Daemon::start_with(&self.network.narrows, &self.narrows, &configuration)?;
+        Ok(Bench { lab: self, daemon: Some(daemon) })
+    }
 }
 
 /// A wire with a stack at this end.

@@ -8,6 +8,7 @@
 
 mod forwarding;
 mod lab;
+mod local;
 mod loss;
 mod machine;
 mod policy;
@@ -43,6 +44,8 @@ const POLICY: &str = "policy";
 const REASSEMBLY: &str = "reassembly";
 /// A router between two hosts.
 const FORWARDING: &str = "forwarding";
+/// Two programs on one host: every way there is between them.
+const LOCAL: &str = "local";
 /// TCP on bad paths; each cell takes as long as `--seconds`, and ten at least.
 const LOSS: &str = "loss";
 const LEAST_LOSS_TIME: Duration = Duration::from_secs(10);
@@ -61,7 +64,7 @@ struct Arguments {
     seconds: u64,
     /// Only work whose name contains this: bulk-1-out, bulk-4-in, round-trip-local,
     /// connections-in, idle …; or one of: routes, reassembly (the engine alone), policy,
-    /// forwarding, loss (or loss: and a part of the name of a path: "loss:1 %", loss:sharing)
+    /// forwarding, local, loss (or loss: and a part of the name of a path: "loss:1 %", loss:sharing)
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Where the JSON and the picture go [default: target/bench]
@@ -107,6 +110,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     if arguments.only.as_deref() == Some(FORWARDING) {
         let time = Duration::from_secs(arguments.seconds);
         return forwarding::run(&narrows, arguments.rounds, time);
+    }
+    if arguments.only.as_deref() == Some(LOCAL) {
+        let time = Duration::from_secs(arguments.seconds);
+        return local::run(narrows, arguments.rounds, time, &interrupt);
     }
     // target/release/narrows-bench → target/bench
     let target = own.ancestors().nth(2).unwrap_or(Path::new("."));

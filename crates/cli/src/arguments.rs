@@ -131,9 +131,15 @@ pub struct Ss {
     /// No header line
     #[arg(short = 'H', long)]
     pub no_header: bool,
+    /// End the TCP connections that the filter names, and show them
+    #[arg(short = 'K', long)]
+    pub kill: bool,
     /// JSON
     #[arg(short, long)]
     pub json: bool,
+    /// [src|dst ADDRESS[/LENGTH][:PORT]] [sport|dport [= != >= <= > <] :PORT] …, which all must hold
+    #[arg(value_name = "FILTER")]
+    pub filter: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Args)]

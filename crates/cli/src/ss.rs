@@ -4,8 +4,9 @@ use crate::{
     arguments::Ss,
     report::{self, Align},
 };
-use anyhow::Result;
-use narrows_client::Stack;
+use anyhow::{Context, Result, ensure};
+use filter::Filter;
+use narrows_client::{Error, Stack, ipc};
 use narrows_ipc::message::{Owner, SocketRow, TcpInfo, TcpState};
 use serde_json::{Value, json};
 use std::{
@@ -14,15 +15,49 @@ use std::{
     time::Duration,
 };
 
+mod filter;
+
 pub fn execute(options: &Ss, stack: &Stack, out: &mut dyn Write) -> Result<()> {
+    let filter = Filter::parse(&options.filter)?;
     let mut rows = stack.sockets()?;
     rows.retain(|row| is_kind_asked_for(options, row) && is_asked_for(options, row.state));
+    rows.retain(|row| filter.names(row));
+    if options.kill {
+        ensure!(
+            !filter.is_empty(),
+            "--kill ends what a filter names: write for instance dport = :80"
+        );
+        kill(stack, &mut rows)?;
+    }
     if options.json {
         report::write_json(out, &rows.iter().map(to_json).collect())?;
     } else {
         write_sockets(out, options, &rows)?;
     }
     Ok(())
+}
+
+/// Ends the TCP connections among `rows`, and leaves those in it that were ended.
+fn kill(stack: &Stack, rows: &mut Vec<SocketRow>) -> Result<()> {
+    let mut failure = None;
+    rows.retain(|row| {
+        let Some(remote) = row.remote.filter(|_| row.protocol == "tcp") else { return false };
+        match stack.kill(row.local, remote) {
+            Ok(()) => true,
+            // It went with its other end, or by itself.
+            Err(Error::Refused(ipc::Error::NoSuchEntry)) => false,
+            Err(error) => {
+                failure.get_or_insert((row.local, remote, error));
+                false
+            }
+        }
+    });
+    match failure {
+        None => Ok(()),
+        Some((local, remote, error)) => {
+            Err(error).with_context(|| format!("{local} to {remote} is not ended"))
+        }
+    }
 }
 
 /// Of all kinds, unless some are named; a ping socket is of none of those.
@@ -80,6 +115,13 @@ fn program(owner: &Owner) -> &str {
     name.unwrap_or(&owner.executable)
 }
 
+/// The last column.
+fn remarks(options: &Ss, row: &SocketRow) -> String {
+    let processes = if options.processes { processes(row) } else { String::new() };
+    let cut_through = if row.cut_through { "cut-through" } else { "" };
+    [processes.as_str(), cut_through].join(" ").trim().to_owned()
+}
+
 /// Who has the socket, and who is at the other end if that is a program here.
 fn processes(row: &SocketRow) -> String {
     let both = [("users", &row.owner), ("peer", &row.peer)];
@@ -111,7 +153,7 @@ pub fn write_sockets(out: &mut dyn Write, options: &Ss, rows: &[SocketRow]) -> i
             row.send_queue.to_string(),
             endpoint(row.local),
             peer(row),
-            if options.processes { processes(row) } else { String::new() },
+            remarks(options, row),
         ]
     };
     let mut table: Vec<[String; 7]> = Vec::with_capacity(rows.len() + 1);
@@ -217,6 +259,9 @@ fn to_json(row: &SocketRow) -> Value {
             "ended": owner.ended,
         });
     }
+    if row.cut_through {
+        json["cut-through"] = json!(true);
+    }
     if let Some(info) = &row.tcp {
         json["tcp"] = json!(info);
     }
@@ -237,6 +282,7 @@ mod tests {
             receive_queue: 0,
             send_queue: 0,
             owner: None,
+            cut_through: false,
             peer: None,
             tcp: None,
         }
@@ -360,6 +406,10 @@ bytes_sent:5000 minrtt:0.044
         row.peer = Some(Owner { ended: false, ..peer });
         assert_eq!(processes(&row), "users:((\"nginx\",pid=71,ended)) peer:((\"curl\",pid=90))");
         assert_eq!(to_json(&row)["peer-process"]["pid"], 90);
+        assert_eq!(remarks(&Ss::default(), &row), "");
+        row.cut_through = true;
+        assert_eq!(remarks(&Ss::default(), &row), "cut-through");
+        assert_eq!(to_json(&row)["cut-through"], true);
     }
 
     #[test]

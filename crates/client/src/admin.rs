@@ -10,7 +10,11 @@ use narrows_ipc::{
     route::{RouteAnswer, RouteQuestion, RouteRow, RuleRow},
     zone::ZoneRow,
 };
-use std::{cell::Cell, net::Ipv4Addr, time::Duration};
+use std::{
+    cell::Cell,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 /// An answered echo request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +49,15 @@ impl Stack {
                 }
                 _ => return Err(Error::UnexpectedAnswer),
             }
+        }
+    }
+
+    /// Ends the TCP connection between two addresses, as one of its ends sees them: that end's program
+    /// is told `ConnectionAborted`, the other end's a reset. Refused as `NoSuchEntry` if there is none.
+    pub fn kill(&self, local: SocketAddr, remote: SocketAddr) -> Result<(), Error> {
+        match self.ask(Request::Kill { local, remote })? {
+            Reply::Done => Ok(()),
+            _ => Err(Error::UnexpectedAnswer),
         }
     }
 

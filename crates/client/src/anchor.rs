@@ -6,7 +6,8 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     net::{
-        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recv, recvmsg, sockopt,
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, recv,
+        recvmsg, sockopt,
     },
 };
 use std::{
@@ -55,15 +56,23 @@ pub fn accept(anchor: BorrowedFd<'_>, flags: RecvFlags) -> Result<Accepted, Errn
         _ => None,
     });
     match connection {
-        Some(anchor) if received.bytes == AcceptRecord::LEN => {
+        Some(connection) if received.bytes == AcceptRecord::LEN => {
+            note_taken(anchor);
             let record = AcceptRecord::decode(&bytes).map_err(|_| Errno::PROTO)?;
-            Ok(Accepted::Connection { anchor, record })
+            Ok(Accepted::Connection { anchor: connection, record })
         }
         _ if received.bytes == 0 => Ok(Accepted::End),
         // Another thread took the number after all; the daemon resets the lost connection.
         None if received.flags.contains(ReturnFlags::CTRUNC) => Err(Errno::MFILE),
         _ => Err(Errno::PROTO),
     }
+}
+
+/// Tells the daemon that a connection was taken: should the listener be closed now, it is not one of
+/// those to be reset. There is room for more notes than there are records on their way.
+fn note_taken(listener: BorrowedFd<'_>) {
+    // If the daemon is gone, nobody needs to know.
+    let _ = rustix::net::send(listener, &[0], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
 }
 
 /// How a connection attempt stands.

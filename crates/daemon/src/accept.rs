@@ -6,7 +6,7 @@
 
 use crate::{
     anchor::{Held, RECORDS_IN_FLIGHT, State},
-    identity, pair,
+    cut_through, identity, pair,
     worker::Worker,
 };
 use narrows_ipc::AcceptRecord;
@@ -26,6 +26,7 @@ const ACCEPTS_PER_TURN: usize = 64;
 pub(crate) fn serve(worker: &mut Worker, listener: SocketId) -> bool {
     for _ in 0..ACCEPTS_PER_TURN {
         let Some(anchor) = worker.anchors.get_mut(listener) else { return false };
+        anchor.note_taken();
         if anchor.has_hung_up() {
             close(worker, listener);
             return false;
@@ -70,6 +71,11 @@ fn next(worker: &mut Worker, listener: SocketId) -> Option<Held> {
     match worker.shard.request(now, Principal::default(), request) {
         Ok(Reply::Accepted { socket, local, remote }) => {
             let principal = worker.anchors.get(listener)?.principal.clone();
+            let record = AcceptRecord { peer: remote, local };
+            if let Some(program_end) = cut_through::join(worker, listener, socket, local) {
+                worker.pairs.put_back(pair);
+                return Some(Held { socket, record, program_end });
+            }
             let peer = identity::introduce(worker, socket, &principal);
             let added = worker.add_anchor(socket, principal, pair, |anchor| {
                 anchor.local = local;
@@ -79,7 +85,6 @@ fn next(worker: &mut Worker, listener: SocketId) -> Option<Held> {
             match added {
                 Ok(program_end) => {
                     pair::widen(&program_end);
-                    let record = AcceptRecord { peer: remote, local };
                     Some(Held { socket, record, program_end })
                 }
                 Err(error) => {
@@ -133,22 +138,17 @@ fn send(worker: &mut Worker, listener: SocketId, held: Held) -> bool {
 }
 
 /// The program let go of a listener. Connections that it never took are reset, as a kernel does:
-/// those in the engine's queue, the one held, and those whose records were still in the pair. Of
-/// the last ones, the kernel closes the anchors; which they were shows by nobody having used them.
+/// those in the engine's queue, the one held, and those whose records were still in the pair.
 fn close(worker: &mut Worker, listener: SocketId) {
     let Some(anchor) = worker.anchors.get_mut(listener) else { return };
-    let left_unread = anchor.left_unread();
+    anchor.note_taken();
     let State::Listening(backlog) = &mut anchor.state else { return };
     let backlog = std::mem::take(backlog);
     if let Some(held) = backlog.held {
         worker.abort(held.socket);
     }
-    if left_unread {
-        for socket in backlog.sent {
-            if let Some(anchor) = worker.anchors.get_mut(socket) {
-                anchor.strand();
-            }
-        }
+    for socket in backlog.sent {
+        worker.abort(socket);
     }
     worker.close(listener);
 }

@@ -28,11 +28,19 @@
 //! Readiness is edge-triggered: `readable` and `writable` remember what was last seen. A read
 //! shorter than asked, or a write shorter than offered, ends it until the next event.
 
-use crate::{pair, policy::Authority, principal::Principal};
+use crate::{
+    cut_through::{
+        End,
+        watch::{Side, Watch},
+    },
+    pair,
+    policy::Authority,
+    principal::Principal,
+};
 use mio::{Interest, Registry, Token, event::Event, unix::SourceFd};
 use narrows_ipc::AcceptRecord;
 use narrows_stack::{
-    Instant, Shard, SocketId,
+    Instant, LocalPeer, Shard, SocketId,
     request::{Error, Principal as EnginePrincipal, Request},
 };
 use rustix::{
@@ -105,10 +113,20 @@ pub(crate) enum State {
     Connecting {
         filler: usize,
     },
+    /// The handshake is done, with a listener here: what the program writes stays in the pair until
+    /// it is known where it goes. See [`crate::cut_through`].
+    Parked(Box<Parked>),
     Open(Streams),
     Listening(Backlog),
     /// Of a UDP or ping socket, from the start to the end.
     Datagrams(Box<datagram::Datagrams>),
+}
+
+/// What is kept of the program's end, which the daemon has let go of.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    pub watch: Watch,
+    pub inode: u64,
 }
 
 /// The two directions of a connection.
@@ -116,10 +134,6 @@ pub(crate) enum State {
 pub(crate) struct Streams {
     from_program: FromProgram,
     to_program: ToProgram,
-    /// A program has it: bytes or a request came.
-    claimed: bool,
-    /// The listener it came from was closed with records unread.
-    stranded: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,7 +160,7 @@ enum ToProgram {
 pub(crate) struct Backlog {
     /// The next to be sent, when the last try found no room.
     pub held: Option<Held>,
-    /// The last ones sent, as many as can wait in the pair at most.
+    /// The ones sent that no program has said to have taken, oldest first.
     pub sent: VecDeque<SocketId>,
 }
 
@@ -228,21 +242,6 @@ impl Anchor {
         })
     }
 
-    /// Its listener was closed with records unread: reset the connection when it hangs up, unless
-    /// somebody uses it first.
-    pub(crate) fn strand(&mut self) {
-        if let State::Open(streams) = &mut self.state {
-            streams.stranded = true;
-        }
-    }
-
-    /// A program has it and uses it.
-    pub(crate) fn claim(&mut self) {
-        if let State::Open(streams) = &mut self.state {
-            streams.claimed = true;
-        }
-    }
-
     /// Notes what the kernel says of our end.
     pub(crate) fn note(&mut self, event: &Event) {
         self.readable |= event.is_readable() || event.is_read_closed();
@@ -306,10 +305,39 @@ impl Anchor {
         result
     }
 
-    /// A listener's program let go: was a record still unread?
-    pub(crate) fn left_unread(&self) -> bool {
-        let mut byte = [0];
-        receive(&self.end, &mut [IoSliceMut::new(&mut byte)]) == Err(Errno::CONNRESET)
+    /// Of a listener: forgets the connections that programs have said to have taken, a byte each.
+    pub(crate) fn note_taken(&mut self) {
+        let State::Listening(backlog) = &mut self.state else { return };
+        let mut notes = [0; RECORDS_IN_FLIGHT];
+        while let Ok(count @ 1..) = receive(&self.end, &mut [IoSliceMut::new(&mut notes)]) {
+            backlog.sent.drain(..count.min(backlog.sent.len()));
+        }
+    }
+
+    pub(crate) fn end(&self) -> &OwnedFd {
+        &self.end
+    }
+
+    /// Puts our end of a parked anchor into the set where the program's is, and gives that. `None`: it
+    /// isn't parked.
+    pub(crate) fn watch_own_end(&mut self) -> io::Result<Option<&Watch>> {
+        let State::Parked(parked) = &mut self.state else { return Ok(None) };
+        parked.watch.add(Side::Server, &self.end)?;
+        Ok(Some(&parked.watch))
+    }
+
+    /// Gives up a parked anchor: our end, what is kept of the program's, and the end of the connection
+    /// that the program has. `None`: it isn't parked.
+    pub(crate) fn separate(self, registry: &Registry) -> Option<(OwnedFd, Parked, End)> {
+        let Self { socket, cookie, principal, local, state, end, .. } = self;
+        let State::Parked(parked) = state else { return None };
+        // Else events would come for as long as any program has it.
+        if let Err(error) = registry.deregister(&mut SourceFd(&end.as_raw_fd())) {
+            tracing::warn!(%error, "an anchor's events can't be stopped");
+        }
+        let inode = parked.inode;
+        let program = End { socket, cookie, inode, principal, local, shut: false, closed: false };
+        Some((end, *parked, program))
     }
 
     pub(crate) fn is_writable(&self) -> bool {
@@ -336,6 +364,16 @@ impl Anchor {
             State::Datagrams(_) => {
                 self.pump_datagrams(shard, now, authority, budget, record, &mut pumped);
             }
+            State::Parked(_) if !self.failed => match shard.local_peer(self.socket) {
+                Some(LocalPeer::Unaccepted { .. }) => {}
+                // Its last segment is on the way; or there is no room in the listener's queue, and
+                // then the client's segments have to ask for it.
+                Some(LocalPeer::HalfOpen { .. }) if shard.loops_back() => pumped.next = Next::Again,
+                _ => {
+                    self.open();
+                    pumped.next = Next::Again;
+                }
+            },
             _ if self.hung_up => pumped.next = Next::End(Ending::Closed),
             _ if self.failed => pumped.next = Next::End(Ending::Failed),
             _ => {}
@@ -359,8 +397,7 @@ impl Anchor {
         } else if self.failed && (delivered == Stop::Dry || !program_listens) {
             Next::End(Ending::Failed)
         } else if self.hung_up && streams.from_program == FromProgram::Ended {
-            let never_taken = streams.stranded && !streams.claimed;
-            Next::End(if never_taken { Ending::Reset } else { Ending::Closed })
+            Next::End(Ending::Closed)
         } else if delivered == Stop::Budget || collected == Stop::Budget {
             Next::Again
         } else {
@@ -450,7 +487,6 @@ impl Anchor {
                     Ok(count) => {
                         // The end, once reported, makes no edge of its own.
                         self.readable = count == offered || self.read_closed;
-                        streams.claimed = true;
                         count
                     }
                     Err(Errno::AGAIN) => {

@@ -29,6 +29,7 @@ mod arp;
 mod daemon;
 mod filter;
 mod link;
+mod local;
 mod neighbor;
 mod policy;
 mod quota;
@@ -73,6 +74,7 @@ pub(crate) struct Configuration {
     pub tcp: TcpConfig,
     /// A ruleset in nft(8)'s language.
     pub filter: Option<String>,
+    pub local: local::LocalConfig,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +124,8 @@ struct File {
     icmp: Option<IcmpTable>,
     tcp: Option<tcp::TcpTable>,
     filter: Option<filter::FilterTable>,
+    #[serde(default)]
+    local: local::LocalConfig,
     #[serde(default)]
     neighbor: Vec<neighbor::NeighborTable>,
     daemon: Option<daemon::DaemonTable>,
@@ -223,6 +227,7 @@ impl Configuration {
             icmp_timestamps: false,
             tcp: TcpConfig::default(),
             filter: None,
+            local: local::LocalConfig::default(),
             neighbors: Vec::new(),
             daemon: DaemonConfig::default(),
             quotas: Quotas::default(),
@@ -270,6 +275,7 @@ impl Configuration {
             configuration.daemon = checker.daemon(table)?;
         }
         configuration.filter = checker.filter(tables.filter.as_ref())?;
+        configuration.local = tables.local;
         configuration.icmp_timestamps = tables.icmp.is_some_and(|icmp| icmp.timestamp);
         if let Some(table) = &tables.tcp {
             configuration.tcp = checker.tcp(table)?;

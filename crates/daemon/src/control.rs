@@ -2,8 +2,8 @@
 
 use crate::quota::BillId;
 use crate::{
-    anchor::datagram::interface_number, change, identity, options, ping::Echo, route, rule,
-    sandbox, session::Outcome, worker::Worker, zones,
+    anchor::datagram::interface_number, change, cut_through, identity, options, ping::Echo,
+    principal::Principal, route, rule, sandbox, session::Outcome, worker::Worker, zones,
 };
 use mio::Token;
 use narrows_ipc::{
@@ -15,7 +15,7 @@ use narrows_ipc::{
 };
 use narrows_policy::Protocol;
 use narrows_stack::{
-    Instant, InterfaceId,
+    Instant, InterfaceId, SocketId,
     counters::Counters,
     request::{SocketInfo, SocketKind},
     table::{
@@ -41,7 +41,12 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
         return Outcome::Answer(Err(error));
     }
     Outcome::Answer(match request {
-        Request::Sockets { after } => Ok(sockets(worker, after)),
+        Request::Sockets { after } => {
+            if after == 0 {
+                cut_through::look_before_report(worker);
+            }
+            Ok(sockets(worker, after))
+        }
         Request::Statistics => Ok(Reply::Statistics(statistics(worker))),
         Request::Bills { after } => Ok(Reply::Bills(page(bills(worker).into_iter(), after))),
         Request::Links { after } => Ok(Reply::Links(page(links(worker), after))),
@@ -63,6 +68,7 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
                 Err(error) => Err(error),
             }
         }
+        Request::Kill { local, remote } => kill(worker, token, local, remote),
         Request::Change(change) => change::apply(worker, token, change),
         Request::Reload => reload(worker, token),
         Request::Stop => stop(worker, token),
@@ -113,6 +119,15 @@ fn reload(worker: &mut Worker, token: Token) -> Answer {
     })
 }
 
+fn kill(worker: &mut Worker, token: Token, local: SocketAddr, remote: SocketAddr) -> Answer {
+    let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
+    worker.authority.administer(&session.principal)?;
+    let pid = session.principal.pid;
+    cut_through::kill(worker, local, remote)?;
+    tracing::info!(pid, %local, %remote, "asked to end a connection");
+    Ok(Reply::Done)
+}
+
 fn stop(worker: &mut Worker, token: Token) -> Answer {
     let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
     worker.authority.administer(&session.principal)?;
@@ -143,7 +158,7 @@ fn sockets(worker: &Worker, after: u64) -> Reply {
 }
 
 fn socket_row(worker: &Worker, id: u64, info: &SocketInfo) -> SocketRow {
-    let owner = info.id.and_then(|socket| worker.anchors.get(socket));
+    let owner = info.id.and_then(|socket| owner(worker, socket));
     let peer = info.id.and_then(|socket| identity::of_peer(worker, socket));
     let protocol = match info.kind {
         SocketKind::Tcp => "tcp",
@@ -159,7 +174,8 @@ fn socket_row(worker: &Worker, id: u64, info: &SocketInfo) -> SocketRow {
         state: options::tcp_state(info.state),
         receive_queue: info.receive_queue as u64,
         send_queue: info.send_queue as u64,
-        owner: owner.map(|anchor| anchor.principal.report()),
+        owner: owner.map(|principal| principal.report()),
+        cut_through: info.id.is_some_and(|socket| worker.cuts.end(socket).is_some()),
         peer: peer.map(|peer| peer.report()),
         tcp: info.tcp.as_ref().map(|_| Box::new(options::tcp_info(info))),
     }
@@ -178,6 +194,12 @@ fn bills(worker: &Worker) -> Vec<BillRow> {
     worker.bills.rows(|bill| queued.get(&bill).copied().unwrap_or(0))
 }
 
+/// Which principal's program has the socket.
+fn owner(worker: &Worker, socket: SocketId) -> Option<&Principal> {
+    let anchor = worker.anchors.get(socket).map(|anchor| &*anchor.principal);
+    anchor.or_else(|| worker.cuts.end(socket).map(|end| &*end.principal))
+}
+
 fn statistics(worker: &mut Worker) -> Statistics {
     let lost = device_drops(worker);
     let counters = worker.shard.counters();
@@ -185,6 +207,7 @@ fn statistics(worker: &mut Worker) -> Statistics {
     rows.push(("buffered-bytes", worker.shard.buffered_bytes() as u64));
     rows.push(("daemon-sessions", worker.sessions.len() as u64));
     rows.push(("daemon-anchors", worker.anchors.len() as u64));
+    rows.push(("daemon-cut-through", worker.cuts.len() as u64));
     rows.extend(worker.metrics.rows());
     let drops = counters.drops().map(|(reason, count)| {
         let (name, meaning) = reason.describe();

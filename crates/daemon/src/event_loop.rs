@@ -1,6 +1,7 @@
 //! The event loop: waits, notes what became ready, and gives the worker its turn.
 
 use crate::{
+    cut_through,
     spin::{self, Spin},
     token::{self, Source},
     worker::Worker,
@@ -39,6 +40,7 @@ pub(crate) fn dispatch(worker: &mut Worker, event: &Event) {
         Source::Device(serial) => worker.device_ready(serial),
         Source::Session(token) => worker.queue_session(token),
         Source::Anchor(token) => worker.anchor_ready(token, event),
+        Source::Cut(token) => cut_through::look(worker, token),
     }
 }
 

@@ -28,6 +28,11 @@ impl Handshakes {
         }
     }
 
+    /// The connection is established, and the program's end wanted.
+    pub(crate) fn take(&mut self, socket: SocketId) -> Option<OwnedFd> {
+        self.ends.remove(&socket).map(|(_, program_end)| program_end)
+    }
+
     /// The connection will not be.
     pub(crate) fn failed(&mut self, socket: SocketId) {
         self.ends.remove(&socket);

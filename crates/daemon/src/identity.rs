@@ -11,7 +11,7 @@
 //! A process number is told only to processes that count as this one does; in another PID namespace it
 //! would be somebody else's, so there it is 0, as the kernel says of processes it can't name.
 
-use crate::{principal::Principal, worker::Worker};
+use crate::{cut_through, principal::Principal, worker::Worker};
 use narrows_ipc::{Error, message::Peer};
 use narrows_stack::{LocalPeer, SocketId};
 use std::{os::fd::OwnedFd, rc::Rc};
@@ -21,6 +21,9 @@ const MOST_GROUPS: usize = 8192;
 
 /// Who has the other end of `socket`.
 pub(crate) fn of_peer(worker: &Worker, socket: SocketId) -> Option<Rc<Principal>> {
+    if let Some(end) = worker.cuts.other_end(socket) {
+        return Some(end.principal.clone());
+    }
     if let Some(peer) = worker.anchors.get(socket).and_then(|anchor| anchor.peer.clone()) {
         return Some(peer);
     }
@@ -39,6 +42,8 @@ pub(crate) fn introduce(
     owner: &Rc<Principal>,
 ) -> Option<Rc<Principal>> {
     let Some(LocalPeer::Socket(client)) = worker.shard.local_peer(accepted) else { return None };
+    // What it was parked for has come another way.
+    cut_through::open_parked(worker, client);
     let client = worker.anchors.get_mut(client)?;
     client.peer = Some(owner.clone());
     Some(client.principal.clone())

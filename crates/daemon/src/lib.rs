@@ -12,6 +12,7 @@
 //! | `principal` | who asks, by the kernel's word |
 //! | `session`, `requests`, `control` | what programs and the operator ask |
 //! | `anchor`, `anchors`, `pair`, `accept`, `epitaph` | the descriptors that stand for sockets |
+//! | `cut_through` | connections between two programs, without a copy through the daemon |
 //! | `identity` | who is at the other end of a local connection |
 //! | `policy` | who may do what |
 //! | `quota` | what each user may take, what he has taken, and whose turn it is |
@@ -32,6 +33,7 @@ mod clock;
 mod closer;
 mod config;
 mod control;
+mod cut_through;
 mod epitaph;
 mod event_loop;
 mod handshakes;

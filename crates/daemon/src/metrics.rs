@@ -9,6 +9,8 @@ pub(crate) struct Metrics {
     pub anchors_opened: u64,
     /// Anchors that could not be made for want of descriptors or memory.
     pub anchors_refused: u64,
+    /// Connections between two programs that got a pair of their own.
+    pub cut_through: u64,
     pub bytes_to_programs: u64,
     pub bytes_from_programs: u64,
     pub turns: u64,
@@ -17,13 +19,14 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Names and values in the order of a report.
-    pub(crate) fn rows(&self) -> [(&'static str, u64); 9] {
+    pub(crate) fn rows(&self) -> [(&'static str, u64); 10] {
         [
             ("daemon-sessions-opened", self.sessions_opened),
             ("daemon-requests", self.requests),
             ("daemon-requests-refused", self.requests_refused),
             ("daemon-anchors-opened", self.anchors_opened),
             ("daemon-anchors-refused", self.anchors_refused),
+            ("daemon-cut-through-opened", self.cut_through),
             ("daemon-bytes-to-programs", self.bytes_to_programs),
             ("daemon-bytes-from-programs", self.bytes_from_programs),
             ("daemon-turns", self.turns),

@@ -73,14 +73,18 @@ fn make(kind: SocketType) -> io::Result<Pair> {
         rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
     // A descriptor sent to us over an anchor would be closed in our next read of it, and closing
     // some (a kernel TCP socket that lingers) takes as long as its owner likes.
-    match narrows_sys::socket::refuse_descriptors(&end) {
-        Ok(()) => {}
-        // Linux before 6.16.
-        Err(error) if error.raw_os_error() == Some(Errno::NOPROTOOPT.raw_os_error()) => {}
-        Err(error) => return Err(error),
-    }
+    refuse_descriptors(&end)?;
     let cookie = sockopt::socket_cookie(&program_end)?;
     Ok(Pair { end, program_end, cookie })
+}
+
+/// No descriptor can be sent to `end`, where the kernel can refuse them.
+pub(crate) fn refuse_descriptors(end: &OwnedFd) -> io::Result<()> {
+    match narrows_sys::socket::refuse_descriptors(end) {
+        // Linux before 6.16.
+        Err(error) if error.raw_os_error() == Some(Errno::NOPROTOOPT.raw_os_error()) => Ok(()),
+        other => other,
+    }
 }
 
 /// Is it a lack of descriptors or memory, which passes when something is closed?

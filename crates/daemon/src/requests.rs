@@ -8,6 +8,7 @@ use crate::{
         Anchor, State,
         datagram::{Carries, Datagrams},
     },
+    cut_through,
     epitaph::Epitaph,
     identity, options, pair,
     principal::Principal,
@@ -60,10 +61,13 @@ pub(crate) fn answer(
                 worker.closer.close(descriptor);
                 return Outcome::Answer(Err(Error::NotASocket));
             };
-            if let Some(socket) = worker.anchors.by_cookie(cookie) {
-                if let Some(anchor) = worker.anchors.get_mut(socket) {
-                    anchor.claim();
-                }
+            if let Some(socket) = worker.cuts.by_cookie(cookie)
+                && request == Request::TakeError
+            {
+                cut_through::refresh(worker, socket);
+            }
+            let anchor = worker.anchors.by_cookie(cookie);
+            if let Some(socket) = anchor.or_else(|| worker.cuts.by_cookie(cookie)) {
                 if request == Request::PeerProcess {
                     return peer_process(worker, socket);
                 }
@@ -146,7 +150,8 @@ fn about_socket(
     match request {
         Request::Bind { local } => {
             worker.authority.bind(&worker.shard, caller.principal, Protocol::Tcp, local)?;
-            engine(worker, caller, EngineRequest::Bind { socket, local })?;
+            let bind = EngineRequest::Bind { socket, local };
+            with_port_free(worker, local.port(), |worker| engine(worker, caller, bind.clone()))?;
             remember_local(worker, caller, socket)
         }
         Request::Connect { remote } => connect(worker, caller, socket, remote, descriptor),
@@ -155,7 +160,8 @@ fn about_socket(
                 let local = info(worker, caller, socket)?.local;
                 worker.authority.listen(&worker.shard, caller.principal, local)?;
             }
-            engine(worker, caller, EngineRequest::Listen { socket, backlog })?;
+            let listen = EngineRequest::Listen { socket, backlog };
+            with_port_free(worker, 0, |worker| engine(worker, caller, listen.clone()))?;
             let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
             if let Err(error) = anchor.listening() {
                 tracing::warn!(%error, "can't bound a listener's anchor");
@@ -164,8 +170,9 @@ fn about_socket(
         }
         Request::LocalAddress => Ok(Reply::Address(info(worker, caller, socket)?.local)),
         Request::PeerAddress => {
-            let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
-            if !matches!(anchor.state, State::Open(_)) {
+            let connected =
+                |anchor: &Anchor| matches!(anchor.state, State::Open(_) | State::Parked(_));
+            if worker.anchors.get(socket).is_some_and(|anchor| !connected(anchor)) {
                 return Err(Error::NotConnected);
             }
             let info = info(worker, caller, socket)?;
@@ -233,7 +240,8 @@ fn connect(
 ) -> Answer {
     worker.authority.connect(&worker.shard, caller.principal, Protocol::Tcp, remote)?;
     worker.bills.allow_connection(caller.principal.bill, worker.clock.now())?;
-    let reply = engine(worker, caller, EngineRequest::Connect { socket, remote })?;
+    let connect = EngineRequest::Connect { socket, remote };
+    let reply = with_port_free(worker, 0, |worker| engine(worker, caller, connect.clone()))?;
     let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
     if reply == EngineReply::Deferred {
         // The SYN waits for the program's first bytes, so that it must be able to write them.
@@ -243,6 +251,22 @@ fn connect(
     anchor.connecting(program_end.as_fd(), worker.pairs.filler());
     worker.handshakes.begin(socket, caller.session, program_end);
     remember_local(worker, caller, socket)
+}
+
+/// Makes a request that may be refused for want of `port` (0: any), when it may be free and nobody has
+/// told of it yet.
+fn with_port_free(
+    worker: &mut Worker,
+    port: u16,
+    request: impl Fn(&mut Worker) -> Result<EngineReply, Error>,
+) -> Result<EngineReply, Error> {
+    match request(worker) {
+        Err(Error::AddressInUse | Error::AddressNotAvailable) if worker.cuts.len() > 0 => {
+            cut_through::sweep_port(worker, port);
+            request(worker)
+        }
+        other => other,
+    }
 }
 
 fn remember_local(worker: &mut Worker, caller: &Caller<'_>, socket: SocketId) -> Answer {

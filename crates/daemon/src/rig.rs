@@ -42,7 +42,15 @@ pub(crate) struct Program {
 }
 
 impl Rig {
+    /// All bytes go through the engine.
     pub(crate) fn new() -> Self {
+        let mut rig = Self::with_cut_through();
+        rig.worker.source.configuration.local.cut_through = false;
+        rig
+    }
+
+    /// As a daemon is by default.
+    pub(crate) fn with_cut_through() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("narrows-rig-{}-{number}", std::process::id());
@@ -165,7 +173,9 @@ impl Rig {
     }
 
     pub(crate) fn accept(&mut self, listener: &OwnedFd) -> (OwnedFd, AcceptRecord) {
-        self.until("a connection", |_| take_record(listener))
+        let taken = self.until("a connection", |_| take_record(listener));
+        assert_eq!(write(listener, &[0]), Ok(1));
+        taken
     }
 
     /// Two ends of an established connection: the one that connected, and the other.

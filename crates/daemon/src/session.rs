@@ -228,9 +228,11 @@ fn answer(
 ) -> Outcome {
     worker.metrics.requests += 1;
     match request {
-        Request::Ping { .. } | Request::Stop | Request::Reload | Request::Change(_) => {
-            about_daemon(worker, token, request, descriptor)
-        }
+        Request::Ping { .. }
+        | Request::Kill { .. }
+        | Request::Stop
+        | Request::Reload
+        | Request::Change(_) => about_daemon(worker, token, request, descriptor),
         Request::Nft(options) => nft::answer(worker, token, options, descriptor),
         request if is_report(&request) => about_daemon(worker, token, request, descriptor),
         request => requests::answer(worker, token, request, descriptor),

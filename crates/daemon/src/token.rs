@@ -18,9 +18,11 @@ pub(crate) enum Source {
     Device(usize),
     Session(Token),
     Anchor(Token),
+    /// A connection that is cut through.
+    Cut(Token),
 }
 
-const KIND_SHIFT: u32 = 62;
+const KIND_SHIFT: u32 = 61;
 const SERIAL_SHIFT: u32 = 32;
 const SERIAL_MASK: usize = (1 << (KIND_SHIFT - SERIAL_SHIFT)) - 1;
 const INDEX_MASK: usize = (1 << SERIAL_SHIFT) - 1;
@@ -29,6 +31,7 @@ const SINGLE: usize = 0;
 const DEVICE: usize = 1;
 const SESSION: usize = 2;
 const ANCHOR: usize = 3;
+const CUT: usize = 4;
 
 const fn make(kind: usize, serial: usize, index: usize) -> Token {
     Token(kind << KIND_SHIFT | (serial & SERIAL_MASK) << SERIAL_SHIFT | (index & INDEX_MASK))
@@ -50,6 +53,10 @@ pub(crate) fn anchor(serial: usize, index: usize) -> Token {
     make(ANCHOR, serial, index)
 }
 
+pub(crate) fn cut(serial: usize, index: usize) -> Token {
+    make(CUT, serial, index)
+}
+
 /// The place in the table of its kind.
 pub(crate) fn index(token: Token) -> usize {
     token.0 & INDEX_MASK
@@ -60,6 +67,7 @@ pub(crate) fn source(token: Token) -> Source {
         DEVICE => Source::Device(index(token)),
         SESSION => Source::Session(token),
         ANCHOR => Source::Anchor(token),
+        CUT => Source::Cut(token),
         _ if token == LISTENER => Source::Listener,
         _ if token == LINKS => Source::Links,
         _ => Source::Signal,
@@ -81,5 +89,6 @@ mod tests {
         assert_eq!(source(old), Source::Anchor(old));
         assert_eq!(index(new), 0xffff_ffff);
         assert_eq!(source(session(9, 5)), Source::Session(session(9, 5)));
+        assert_eq!(source(cut(9, 5)), Source::Cut(cut(9, 5)));
     }
 }

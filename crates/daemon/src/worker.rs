@@ -12,6 +12,7 @@ use crate::{
     clock::Clock,
     closer::Closer,
     config::Configuration,
+    cut_through::{self, Cuts},
     epitaph::{Epitaph, Epitaphs},
     handshakes::Handshakes,
     keeper::Keeper,
@@ -30,7 +31,7 @@ use mio::{Registry, Token, event::Event as Ready};
 use narrows_ipc::{Error, Listener};
 use narrows_stack::{
     Event, Instant, Readiness, Shard, SocketId,
-    request::{Principal as EnginePrincipal, Reply, Request},
+    request::{Principal as EnginePrincipal, Reply, Request, SocketInfo},
 };
 use std::{io, os::fd::OwnedFd, rc::Rc, time::Duration};
 
@@ -69,6 +70,7 @@ pub(crate) struct Worker {
     pub anchors: Anchors,
     pub epitaphs: Epitaphs,
     pub handshakes: Handshakes,
+    pub cuts: Cuts,
     pub sessions: Sessions,
     pub pings: Pings,
     pub carriers: Carriers,
@@ -124,6 +126,7 @@ impl Worker {
             anchors: Anchors::default(),
             epitaphs: Epitaphs::new(),
             handshakes: Handshakes::default(),
+            cuts: Cuts::default(),
             sessions: Sessions::default(),
             pings: Pings::default(),
             carriers,
@@ -217,8 +220,13 @@ impl Worker {
 
     /// When [`Worker::turn`] has something to do at the latest, if no event comes first.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        let timeouts =
-            [self.shard.next_timeout(), self.pings.next_timeout(), self.retry_at, self.trim_at];
+        let timeouts = [
+            self.shard.next_timeout(),
+            self.pings.next_timeout(),
+            self.retry_at,
+            self.trim_at,
+            self.cuts.next_look,
+        ];
         let devices = self.attachments.iter().map(Attachment::next_timeout);
         timeouts.into_iter().chain(devices).flatten().min()
     }
@@ -310,6 +318,7 @@ impl Worker {
             self.shard.handle_timeout(now);
         }
         self.trim(now);
+        cut_through::sweep(self, now);
         while let Some(answered) = self.pings.expire(&mut self.shard, now) {
             session::answer_later(self, answered.session, answered.answer);
         }
@@ -329,15 +338,22 @@ impl Worker {
     fn note_events(&mut self) {
         while let Some(Event { socket, readiness }) = self.shard.poll_event() {
             let Some(anchor) = self.anchors.get_mut(socket) else {
-                self.ping_answered(socket);
+                match self.cuts.end(socket) {
+                    Some(_) => cut_through::engine_says(self, socket, readiness),
+                    None => self.ping_answered(socket),
+                }
                 continue;
             };
             if readiness.contains(Readiness::CONNECTED) {
                 anchor.connected(&mut self.scratch);
-                self.handshakes.established(socket);
+                if !cut_through::park(self, socket) {
+                    self.handshakes.established(socket);
+                }
             }
             if readiness.contains(Readiness::FAILED) {
-                anchor.fail();
+                if let Some(anchor) = self.anchors.get_mut(socket) {
+                    anchor.fail();
+                }
                 self.handshakes.failed(socket);
             }
             self.queue(socket);
@@ -491,7 +507,24 @@ impl Worker {
 
     /// The program let go of a connection without having read everything.
     pub(crate) fn abort(&mut self, socket: SocketId) {
+        if self.cuts.token_of(socket).is_some() {
+            return cut_through::abort(self, socket);
+        }
         self.end(socket, Request::Abort { socket }, None);
+    }
+
+    /// The connection is reset, and the program told `why`.
+    pub(crate) fn break_off(&mut self, socket: SocketId, why: Error) {
+        self.end(socket, Request::Abort { socket }, Some(why));
+    }
+
+    /// What the engine says of a socket.
+    pub(crate) fn info(&mut self, socket: SocketId) -> Option<Box<SocketInfo>> {
+        let request = Request::Info { socket };
+        match self.shard.request(self.clock.now(), EnginePrincipal::default(), request) {
+            Ok(Reply::Info(info)) => Some(info),
+            _ => None,
+        }
     }
 
     /// The connection failed; the program finds out from its anchor.

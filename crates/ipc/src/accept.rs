@@ -1,6 +1,9 @@
 //! What a listener's anchor carries: one record of fixed size for each accepted connection, with
 //! that connection's anchor attached.
 //!
+//! For each record that it takes, a program sends one byte the other way: so the daemon knows which
+//! connections nobody has when the listener is closed.
+//!
 //! The kernel never joins two records that carry descriptors into one read, so of several
 //! threads or processes that accept, each gets whole records.
 

@@ -19,7 +19,7 @@ use std::{
 };
 
 /// Raised with every change of a message. Both sides must have the same.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// The first message of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,6 +166,12 @@ pub enum Request {
         sequence: u16,
         payload_len: u16,
         timeout: Duration,
+    },
+    /// Ends the TCP connection between two addresses, as one end sees them → `Done`, `NoSuchEntry`
+    /// if there is none, or `NotPermitted`.
+    Kill {
+        local: SocketAddr,
+        remote: SocketAddr,
     },
     /// → `Done`, or `NotPermitted`.
     Change(Change),
@@ -527,6 +533,8 @@ pub struct SocketRow {
     pub send_queue: u64,
     /// Who owns it: `None` for what the engine finishes on its own (TIME-WAIT, orphans).
     pub owner: Option<Owner>,
+    /// Its bytes pass between two programs of this host without the daemon.
+    pub cut_through: bool,
     /// Who is at the other end, if that is a program on this host.
     pub peer: Option<Owner>,
     pub tcp: Option<Box<TcpInfo>>,

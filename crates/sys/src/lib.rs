@@ -4,6 +4,7 @@
 //! (SO_COOKIE, SO_PEERCRED, SCM_RIGHTS, pidfds, sendmmsg) is used from there.
 
 pub mod command;
+pub mod epoll_target;
 pub mod limits;
 pub mod namespace;
 pub mod netfilter;

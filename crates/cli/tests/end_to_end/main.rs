@@ -14,6 +14,7 @@ mod interfaces;
 mod isolation;
 mod lifetimes;
 mod links;
+mod local;
 mod multicast;
 mod neighbors;
 mod packets;

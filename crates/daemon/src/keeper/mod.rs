@@ -1,11 +1,12 @@
 //! The keeper: a small process that keeps the rights which the daemon has given up, and does for it
-//! the four things that need them.
+//! the five things that need them.
 //!
 //! | the daemon asks | the keeper |
 //! |---|---|
 //! | what does that process run, and in which control group? | reads `/proc/PID`, which Landlock keeps from whoever is confined by it, and other users' processes from everybody without CAP_SYS_PTRACE |
 //! | the configuration | opens that one file, named at the start, and hands it over |
 //! | `/dev/net/tun` | opens it: on many machines it is root's alone |
+//! | end that connection, which two programs have between them | takes a copy of an end from one of them, and shuts it down, if the daemon made it |
 //! | nothing any more: it has ended | removes the control socket's file, if it is still the daemon's |
 //!
 //! It is the daemon's program, started anew, so it shares no memory with what programs and the wire
@@ -17,11 +18,13 @@
 
 mod facts;
 mod process;
+mod seize;
 
 pub(crate) use facts::ProcessFacts;
 pub use process::run;
+pub(crate) use seize::PairEnd;
 
-use crate::config::DaemonConfig;
+use crate::{config::DaemonConfig, principal::Principal};
 use anyhow::{Context, Result, bail};
 use narrows_ipc::{Endpoint, TransportError};
 use narrows_sys::tun;
@@ -40,6 +43,8 @@ enum Question {
     /// By number.
     Process(u32),
     Configuration,
+    /// Shut this pair down.
+    ShutDown([PairEnd; 2]),
     /// `/dev/net/tun`, for a TAP to be made from.
     Tun,
 }
@@ -49,7 +54,7 @@ enum Answer {
     /// The first one, unasked: the keeper is there, or why not.
     Ready(Result<(), String>),
     Process(ProcessFacts),
-    /// With what was opened, or its errno.
+    /// Done, with what was opened if something was; or its errno.
     Opened(Result<(), i32>),
 }
 
@@ -125,6 +130,29 @@ impl Keeper {
         let mut text = String::new();
         File::from(there.open(&Question::Configuration)?).read_to_string(&mut text)?;
         Ok(text)
+    }
+
+    /// Could a connection that this one has with another program be ended? See [`Keeper::shut_down`].
+    pub(crate) fn can_take_from(&self, principal: &Principal) -> bool {
+        match self {
+            Self::Absent => principal.process().is_none_or(seize::is_permitted),
+            Self::There(_) => true,
+        }
+    }
+
+    /// Shuts down a pair that the daemon made and has no end of any more.
+    pub(crate) fn shut_down(&self, ends: [PairEnd; 2]) -> io::Result<()> {
+        match self {
+            Self::Absent => seize::shut_down(std::process::id(), ends),
+            Self::There(there) => {
+                let asked = there.borrow_mut().ask(&Question::ShutDown(ends));
+                match asked.map_err(io::Error::other)? {
+                    (Answer::Opened(Ok(())), _) => Ok(()),
+                    (Answer::Opened(Err(errno)), _) => Err(io::Error::from_raw_os_error(errno)),
+                    _ => Err(io::Error::other("the keeper answered something else")),
+                }
+            }
+        }
     }
 
     /// A descriptor of `/dev/net/tun`.

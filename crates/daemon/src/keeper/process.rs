@@ -1,9 +1,12 @@
 //! The keeper's own process: its conversation with the daemon, which is its standard input.
 
-use super::{Answer, ProcessFacts, Question};
+use super::{Answer, ProcessFacts, Question, seize};
 use crate::sandbox::{Calls, KEEPER_CALLS, keep_only};
 use anyhow::{Context, Result};
-use narrows_ipc::{Endpoint, TransportError, listener::SocketFile};
+use narrows_ipc::{
+    Endpoint, TransportError,
+    listener::{Credentials, SocketFile},
+};
 use narrows_sys::tun;
 use rustix::{
     fs::{Mode, OFlags},
@@ -58,6 +61,11 @@ fn converse(endpoint: &mut Endpoint, configuration: Option<&Path>) -> Result<(),
                 endpoint.send(&Answer::Process(ProcessFacts::read(pid)), None)?;
             }
             Question::Configuration => hand_over(endpoint, open(configuration))?,
+            Question::ShutDown(ends) => {
+                let daemon = Credentials::of_peer(endpoint).map(|daemon| daemon.pid);
+                let done = daemon.and_then(|daemon| seize::shut_down(daemon, ends));
+                endpoint.send(&Answer::Opened(done.map_err(|error| errno(&error))), None)?;
+            }
             Question::Tun => hand_over(endpoint, tun::open_node())?,
         }
     }
@@ -65,9 +73,12 @@ fn converse(endpoint: &mut Endpoint, configuration: Option<&Path>) -> Result<(),
 }
 
 fn hand_over(endpoint: &mut Endpoint, opened: io::Result<OwnedFd>) -> Result<(), TransportError> {
-    let errno = |error: &io::Error| error.raw_os_error().unwrap_or(EIO);
     let answer = opened.as_ref().map(drop).map_err(errno);
     endpoint.send(&Answer::Opened(answer), opened.as_ref().ok().map(AsFd::as_fd))
+}
+
+fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(EIO)
 }
 
 fn open(configuration: Option<&Path>) -> io::Result<OwnedFd> {

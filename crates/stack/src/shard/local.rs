@@ -10,6 +10,7 @@ use crate::{
     },
     tcp::State,
 };
+use core::net::SocketAddr;
 
 /// The other end of a socket's connection, on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,19 @@ impl Shard {
         }
     }
 
+    /// The socket that has the TCP connection between these addresses, as seen from its end.
+    pub fn tcp_socket(&self, local: SocketAddr, remote: SocketAddr) -> Option<SocketId> {
+        match self.demux.flow(&Flow { local, remote })? {
+            FlowOwner::Connection(socket) => Some(socket),
+            FlowOwner::HalfOpen(_) | FlowOwner::TimeWait(_) => None,
+        }
+    }
+
+    /// Are packets between sockets of this host on their way? Then [`Shard::loop_back`] has more to do.
+    pub fn loops_back(&self) -> bool {
+        !self.egress.is_empty(InterfaceId::LOOPBACK)
+    }
+
     fn local_tcp_peer(&self, flow: &Flow) -> Option<LocalPeer> {
         match self.demux.flow(flow)? {
             FlowOwner::Connection(peer) => {
@@ -75,7 +89,6 @@ impl Shard {
 mod tests {
     use super::*;
     use crate::{Reply, Request, layer::fixture::*};
-    use core::net::SocketAddr;
 
     fn at(port: u16) -> SocketAddr {
         SocketAddr::new(OWN.into(), port)
@@ -97,6 +110,9 @@ mod tests {
         };
         assert_eq!(held, listener);
         assert_eq!(host.shard.local_peer(server), Some(LocalPeer::Socket(client)));
+        assert_eq!(host.shard.tcp_socket(at(80), at(5000)), Some(server));
+        assert_eq!(host.shard.tcp_socket(at(5000), at(80)), Some(client));
+        assert_eq!(host.shard.tcp_socket(at(80), at(5001)), None);
         let accepted = host.request(Request::Accept { socket: listener });
         assert!(matches!(accepted, Reply::Accepted { socket, .. } if socket == server));
         assert_eq!(host.shard.local_peer(client), Some(LocalPeer::Socket(server)));
