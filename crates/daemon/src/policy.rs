@@ -89,17 +89,6 @@ impl Authority {
         self.ask(None, who, &Act::Multicast { group })
     }
 
-    /// May he use a raw IP socket so? `None`: on every interface.
-    #[allow(dead_code)] // By raw sockets.
-    pub(crate) fn raw(
-        &mut self,
-        who: &Principal,
-        interface: Option<&str>,
-        access: Access,
-    ) -> Result<(), Error> {
-        self.ask(None, who, &Act::Raw { interface, access })
-    }
-
     /// May he use a packet socket so? `None`: on every interface.
     pub(crate) fn packet(
         &mut self,
@@ -195,7 +184,6 @@ mod tests {
         assert_eq!(authority.bind(&shard, &who, Protocol::Tcp, free), Ok(()));
         assert_eq!(authority.administer(&who), not_permitted);
         assert_eq!(authority.packet(&who, Some("lan"), Access::Observe), not_permitted);
-        assert_eq!(authority.raw(&who, None, Access::Inject), not_permitted);
         assert_eq!(authority.inspect(&who), Ok(()));
         let root = Principal::fake(0, &[], "", "");
         assert_eq!(authority.bind(&shard, &root, Protocol::Tcp, local), Ok(()));

@@ -250,6 +250,7 @@ fn needs_order(request: &Request, is_full: bool) -> bool {
                 | Request::Connect { .. }
                 | Request::Disconnect
                 | Request::Listen { .. }
+                | Request::TakeError
         )
 }
 

@@ -30,7 +30,6 @@ const MUST_HAPPEN: &[DropReason] = &[
     DropReason::TcpNoSocket,
     DropReason::TcpPaws,
     DropReason::TcpOutOfWindow,
-    DropReason::TcpBadAck,
     DropReason::TcpBlindReset,
     DropReason::TcpBlindSyn,
 ];

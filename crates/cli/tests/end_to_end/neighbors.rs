@@ -96,7 +96,7 @@ fn changes_that_make_no_sense_are_refused_and_change_nothing() -> Result<()> {
         let stage = Stage::new()?;
         let before = told(&stage, "addr -j")?;
         for (words, said) in [
-            ("addr add 10.77.0.2/24 dev wire", "the address is in use"),
+            ("addr add 10.77.0.2/24 dev wire", "there is one already"),
             ("addr add 10.77.0.2/16 dev wire", "the address is in use"),
             ("addr add 10.79.0.0/24 dev wire", "not possible"),
             ("addr add 224.0.0.9/24 dev wire", "not possible"),

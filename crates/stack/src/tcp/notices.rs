@@ -93,11 +93,6 @@ impl Connection {
     pub fn take_notice(&mut self) -> Option<Notice> {
         self.notices.as_mut()?.ready.pop_front()
     }
-
-    /// Are there notices that wait for the program?
-    pub fn has_notices(&self) -> bool {
-        self.notices.as_ref().is_some_and(|notices| !notices.ready.is_empty())
-    }
 }
 
 #[cfg(test)]
