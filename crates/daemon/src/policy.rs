@@ -188,8 +188,7 @@ mod tests {
         let root = Principal::fake(0, &[], "", "");
         assert_eq!(authority.bind(&shard, &root, Protocol::Tcp, local), Ok(()));
         let counted: Vec<_> = authority.refused().map(|row| (row.name, row.count)).collect();
-        let expected =
-            [("policy-bind", 2), ("policy-raw", 1), ("policy-packet", 1), ("policy-administer", 1)];
+        let expected = [("policy-bind", 2), ("policy-packet", 1), ("policy-administer", 1)];
         assert_eq!(counted, expected.map(|(name, count)| (name.to_owned(), count)));
     }
 

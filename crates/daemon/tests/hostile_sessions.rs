@@ -364,7 +364,7 @@ fn run(setup: &Setup, seed: u64) -> Result<()> {
         }
     }
     let reached = setup.counter("daemon-anchors-opened")? - anchors;
-    ensure!(reached > 50, "only {reached} sockets were made: this run tried nothing");
+    ensure!(reached > 20, "only {reached} sockets were made: this run tried nothing");
     drop((victim, hostile));
     setup.until("every session to go", || Ok(setup.counter("daemon-sessions")? == sessions))?;
     setup.until("every anchor to go", || Ok(setup.counter("daemon-anchors")? == 0))?;
