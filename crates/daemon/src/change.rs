@@ -28,7 +28,7 @@ pub(crate) fn apply(worker: &mut Worker, token: Token, change: Change) -> Answer
         if let Err(why) = link::apply(worker, command) {
             return Ok(Reply::Refused(format!("{why:#}")));
         }
-        worker.renew_devices();
+        worker.interfaces_changed();
         tracing::info!(pid, %change, "changed");
         return Ok(Reply::Done);
     }
@@ -39,7 +39,7 @@ pub(crate) fn apply(worker: &mut Worker, token: Token, change: Change) -> Answer
     }
     if let Change::SetAddress { interface, address, length, details, mode } = &change {
         address::set(worker, interface, (*address, *length), details, *mode)?;
-        worker.renew_devices();
+        worker.interfaces_changed();
         tracing::info!(pid, %change, "changed");
         return Ok(Reply::Done);
     }
@@ -47,7 +47,7 @@ pub(crate) fn apply(worker: &mut Worker, token: Token, change: Change) -> Answer
     let now = worker.clock.now();
     let result = worker.shard.request(now, Principal::default(), request);
     result.map_err(options::error)?;
-    worker.renew_devices();
+    worker.interfaces_changed();
     tracing::info!(pid, %change, "changed");
     Ok(Reply::Done)
 }

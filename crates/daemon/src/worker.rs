@@ -367,9 +367,14 @@ impl Worker {
         }
     }
 
+    /// The operator has changed interfaces: devices, and rules that name them, are told.
+    pub(crate) fn interfaces_changed(&mut self) {
+        nft::renew_ports(self);
+        self.renew_devices();
+    }
+
     /// Tells devices what changed for their interfaces.
     pub(crate) fn renew_devices(&mut self) {
-        nft::renew_ports(self);
         for attachment in &mut self.attachments {
             if let Err(error) = attachment.renew(&self.shard) {
                 tracing::warn!(device = attachment.device.name(), "{error:#}");

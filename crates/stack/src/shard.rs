@@ -208,11 +208,6 @@ impl Shard {
         self.filter.as_deref_mut()
     }
 
-    /// A secret of its own for a table that others may fill.
-    pub fn fresh_key(&mut self) -> Key {
-        self.random.key()
-    }
-
     pub fn config(&self) -> &Config {
         &self.config
     }

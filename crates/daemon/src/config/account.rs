@@ -1,6 +1,7 @@
-//! Users and groups, by name or number.
+//! Who somebody is: users and groups by name or number, executables and control groups by path.
 
 use super::{Checker, ConfigError};
+use narrows_policy::Who;
 use nix::unistd::{Group, User};
 use serde::{
     Deserialize, Deserializer,
@@ -44,7 +45,38 @@ impl<'de> Deserialize<'de> for Named {
     }
 }
 
+/// How a table says who somebody is.
+pub(super) struct WhoWords<'a> {
+    pub user: &'a Option<Spanned<Named>>,
+    pub group: &'a Option<Spanned<Named>>,
+    pub executable: &'a Option<Spanned<String>>,
+    pub cgroup: &'a Option<Spanned<String>>,
+}
+
 impl Checker<'_> {
+    /// Of every zone.
+    pub(super) fn who_is(&self, words: &WhoWords<'_>) -> Result<Who, ConfigError> {
+        let path = |what, path: &Option<Spanned<String>>| {
+            path.as_ref().map(|path| self.whole_path(what, path)).transpose()
+        };
+        Ok(Who {
+            user: words.user.as_ref().map(|user| self.user_named(user)).transpose()?,
+            group: words.group.as_ref().map(|group| self.group_named(group)).transpose()?,
+            executable: path("executable", words.executable)?,
+            cgroup: path("cgroup", words.cgroup)?,
+            zone: None,
+        })
+    }
+
+    fn whole_path(&self, what: &str, path: &Spanned<String>) -> Result<String, ConfigError> {
+        let text = path.get_ref();
+        if text.starts_with('/') {
+            return Ok(text.clone());
+        }
+        let message = format!("{what} = \"{text}\": write its whole path, from \"/\" on");
+        Err(self.error(path.span(), message))
+    }
+
     /// The number of a user that this machine knows; any number.
     pub(super) fn user_named(&self, account: &Spanned<Named>) -> Result<u32, ConfigError> {
         self.named(account, "user", |name| Ok(User::from_name(name)?.map(|user| user.uid.as_raw())))

@@ -1,7 +1,10 @@
 //! `[policy]`, `[[grant]]` and `[[deny]]`: who may do what. Each text of a table becomes a rule of its
 //! own, with the line that it is on.
 
-use super::{Checker, ConfigError, Configuration, PUBLIC, account::Named};
+use super::{
+    Checker, ConfigError, Configuration, PUBLIC,
+    account::{Named, WhoWords},
+};
 use narrows_policy::{ActKind, Default, Defaults, Effect, Origin, Permit, Rule, Who};
 use serde::{
     Deserialize, Deserializer,
@@ -163,14 +166,6 @@ impl Checker<'_> {
     }
 
     fn who(&self, configuration: &Configuration, table: &GrantTable) -> Result<Who, ConfigError> {
-        let absolute = |what: &str, path: &Spanned<String>| {
-            let text = path.get_ref();
-            if text.starts_with('/') {
-                return Ok(text.clone());
-            }
-            let message = format!("{what} = \"{text}\": write its whole path, from \"/\" on");
-            Err(self.error(path.span(), message))
-        };
         let zones = || configuration.zones.iter().map(|zone| zone.name.as_str()).chain([PUBLIC]);
         let strange = |zone: &&Spanned<String>| !zones().any(|name| name == zone.get_ref());
         if let Some(zone) = table.zone.as_ref().filter(strange) {
@@ -179,17 +174,9 @@ impl Checker<'_> {
                 format!("no zone \"{}\": write one of {}", zone.get_ref(), names.join(", "));
             return Err(self.error(zone.span(), message));
         }
-        Ok(Who {
-            user: table.user.as_ref().map(|user| self.user_named(user)).transpose()?,
-            group: table.group.as_ref().map(|group| self.group_named(group)).transpose()?,
-            executable: table
-                .executable
-                .as_ref()
-                .map(|path| absolute("executable", path))
-                .transpose()?,
-            cgroup: table.cgroup.as_ref().map(|path| absolute("cgroup", path)).transpose()?,
-            zone: table.zone.as_ref().map(|zone| zone.get_ref().clone()),
-        })
+        let GrantTable { user, group, executable, cgroup, zone, .. } = table;
+        let who = self.who_is(&WhoWords { user, group, executable, cgroup })?;
+        Ok(Who { zone: zone.as_ref().map(|zone| zone.get_ref().clone()), ..who })
     }
 
     /// An interface that isn't there is a mistake, and in a denial a dangerous one.

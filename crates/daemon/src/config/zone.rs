@@ -6,7 +6,8 @@
 
 use super::{
     Checker, ConfigError, Configuration, InterfaceConfig, InterfaceTable, LinkOptions,
-    account::Named, is_interface_name, split_prefix, text_of,
+    account::{Named, WhoWords},
+    is_interface_name, split_prefix, text_of,
 };
 use crate::config::LinkConfig;
 use core::ops::Range;
@@ -198,24 +199,8 @@ impl Checker<'_> {
     }
 
     fn somebody(&self, table: &Spanned<WhoTable>) -> Result<Who, ConfigError> {
-        let absolute = |what: &str, path: &Spanned<String>| {
-            let text = path.get_ref();
-            if text.starts_with('/') {
-                return Ok(text.clone());
-            }
-            let message = format!("{what} = \"{text}\": write its whole path, from \"/\" on");
-            Err(self.error(path.span(), message))
-        };
-        let words = table.get_ref();
-        let who = Who {
-            user: words.user.as_ref().map(|user| self.user_named(user)).transpose()?,
-            group: words.group.as_ref().map(|group| self.group_named(group)).transpose()?,
-            executable: (words.executable.as_ref())
-                .map(|path| absolute("executable", path))
-                .transpose()?,
-            cgroup: words.cgroup.as_ref().map(|path| absolute("cgroup", path)).transpose()?,
-            zone: None,
-        };
+        let WhoTable { user, group, executable, cgroup, .. } = table.get_ref();
+        let who = self.who_is(&WhoWords { user, group, executable, cgroup })?;
         if who == Who::default() {
             let message = "who is it? write user, group, executable or cgroup";
             return Err(self.error(table.span(), message));

@@ -59,6 +59,16 @@ pub(crate) struct Base {
     pub accept: bool,
 }
 
+/// What nft calls some priorities.
+pub(super) const PRIORITIES: [(&str, i32); 6] = [
+    ("raw", -300),
+    ("mangle", -150),
+    ("dstnat", -100),
+    ("filter", 0),
+    ("security", 50),
+    ("srcnat", 100),
+];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hook {
     Ingress,

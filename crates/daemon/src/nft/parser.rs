@@ -5,7 +5,7 @@ mod statement;
 
 use super::{
     Error,
-    ast::{Base, Element, Family, Hook, Rule, Set, TableKey},
+    ast::{Base, Element, Family, Hook, PRIORITIES, Rule, Set, TableKey},
     lexer::{Kind, Token, lex},
 };
 use std::collections::HashMap;
@@ -255,6 +255,11 @@ impl Parser {
         Ok((family, self.name("the name of a table")?))
     }
 
+    /// A table, and what of it.
+    fn of_table(&mut self, what: &str) -> Result<(TableKey, String), Error> {
+        Ok((self.table_key()?, self.name(what)?))
+    }
+
     fn table(&mut self, line: u32, create: bool) -> Result<(), Error> {
         let table = self.table_key()?;
         self.push(line, Act::AddTable { table: table.clone(), create });
@@ -379,19 +384,11 @@ impl Parser {
 
     /// A number, a name, or a name and so much before or after.
     fn priority(&mut self) -> Result<i32, Error> {
-        const NAMES: [(&str, i32); 6] = [
-            ("raw", -300),
-            ("mangle", -150),
-            ("dstnat", -100),
-            ("filter", 0),
-            ("security", 50),
-            ("srcnat", 100),
-        ];
         let word = self.name("a priority")?;
         if let Ok(number) = word.parse() {
             return Ok(number);
         }
-        let named = NAMES.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
+        let named = PRIORITIES.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
         let Some(base) = named else {
             return self.error(format!("\"{word}\" is no priority: a number, raw, mangle, dstnat, filter, security or srcnat is"));
         };
@@ -427,19 +424,16 @@ impl Parser {
         match what.as_str() {
             "table" => self.table(line, create),
             "chain" => {
-                let table = self.table_key()?;
-                let chain = self.name("the name of a chain")?;
+                let (table, chain) = self.of_table("the name of a chain")?;
                 self.chain_block(line, &table, &chain, create)
             }
             "rule" => self.add_rule(line, Place::Last),
             "set" | "map" => {
-                let table = self.table_key()?;
-                let name = self.name("the name of a set")?;
+                let (table, name) = self.of_table("the name of a set")?;
                 self.set_block(line, &table, name, what == "map", create)
             }
             "element" => {
-                let table = self.table_key()?;
-                let set = self.name("the name of a set")?;
+                let (table, set) = self.of_table("the name of a set")?;
                 let elements = self.elements()?;
                 self.push(line, Act::AddElements { table, set, elements });
                 Ok(())
@@ -457,8 +451,7 @@ impl Parser {
     }
 
     fn add_rule(&mut self, line: u32, place: Place) -> Result<(), Error> {
-        let table = self.table_key()?;
-        let chain = self.name("the name of a chain")?;
+        let (table, chain) = self.of_table("the name of a chain")?;
         let place = match (self.peek_word(), place) {
             (Some("handle" | "position"), place) => {
                 self.at += 1;
@@ -515,12 +508,12 @@ impl Parser {
             "ruleset" => Act::FlushRuleset(self.family()),
             "table" => Act::FlushTable { table: self.table_key()? },
             "chain" => {
-                let table = self.table_key()?;
-                Act::FlushChain { table, chain: self.name("the name of a chain")? }
+                let (table, chain) = self.of_table("the name of a chain")?;
+                Act::FlushChain { table, chain }
             }
             "set" | "map" => {
-                let table = self.table_key()?;
-                Act::FlushSet { table, set: self.name("the name of a set")? }
+                let (table, set) = self.of_table("the name of a set")?;
+                Act::FlushSet { table, set }
             }
             _ => {
                 return self.error(format!(
@@ -539,12 +532,12 @@ impl Parser {
             "tables" => List::Tables(self.family()),
             "table" => List::Table(self.table_key()?),
             "chain" => {
-                let table = self.table_key()?;
-                List::Chain(table, self.name("the name of a chain")?)
+                let (table, chain) = self.of_table("the name of a chain")?;
+                List::Chain(table, chain)
             }
             "set" | "map" => {
-                let table = self.table_key()?;
-                List::Set(table, self.name("the name of a set")?)
+                let (table, set) = self.of_table("the name of a set")?;
+                List::Set(table, set)
             }
             _ => {
                 return self.error(format!(

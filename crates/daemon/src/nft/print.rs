@@ -2,8 +2,8 @@
 
 use super::{
     ast::{
-        Base, Chain, Data, Element, Family, Holds, Key, MapSource, Mark, Match, Operator, Reject,
-        Right, Rule, Ruleset, Set, SetChange, Statement, TableKey, Verdict,
+        Base, Chain, Data, Element, Family, Holds, Key, MapSource, Mark, Match, Operator,
+        PRIORITIES, Reject, Right, Rule, Ruleset, Set, SetChange, Statement, TableKey, Verdict,
     },
     compile::set_number,
     parser::{BURST, List},
@@ -218,10 +218,7 @@ impl Printer<'_> {
             listed.key.iter().map(|range| Value::Range(*range.start(), *range.end())).collect();
         let written = set.elements.iter().find(|element| element.key == key);
         let data = written.map_or(Data::Nothing, |element| element.data.clone());
-        let timeout = match written {
-            Some(element) => element.timeout,
-            None => set.timeout.filter(|_| false),
-        };
+        let timeout = written.and_then(|element| element.timeout);
         let mut text = element_words(set, &Element { key, data: Data::Nothing, timeout });
         if let Some(at) = listed.expires {
             // Seconds, as the rest of the listing.
@@ -268,16 +265,8 @@ pub(super) fn rule(rule: &Rule) -> String {
 }
 
 fn print_priority(priority: i32) -> String {
-    const NAMES: [(&str, i32); 6] = [
-        ("raw", -300),
-        ("mangle", -150),
-        ("dstnat", -100),
-        ("filter", 0),
-        ("security", 50),
-        ("srcnat", 100),
-    ];
     // As nft: by name if it is within ten of one.
-    let near = NAMES.iter().find(|(_, value)| (priority - value).abs() <= 10);
+    let near = PRIORITIES.iter().find(|(_, value)| (priority - value).abs() <= 10);
     match near.map(|(name, value)| (name, priority - value)) {
         Some((name, 0)) => (*name).to_owned(),
         Some((name, more @ 1..)) => format!("{name} + {more}"),

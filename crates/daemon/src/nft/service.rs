@@ -17,7 +17,7 @@ use narrows_stack::{
     filter::{Port, field},
     random::Random,
 };
-use rustix::{fs::SealFlags, io::Errno};
+use rustix::fs::SealFlags;
 use std::{
     collections::HashMap,
     fmt::Write as _,
@@ -76,12 +76,12 @@ fn serve(
 
 /// Only from memory: no other file can be sure not to keep the daemon waiting.
 fn read(file: &mut File) -> io::Result<String> {
-    let sealed = rustix::fs::fcntl_get_seals(&*file);
-    if sealed.is_err_and(|error| error == Errno::INVAL) || file.metadata()?.len() > MAX_TEXT {
-        return Err(io::Error::other("not a memory file of a bearable size"));
+    let strange = || io::Error::other("not a memory file of a bearable size");
+    let seals = rustix::fs::fcntl_get_seals(&*file).map_err(|_| strange())?;
+    if file.metadata()?.len() > MAX_TEXT {
+        return Err(strange());
     }
-    let seals = SealFlags::SHRINK | SealFlags::WRITE;
-    if rustix::fs::fcntl_get_seals(&*file)?.intersects(seals) {
+    if seals.intersects(SealFlags::SHRINK | SealFlags::WRITE) {
         return Err(io::Error::other("the memory file is sealed"));
     }
     let mut text = String::new();

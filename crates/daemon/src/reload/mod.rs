@@ -244,7 +244,7 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
     let mut done = Vec::new();
     for step in steps {
         if let Err(error) = run(worker, &step, &mut devices) {
-            worker.renew_devices();
+            worker.interfaces_changed();
             let done = if done.is_empty() { "nothing".into() } else { done.join("; ") };
             bail!("{}: {error:#}; done before: {done}", step.says);
         }
@@ -259,7 +259,7 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
     if worker.source.configuration.filter != new.configuration.filter {
         let rules = new.configuration.filter.as_deref();
         if let Err(why) = nft::load(worker, rules) {
-            worker.renew_devices();
+            worker.interfaces_changed();
             bail!("[filter]: {why}; done before: {}", done.join("; "));
         }
         done.push("the rules of [filter]".into());
@@ -272,7 +272,7 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
     worker.authority.know_zones(&worker.source.configuration);
     crate::zones::readmit(worker);
     worker.links_changed();
-    worker.renew_devices();
+    worker.interfaces_changed();
     Ok(done)
 }
 

@@ -152,6 +152,13 @@ fn set_option(
     Ok(Reply::Done)
 }
 
+/// What goes with each record of the socket's anchor.
+pub(super) fn attached(worker: &mut Worker, socket: SocketId) -> Result<SocketOption, Error> {
+    let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
+    let fields = anchor.datagrams().ok_or(Error::NotSupported)?.attached.bits();
+    Ok(SocketOption::Attach { fields, on: true })
+}
+
 fn option(
     worker: &mut Worker,
     caller: &Caller<'_>,
@@ -159,11 +166,7 @@ fn option(
     name: OptionName,
 ) -> Result<SocketOption, Error> {
     match name {
-        OptionName::Attach => {
-            let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
-            let fields = anchor.datagrams().ok_or(Error::NotSupported)?.attached.bits();
-            Ok(SocketOption::Attach { fields, on: true })
-        }
+        OptionName::Attach => attached(worker, socket),
         OptionName::PathMtu => match engine(worker, caller, EngineRequest::PathMtu { socket })? {
             EngineReply::PathMtu(mtu) => Ok(SocketOption::PathMtu(mtu)),
             _ => Err(Error::NotSupported),

@@ -127,11 +127,7 @@ fn option(
     name: OptionName,
 ) -> Result<SocketOption, Error> {
     match name {
-        OptionName::Attach => {
-            let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;
-            let fields = anchor.datagrams().ok_or(Error::NotSupported)?.attached.bits();
-            Ok(SocketOption::Attach { fields, on: true })
-        }
+        OptionName::Attach => super::datagram::attached(worker, socket),
         OptionName::Kind => {
             let PacketState { cooked, protocol, .. } = state(worker, socket)?;
             Ok(SocketOption::Kind(SocketKind::Packet { cooked, protocol }))

@@ -61,7 +61,8 @@ impl Chain {
     }
 
     /// How many of its rules are found by an index.
-    pub fn indexed(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn indexed(&self) -> usize {
         self.runs.iter().map(|run| run.end - run.start).sum()
     }
 

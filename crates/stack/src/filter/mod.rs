@@ -133,10 +133,6 @@ impl Filter {
         &self.state
     }
 
-    pub fn state_mut(&mut self) -> &mut State {
-        &mut self.state
-    }
-
     pub fn sets(&self) -> &[Set] {
         &self.sets
     }

@@ -118,12 +118,6 @@ impl State {
         self.quotas.iter().copied().collect()
     }
 
-    pub fn reset_counters(&mut self) {
-        for (_, counter) in &mut self.counters {
-            *counter = Counter::default();
-        }
-    }
-
     pub(super) fn counters(&self) -> usize {
         self.counters.len()
     }

@@ -62,7 +62,7 @@ pub(crate) fn egress(
     interface: InterfaceId,
     frame: &[u8],
 ) -> Result<(), DropReason> {
-    if shard.filter.is_none() {
+    if !listens(shard, Hook::Egress) && !listens(shard, Hook::ArpOutput) {
         return Ok(());
     }
     let Ok((link, payload)) = ethernet::Header::parse(frame) else { return Ok(()) };

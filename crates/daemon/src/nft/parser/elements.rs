@@ -188,12 +188,8 @@ impl Parser {
             let mut timeout = None;
             loop {
                 match self.peek_word() {
-                    Some("timeout") => {
-                        self.at += 1;
-                        timeout = Some(self.duration()?);
-                    }
-                    // As listings have them.
-                    Some("expires") => {
+                    // The second as listings have it.
+                    Some("timeout" | "expires") => {
                         self.at += 1;
                         timeout = Some(self.duration()?);
                     }
