@@ -51,8 +51,13 @@ fn write_bond(out: &mut dyn Write, bond: &BondRow) -> io::Result<()> {
             targets.join(",")
         )?;
     }
+    let BondRow { min_links, up_delay, down_delay, .. } = bond;
+    if !(up_delay.is_zero() && down_delay.is_zero()) {
+        let (up, down) = (up_delay.as_millis(), down_delay.as_millis());
+        writeln!(out, "    updelay {up} downdelay {down}")?;
+    }
     if bond.mode == "802.3ad" {
-        writeln!(out, "    lacp_rate {}", rate(bond))?;
+        writeln!(out, "    lacp_rate {} min_links {min_links}", rate(bond))?;
     }
     for member in &bond.members {
         let MemberRow { name, mac, failures, .. } = member;
@@ -119,6 +124,9 @@ fn to_json(bond: &BondRow) -> Value {
         "mode": bond.mode,
         "xmit_hash_policy": bond.hash_policy,
         "ad_lacp_rate": rate(bond),
+        "min_links": bond.min_links,
+        "updelay": bond.up_delay.as_millis() as u64,
+        "downdelay": bond.down_delay.as_millis() as u64,
         "members": members,
     });
     if let Some(active) = &bond.active {
@@ -154,6 +162,9 @@ mod tests {
             active: None,
             arp_interval: None,
             arp_targets: Vec::new(),
+            min_links: 1,
+            up_delay: Duration::ZERO,
+            down_delay: Duration::ZERO,
             members,
         }
     }
@@ -172,6 +183,7 @@ mod tests {
             primary: Some("a".into()),
             arp_interval: Some(Duration::from_millis(500)),
             arp_targets: vec![[10, 0, 0, 1].into(), [10, 0, 0, 2].into()],
+            up_delay: Duration::from_millis(200),
             ..bond("active-backup", vec![member("a", true, None), member("b", true, None)])
         };
         [backup, bond("802.3ad", vec![member("c", true, Some(lacp)), member("d", false, None)])]
@@ -185,10 +197,11 @@ mod tests {
 bond0: mode active-backup xmit_hash_policy layer2
     active a primary a
     arp_interval 500 arp_ip_target 10.0.0.1,10.0.0.2
+    updelay 200 downdelay 0
     member a 02:00:00:00:00:01 link UP state ACTIVE failures 3
     member b 02:00:00:00:00:01 link UP state BACKUP failures 3
 bond0: mode 802.3ad xmit_hash_policy layer2
-    lacp_rate fast
+    lacp_rate fast min_links 1
     member c 02:00:00:00:00:01 link UP state ACTIVE failures 3
         actor port 1 state 63 partner 02:00:00:00:00:09 key 15 port 2 state 61
     member d 02:00:00:00:00:01 link DOWN state BACKUP failures 3

@@ -209,6 +209,9 @@ impl Site<'_> {
             primary: bond.primary.as_deref().map(|name| self.named(name)).transpose()?,
             lacp_fast: bond.lacp_fast,
             monitor: bond.monitor.clone(),
+            min_links: bond.min_links,
+            up_delay: bond.up_delay,
+            down_delay: bond.down_delay,
         })
     }
 

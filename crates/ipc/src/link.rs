@@ -85,6 +85,9 @@ pub enum LinkSetting {
     /// Zero: no monitoring.
     ArpInterval(Duration),
     ArpTargets(Vec<Ipv4Addr>),
+    MinLinks(u8),
+    UpDelay(Duration),
+    DownDelay(Duration),
     Ageing(Duration),
     MaxAddresses(u32),
     FloodLimit(u32),
@@ -126,6 +129,9 @@ pub struct BondRow {
     pub active: Option<String>,
     pub arp_interval: Option<Duration>,
     pub arp_targets: Vec<Ipv4Addr>,
+    pub min_links: u8,
+    pub up_delay: Duration,
+    pub down_delay: Duration,
     pub members: Vec<MemberRow>,
 }
 

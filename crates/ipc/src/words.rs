@@ -156,6 +156,9 @@ impl Display for LinkSetting {
             }
             Self::ArpInterval(interval) => write!(f, "arp_interval {}", interval.as_millis()),
             Self::ArpTargets(targets) => write!(f, "arp_ip_target {}", List(targets)),
+            Self::MinLinks(least) => write!(f, "min_links {least}"),
+            Self::UpDelay(delay) => write!(f, "updelay {}", delay.as_millis()),
+            Self::DownDelay(delay) => write!(f, "downdelay {}", delay.as_millis()),
             Self::Ageing(ageing) => write!(f, "ageing_time {}", ageing.as_millis() / 10),
             Self::MaxAddresses(most) => write!(f, "fdb_max_learned {most}"),
             Self::FloodLimit(limit) => write!(f, "flood_limit {limit}"),
@@ -336,9 +339,13 @@ mod tests {
                 set(vec![
                     LinkSetting::ArpInterval(Duration::from_millis(100)),
                     LinkSetting::ArpTargets(vec![[10, 0, 0, 1].into(), [10, 0, 0, 3].into()]),
+                    LinkSetting::MinLinks(2),
+                    LinkSetting::UpDelay(Duration::from_millis(200)),
+                    LinkSetting::DownDelay(Duration::from_millis(50)),
                     LinkSetting::Bind(Some(vec![[2, 0, 0, 0, 0, 1]])),
                 ]),
-                "link set lan arp_interval 100 arp_ip_target 10.0.0.1,10.0.0.3 bind \
+                "link set lan arp_interval 100 arp_ip_target 10.0.0.1,10.0.0.3 min_links 2 \
+                 updelay 200 downdelay 50 bind \
                  02:00:00:00:00:01",
             ),
             (

@@ -168,6 +168,13 @@ fn kind_setting(word: &str, words: &mut Words<'_>) -> Result<Option<LinkSetting>
         "arp_interval" => {
             LinkSetting::ArpInterval(Duration::from_millis(number::<u32>(words, word)?.into()))
         }
+        "min_links" => LinkSetting::MinLinks(number(words, word)?),
+        "updelay" => {
+            LinkSetting::UpDelay(Duration::from_millis(number::<u32>(words, word)?.into()))
+        }
+        "downdelay" => {
+            LinkSetting::DownDelay(Duration::from_millis(number::<u32>(words, word)?.into()))
+        }
         "arp_ip_target" => {
             let list = words.value(word)?;
             let targets = list.split(',').map(str::parse).collect::<Result<_, _>>();
@@ -276,6 +283,14 @@ mod tests {
                 ]),
             ),
             ("set lan master br0", set(vec![LinkSetting::Master(Some("br0".into()))])),
+            (
+                "set lan type bond min_links 2 updelay 200 downdelay 50",
+                set(vec![
+                    LinkSetting::MinLinks(2),
+                    LinkSetting::UpDelay(Duration::from_millis(200)),
+                    LinkSetting::DownDelay(Duration::from_millis(50)),
+                ]),
+            ),
             (
                 "set lan type bond arp_interval 100 arp_ip_target 10.0.0.1,10.0.0.2",
                 set(vec![

@@ -14,7 +14,7 @@ use narrows_stack::{
     InterfaceId,
     request::{LinkChange, LinkSettings, PortChange, Request},
     table::{
-        bond::{ArpMonitor, BondMode, BondSettings, HashPolicy},
+        bond::{ArpMonitor, BondMode, BondSettings, HashPolicy, MAX_MEMBERS},
         bridge::BridgeSettings,
         interface::MIN_MTU,
         link::LinkKind as Kind,
@@ -294,6 +294,12 @@ fn bond_with(
         LinkSetting::ArpTargets(targets) => {
             settings.monitor.get_or_insert(none).targets.clone_from(targets);
         }
+        LinkSetting::MinLinks(least) if usize::from(*least) > MAX_MEMBERS => {
+            bail!("min_links {least}: a bond has {MAX_MEMBERS} members at most");
+        }
+        LinkSetting::MinLinks(least) => settings.min_links = *least,
+        LinkSetting::UpDelay(delay) => settings.up_delay = *delay,
+        LinkSetting::DownDelay(delay) => settings.down_delay = *delay,
         _ => bail!("that is for bridges, and it is a bond"),
     }
     Ok(settings)

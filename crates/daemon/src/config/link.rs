@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `"packet:eth1"`, `"tap:narrows0"` | |
 //! | `"vlan"` | `link`, `id`, `protocol` |
-//! | `"bond"` | `members`, `mode`, `xmit_hash_policy`, `primary`, `lacp_rate`, `arp_interval`, `arp_ip_target` |
+//! | `"bond"` | `members`, `mode`, `xmit_hash_policy`, `primary`, `lacp_rate`, `arp_interval`, `arp_ip_target`, `min_links`, `updelay`, `downdelay` |
 //! | `"bridge"` | `ports`, `ageing_time`, `max_addresses`, `flood_limit` |
 //!
 //! Interfaces are named in any order. Keys and values are those of ip-link(8) where it has them;
-//! times are in seconds, but `arp_interval` in milliseconds, as there.
+//! times are in seconds, but `arp_interval`, `updelay` and `downdelay` in milliseconds, as there.
 
 use super::{Checker, ConfigError, InterfaceConfig, InterfaceTable};
 use core::{ops::Range, time::Duration};
@@ -53,6 +53,9 @@ pub(crate) struct BondConfig {
     pub primary: Option<String>,
     pub lacp_fast: bool,
     pub monitor: Option<ArpMonitor>,
+    pub min_links: u8,
+    pub up_delay: Duration,
+    pub down_delay: Duration,
 }
 
 impl LinkConfig {
@@ -94,6 +97,8 @@ impl LinkConfig {
 
 /// Milliseconds that ARP monitoring may wait: less would be a flood, more no monitoring.
 const ARP_INTERVAL: core::ops::RangeInclusive<i64> = 10..=60_000;
+/// Milliseconds for which a member's wire may be doubted: after a minute it is broken.
+const LINK_DELAY: core::ops::RangeInclusive<i64> = 0..=60_000;
 /// Seconds (802.1D, table 7-5: 10 to 1,000,000).
 const AGEING_TIME: core::ops::RangeInclusive<i64> = 1..=1_000_000;
 /// Addresses that one bridge may learn, at most: what a large site has.
@@ -144,6 +149,9 @@ impl Checker<'_> {
             ("lacp_rate", "bond", span(&table.lacp_rate)),
             ("arp_interval", "bond", span(&table.arp_interval)),
             ("arp_ip_target", "bond", span(&table.arp_ip_target)),
+            ("min_links", "bond", span(&table.min_links)),
+            ("updelay", "bond", span(&table.updelay)),
+            ("downdelay", "bond", span(&table.downdelay)),
             ("ports", "bridge", span(&table.ports)),
             ("ageing_time", "bridge", span(&table.ageing_time)),
             ("max_addresses", "bridge", span(&table.max_addresses)),
@@ -201,8 +209,22 @@ impl Checker<'_> {
             primary: table.primary.as_ref().map(|primary| primary.get_ref().clone()),
             lacp_fast: rate.unwrap_or(false),
             monitor: self.monitor(table)?,
+            min_links: self.min_links(table)?,
+            up_delay: self.delay("updelay", &table.updelay)?,
+            down_delay: self.delay("downdelay", &table.downdelay)?,
         };
         Ok(LinkConfig::Bond { members, bond })
+    }
+
+    fn min_links(&self, table: &InterfaceTable) -> Result<u8, ConfigError> {
+        let Some(least) = &table.min_links else { return Ok(0) };
+        let number = self.number("min_links", least, 0..=MAX_MEMBERS as i64)?;
+        Ok(u8::try_from(number).unwrap_or(u8::MAX))
+    }
+
+    fn delay(&self, key: &str, value: &Key<i64>) -> Result<Duration, ConfigError> {
+        let Some(value) = value else { return Ok(Duration::ZERO) };
+        Ok(Duration::from_millis(self.number(key, value, LINK_DELAY)?))
     }
 
     fn monitor(&self, table: &InterfaceTable) -> Result<Option<ArpMonitor>, ConfigError> {

@@ -99,6 +99,9 @@ fn bond_row(worker: &Worker, id: InterfaceId, bond: &Bond) -> BondRow {
         active: bond.active().filter(|_| settings.mode == BondMode::ActiveBackup).map(name),
         arp_interval: monitor.map(|monitor| monitor.interval),
         arp_targets: monitor.map(|monitor| monitor.targets.clone()).unwrap_or_default(),
+        min_links: settings.min_links,
+        up_delay: settings.up_delay,
+        down_delay: settings.down_delay,
         members: bond.report().iter().map(|member| member_row(worker, bond, member)).collect(),
     }
 }

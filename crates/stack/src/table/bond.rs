@@ -9,13 +9,17 @@
 //! | 802.3ad | as balance-xor, of the members that LACP agreed on | those |
 //!
 //! A member is usable while it is running, while ARP monitoring hears it (if that is asked for),
-//! and with 802.3ad while its peer is in step. Each change of what is usable is an answer of the
-//! method that made it; the layer acts on it.
+//! and with 802.3ad while its peer is in step. A wire that flaps is believed only after a delay, if
+//! that is asked for; while there is no other, at once, as in Linux. Each change of what is usable is
+//! an answer of the method that made it; the layer acts on it.
 
 pub mod lacp;
 mod monitor;
 
-use crate::{table::interface::InterfaceId, time::Instant};
+use crate::{
+    table::interface::InterfaceId,
+    time::{Duration, Instant},
+};
 use lacp::Port;
 pub use monitor::ArpMonitor;
 use narrows_wire::{address::MacAddr, lacp::Lacpdu};
@@ -110,6 +114,13 @@ pub struct BondSettings {
     /// With 802.3ad: ask the peer to speak every second, not every thirty.
     pub lacp_fast: bool,
     pub monitor: Option<ArpMonitor>,
+    /// With 802.3ad: the bond has a carrier only while so many members are usable. The other modes
+    /// take no notice, as in Linux.
+    pub min_links: u8,
+    /// How long a wire has to be there until its member is used, while another is.
+    pub up_delay: Duration,
+    /// How long it has to be gone until its member is given up.
+    pub down_delay: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -117,6 +128,10 @@ pub struct Member {
     pub interface: InterfaceId,
     /// The interface is up, and so is its wire.
     pub running: bool,
+    /// The same as the bond takes it, after the delays.
+    pub linked: bool,
+    /// When it takes `running` for true.
+    believed_at: Option<Instant>,
     /// ARP monitoring hears it; always so without monitoring.
     pub heard: bool,
     /// When a frame last came in by it.
@@ -178,7 +193,9 @@ impl Bond {
     }
 
     pub fn is_running(&self) -> bool {
-        !self.usable.is_empty()
+        let lacp = self.settings.mode == BondMode::Lacp;
+        let least = if lacp { usize::from(self.settings.min_links) } else { 0 };
+        self.usable.len() >= least.max(1)
     }
 
     /// Is there room for another member?
@@ -194,12 +211,19 @@ impl Bond {
         system: MacAddr,
         running: bool,
     ) -> Change {
-        let mut lacp = Port::new(system, interface.0, self.settings.lacp_fast);
-        lacp.enable(now, running && self.settings.mode == BondMode::Lacp);
-        let member = Member { interface, running, heard: true, last_heard: now, failures: 0, lacp };
-        self.members.push(member);
+        let lacp = Port::new(system, interface.0, self.settings.lacp_fast);
+        self.members.push(Member {
+            interface,
+            running: false,
+            linked: false,
+            believed_at: None,
+            heard: true,
+            last_heard: now,
+            failures: 0,
+            lacp,
+        });
         self.begin_monitoring(now);
-        self.settle(now)
+        self.set_running(now, interface, running)
     }
 
     pub fn remove(&mut self, now: Instant, interface: InterfaceId) -> Change {
@@ -209,11 +233,15 @@ impl Bond {
 
     /// A member's wire, or the member itself, came up or went down.
     pub fn set_running(&mut self, now: Instant, interface: InterfaceId, running: bool) -> Change {
-        let lacp = self.settings.mode == BondMode::Lacp;
+        let (up, down) = (self.settings.up_delay, self.settings.down_delay);
         if let Some(member) = self.member_mut(interface) {
             member.running = running;
-            member.lacp.enable(now, running && lacp);
+            let delay = if running { up } else { down };
+            let again = running == member.linked;
+            member.believed_at =
+                if again { None } else { member.believed_at.or(Some(now + delay)) };
         }
+        self.believe(now);
         self.settle(now)
     }
 
@@ -223,7 +251,7 @@ impl Bond {
         let (lacp, fast) = (self.settings.mode == BondMode::Lacp, self.settings.lacp_fast);
         for member in &mut self.members {
             member.lacp.set_fast(fast);
-            member.lacp.enable(now, member.running && lacp);
+            member.lacp.enable(now, member.linked && lacp);
             member.heard = true;
             member.last_heard = now;
         }
@@ -249,6 +277,9 @@ impl Bond {
     /// The member that a frame leaves by. `at`: the member whose turn to send it is, which
     /// balance-rr sticks to.
     pub fn choose(&mut self, digest: &FlowDigest, at: Option<InterfaceId>) -> Option<InterfaceId> {
+        if !self.is_running() {
+            return None;
+        }
         let count = self.usable.len();
         let index = match self.settings.mode {
             BondMode::ActiveBackup => return self.active,
@@ -287,12 +318,33 @@ impl Bond {
         for member in &mut self.members {
             member.lacp.handle_timeout(now);
         }
+        self.believe(now);
         self.settle(now)
     }
 
     pub fn next_timeout(&self) -> Option<Instant> {
         let lacp = self.members.iter().filter_map(|member| member.lacp.next_timeout());
-        lacp.chain(self.next_probe).min()
+        let delayed = self.members.iter().filter_map(|member| member.believed_at);
+        lacp.chain(delayed).chain(self.next_probe).min()
+    }
+
+    /// Takes wires for what they have been long enough. While no member has one, the first to come is
+    /// not waited for.
+    fn believe(&mut self, now: Instant) {
+        let lacp = self.settings.mode == BondMode::Lacp;
+        for member in &mut self.members {
+            if member.believed_at.is_some_and(|at| at <= now) {
+                (member.linked, member.believed_at) = (member.running, None);
+                member.lacp.enable(now, member.linked && lacp);
+            }
+        }
+        if self.members.iter().any(|member| member.linked) {
+            return;
+        }
+        for member in self.members.iter_mut().filter(|member| member.running) {
+            (member.linked, member.believed_at) = (true, None);
+            member.lacp.enable(now, lacp);
+        }
     }
 
     fn member_mut(&mut self, interface: InterfaceId) -> Option<&mut Member> {
@@ -309,7 +361,7 @@ impl Bond {
         let lacp = self.settings.mode == BondMode::Lacp;
         let before = core::mem::take(&mut self.usable);
         for member in &mut self.members {
-            let usable = member.running && member.heard && (!lacp || member.lacp.is_distributing());
+            let usable = member.linked && member.heard && (!lacp || member.lacp.is_distributing());
             if usable {
                 self.usable.push(member.interface);
             } else if before.contains(&member.interface) {

@@ -26,7 +26,8 @@ fn a_file_with_everything_in_any_order() {
             "bond",
             "members = [\"a\", \"b\"]\nmode = \"active-backup\"\nxmit_hash_policy = \"layer3+4\"\n\
              primary = \"b\"\nlacp_rate = \"fast\"\narp_interval = 500\n\
-             arp_ip_target = [\"10.1.0.1\"]\naddress = [\"10.1.0.2/24\"]",
+             arp_ip_target = [\"10.1.0.1\"]\nmin_links = 2\nupdelay = 200\ndowndelay = 50\n\
+             address = [\"10.1.0.2/24\"]",
         ),
         interface("a", "packet:eth0", "mtu = 1480\ngroup = 7"),
         interface("b", "packet:eth1", "promiscuous = true"),
@@ -47,6 +48,9 @@ fn a_file_with_everything_in_any_order() {
             interval: Duration::from_millis(500),
             targets: vec![Ipv4Addr::new(10, 1, 0, 1)],
         }),
+        min_links: 2,
+        up_delay: Duration::from_millis(200),
+        down_delay: Duration::from_millis(50),
     };
     let members = vec!["a".into(), "b".into()];
     assert_eq!(bond.link, LinkConfig::Bond { members, bond: expected });
@@ -122,6 +126,14 @@ fn each_error_names_the_line_and_what_to_write() {
         (
             bond(&format!("{members}\nlacp_rate = \"1\"")),
             "narrows.toml:14: lacp_rate = \"1\": write",
+        ),
+        (
+            bond(&format!("{members}\nmin_links = 17")),
+            "narrows.toml:14: min_links = 17: write 0 to 16",
+        ),
+        (
+            bond(&format!("{members}\nupdelay = -1")),
+            "narrows.toml:14: updelay = -1: write 0 to 60000",
         ),
         (bond(&format!("{members}\narp_interval = 5")), "narrows.toml:14: whom to ask? write"),
         (

@@ -74,6 +74,33 @@ fn a_backup_takes_over_and_says_so() {
 }
 
 #[test]
+fn a_wire_that_flaps_is_believed_after_a_delay() {
+    let (up_delay, down_delay) = (Duration::from_millis(200), Duration::from_millis(50));
+    let settings = BondSettings { up_delay, down_delay, ..mode(BondMode::ActiveBackup) };
+    let mut bonded = bonded(settings);
+    let pass = |bonded: &mut Bonded, ms| {
+        bonded.host.pass(Duration::from_millis(ms));
+        let link = bonded.host.shard.links().get(bonded.bond).expect("a bond");
+        link.bond().expect("a bond").active()
+    };
+    assert!(pass(&mut bonded, 200).is_some(), "the second wire was waited for");
+    let [first, second] = bonded.members.map(Some);
+    bonded.carrier(0, false);
+    assert_eq!(pass(&mut bonded, 49), first);
+    bonded.carrier(0, true);
+    assert_eq!(pass(&mut bonded, 500), first, "it was not gone for long");
+    bonded.carrier(0, false);
+    assert_eq!(pass(&mut bonded, 49), first);
+    assert_eq!(pass(&mut bonded, 2), second);
+    // Back, but not for long enough to be trusted when the other goes.
+    bonded.carrier(0, true);
+    assert_eq!(pass(&mut bonded, 100), second);
+    bonded.carrier(1, false);
+    assert_eq!(pass(&mut bonded, 49), second);
+    assert_eq!(pass(&mut bonded, 2), first, "with no other nothing is waited for");
+}
+
+#[test]
 fn what_waits_for_a_failed_member_leaves_by_another() {
     for mode in [BondMode::ActiveBackup, BondMode::Xor, BondMode::RoundRobin] {
         let mut bonded = bonded(super::bond::mode(mode));
@@ -85,6 +112,17 @@ fn what_waits_for_a_failed_member_leaves_by_another() {
         let datagrams = sent.iter().filter(|frame| !is_arp(frame)).count();
         assert_eq!((lost.len(), datagrams), (0, 20), "{mode:?}");
         assert_eq!(bonded.host.drops(), []);
+    }
+}
+
+#[test]
+fn other_modes_than_802_3ad_need_one_link() {
+    for mode in [BondMode::Xor, BondMode::ActiveBackup, BondMode::RoundRobin] {
+        let mut bonded = bonded(BondSettings { min_links: 2, ..super::bond::mode(mode) });
+        bonded.carrier(0, false);
+        assert!(bonded.host.shard.links().is_running(bonded.bond), "{mode:?}");
+        assert_eq!(bonded.ping(1), [], "{mode:?}");
+        assert_eq!(bonded.counts()[1], 1 + usize::from(mode == BondMode::ActiveBackup), "{mode:?}");
     }
 }
 

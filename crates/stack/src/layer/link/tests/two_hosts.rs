@@ -32,6 +32,14 @@ struct Wires {
 }
 
 impl Wires {
+    /// Have both bonds a carrier?
+    fn run(&self) -> bool {
+        self.ends.iter().all(|end| {
+            let links = end.host.shard.links();
+            links.iter().all(|(id, link)| link.bond().is_none() || links.is_running(id))
+        })
+    }
+
     fn new(settings: &BondSettings, vlan: bool) -> Self {
         let ends = [1, 2].map(|number| end(number, settings, vlan));
         Self { ends, cut: [false; 2], carried: [0; 2] }
@@ -187,6 +195,26 @@ fn with_lacp_a_wire_that_only_looks_alive_is_left() {
         // What LACP had to say by the wire that nothing else left by was not lost.
         let lost = wires.ends.iter().map(|end| end.host.dropped(DropReason::LinkDown));
         assert_eq!(lost.sum::<u64>(), 0);
+    }
+}
+
+#[test]
+fn with_lacp_too_few_wires_are_none() {
+    for (min_links, after_a_cut) in [(0, true), (1, true), (2, false)] {
+        let settings = BondSettings {
+            mode: BondMode::Lacp,
+            lacp_fast: true,
+            min_links,
+            ..BondSettings::default()
+        };
+        let mut wires = Wires::new(&settings, false);
+        wires.pass(Duration::from_secs(5));
+        assert!(wires.run(), "{min_links}");
+        wires.set_wire(1, false);
+        assert_eq!(wires.run(), after_a_cut, "{min_links}");
+        wires.set_wire(1, true);
+        wires.pass(Duration::from_secs(5));
+        assert!(wires.run(), "{min_links}");
     }
 }
 
