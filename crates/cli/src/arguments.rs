@@ -178,6 +178,12 @@ pub struct Audit {
     /// with the exit status, too
     #[arg(long, num_args = 3, value_names = ["USER", "ABILITY", "ZONE"])]
     pub can: Vec<String>,
+    /// What this file comes to, without a daemon and on any machine
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Only what the configuration forbids
+    #[arg(short, long, conflicts_with = "can")]
+    pub quiet: bool,
 }
 
 /// What `narrows policy` takes.

@@ -1,29 +1,37 @@
 //! `narrows audit`: who can do what in each zone, and by which rule, from the running daemon's policy,
-//! zones and interfaces.
+//! zones and interfaces, or from a configuration file; and whether somebody can what the configuration
+//! forbids, which is a failure.
 //!
 //! The principals are those that rules and zones name, each as somebody of whom no more is known, root,
 //! and anybody else. A user has the groups that he logs in with.
 
 use crate::{arguments::Audit, policy::names, report};
 use anyhow::{Context, Result, ensure};
-use narrows_client::Stack;
+use narrows_client::{OpenError, Stack};
+use narrows_daemon::audit::Audited;
 use narrows_ipc::{message::LinkRow, zone::ZoneRow};
 use narrows_policy::{
-    Policy, Subject, Who,
-    audit::{Ability, Admitted, Finding, Model, Zone},
+    Policy, Who,
+    audit::{Ability, Admitted, Breach, Finding, Forbid, Model, Profile, Zone},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{io::Write, process::ExitCode};
 
-/// No user or group has this number: -1 is the kernel's for none, and this the one before.
-const NOBODY_NAMED: u32 = u32::MAX - 1;
-
-pub fn execute(options: &Audit, stack: &Stack, out: &mut dyn Write) -> Result<ExitCode> {
-    let report = stack.policy()?;
-    let mut policy = Policy::new(report.owner);
-    policy.set_defaults(report.defaults);
-    policy.add(report.rows.into_iter().map(|row| row.rule));
-    let model = Model { policy, zones: zones(&stack.zones()?, &stack.links()?) };
+pub fn execute(
+    options: &Audit,
+    ask: impl FnOnce() -> Result<Stack, OpenError>,
+    out: &mut dyn Write,
+) -> Result<ExitCode> {
+    let Audited { model, forbidden, unaddressed } = match &options.config {
+        Some(file) => narrows_daemon::audit::read(file)?,
+        None => of_daemon(&ask()?)?,
+    };
+    for interface in unaddressed {
+        eprintln!(
+            "narrows: {interface} finds its own address: who can bind, reach and receive there only a \
+             running daemon's audit says"
+        );
+    }
     if let [user, ability, zone] = &options.can[..] {
         let found = can(&model, user, ability, zone)?;
         if options.json {
@@ -33,17 +41,42 @@ pub fn execute(options: &Audit, stack: &Stack, out: &mut dyn Write) -> Result<Ex
         }
         return Ok(if found.can { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let rows = rows(&model);
+    let rows = if options.quiet { Vec::new() } else { rows(&model) };
+    let breaches: Vec<(&Forbid, Breach)> = forbidden
+        .iter()
+        .flat_map(|forbid| {
+            model
+                .breaches(forbid, &names::groups_of)
+                .into_iter()
+                .map(move |breach| (forbid, breach))
+        })
+        .collect();
     if options.json {
-        let json = rows.iter().map(|row| {
-            let (who, ability) = (&row.who, row.ability.name());
-            json!({ "zone": row.zone, "ability": ability, "who": who, "why": row.why })
-        });
-        report::write_json(out, &json.collect())?;
+        let rows = rows.iter().map(Row::to_json);
+        let breaches = breaches.iter().map(|(forbid, breach)| breach_to_json(forbid, breach));
+        report::write_json(out, &rows.chain(breaches).collect())?;
     } else {
         write(&rows, out)?;
+        for (forbid, breach) in &breaches {
+            let Breach { who, ability, zone, why } = breach;
+            let (who, ability) = (name_of(who), ability.name());
+            writeln!(
+                out,
+                "{}: forbidden, but {who} can {ability} in {zone}: {why}",
+                forbid.origin
+            )?;
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if breaches.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn of_daemon(stack: &Stack) -> Result<Audited> {
+    let report = stack.policy()?;
+    let mut policy = Policy::new(report.owner);
+    policy.set_defaults(report.defaults);
+    policy.add(report.rows.into_iter().map(|row| row.rule));
+    let model = Model { policy, zones: zones(&stack.zones()?, &stack.links()?) };
+    Ok(Audited { model, forbidden: stack.forbidden()?, unaddressed: Vec::new() })
 }
 
 /// Somebody who can do something.
@@ -52,6 +85,22 @@ struct Row<'a> {
     ability: Ability,
     who: String,
     why: String,
+}
+
+impl Row<'_> {
+    fn to_json(&self) -> Value {
+        let Self { zone, ability, who, why } = self;
+        json!({ "zone": zone, "ability": ability.name(), "who": who, "why": why })
+    }
+}
+
+/// A row, with the declaration that it is against.
+fn breach_to_json(forbid: &Forbid, breach: &Breach) -> Value {
+    let Breach { who, ability, zone, why } = breach;
+    let row = Row { zone, ability: *ability, who: name_of(who), why: why.clone() };
+    let mut json = row.to_json();
+    json["forbidden"] = json!(forbid.origin.to_string());
+    json
 }
 
 /// As the audit sees zones.
@@ -94,11 +143,10 @@ fn rows(model: &Model) -> Vec<Row<'_>> {
     for zone in &model.zones {
         for ability in Ability::ALL {
             for who in &named {
-                let Some(Finding { can: true, why }) = about(model, who, ability, &zone.name)
-                else {
-                    continue;
-                };
-                rows.push(Row { zone: &zone.name, ability, who: name_of(who), why });
+                let who = Profile::from(who);
+                let found = model.ask(&who, ability, &zone.name, &names::groups_of);
+                let Some(Finding { can: true, why }) = found else { continue };
+                rows.push(Row { zone: &zone.name, ability, who: name_of(&who), why });
             }
         }
     }
@@ -116,39 +164,21 @@ fn write(rows: &[Row<'_>], out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// Somebody who is what `who` says, and nothing else.
-fn about(model: &Model, who: &Who, ability: Ability, zone: &str) -> Option<Finding> {
-    let known = who.user.and_then(names::groups_of);
-    let (group, mut groups) = known.unwrap_or((NOBODY_NAMED, Vec::new()));
-    groups.extend(who.group);
-    let subject = Subject {
-        user: who.user.unwrap_or(NOBODY_NAMED),
-        group,
-        groups: &groups,
-        executable: who.executable.as_deref(),
-        cgroup: who.cgroup.as_deref(),
-    };
-    model.can(&subject, ability, zone)
-}
-
-fn name_of(who: &Who) -> String {
-    let parts = [
-        who.user.map(|user| format!("user {}", names::of_user(user))),
-        who.group.map(|group| format!("group {}", names::of_group(group))),
-        who.executable.as_ref().map(|path| format!("executable {path}")),
-        who.cgroup.as_ref().map(|path| format!("cgroup {path}")),
-    ];
-    let words: Vec<_> = parts.into_iter().flatten().collect();
+fn name_of(who: &Profile) -> String {
+    let user = who.user.map(|user| format!("user {}", names::of_user(user)));
+    let groups = who.groups.iter().map(|group| format!("group {}", names::of_group(*group)));
+    let executable = who.executable.as_ref().map(|path| format!("executable {path}"));
+    let cgroup = who.cgroup.as_ref().map(|path| format!("cgroup {path}"));
+    let words: Vec<_> = user.into_iter().chain(groups).chain(executable).chain(cgroup).collect();
     if words.is_empty() { "anybody".into() } else { words.join(" ") }
 }
 
 fn can(model: &Model, user: &str, ability: &str, zone: &str) -> Result<Finding> {
     let abilities = Ability::ALL.map(Ability::name);
-    let found = Ability::ALL.into_iter().find(|known| known.name() == ability);
-    let ability =
-        found.with_context(|| format!("`{ability}`: write one of {}", abilities.join(", ")))?;
-    let who = Who { user: Some(names::user(user)?), ..Who::default() };
-    let found = about(model, &who, ability, zone);
+    let ability = Ability::named(ability)
+        .with_context(|| format!("`{ability}`: write one of {}", abilities.join(", ")))?;
+    let who = Profile { user: Some(names::user(user)?), ..Profile::default() };
+    let found = model.ask(&who, ability, zone, &names::groups_of);
     ensure!(found.is_some(), "zone \"{zone}\" does not exist: `narrows zone` shows those that do");
     found.context("no zone")
 }

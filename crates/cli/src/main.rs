@@ -75,7 +75,7 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<ExitCode> {
         Command::Neigh(query) => neigh::execute(&query, &ask()?, out)?,
         Command::Zone(query) => zone::execute(&query, &ask()?, out)?,
         Command::Maddr(query) => maddr::execute(&query, &ask()?, out)?,
-        Command::Audit(options) => return audit::execute(&options, &ask()?, out),
+        Command::Audit(options) => return audit::execute(&options, ask, out),
         Command::Policy(query) => return policy::execute(&query, &ask()?, out),
         Command::Ping(options) => return ping::execute(&options, &ask()?, out),
         Command::Nft(arguments) => nft::execute(&ask()?, &arguments, out)?,

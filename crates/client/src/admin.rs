@@ -6,7 +6,7 @@ use narrows_ipc::{
     change::Change,
     link::{BondRow, FdbRow, PortRow},
     message::{BillRow, GroupRow, LinkRow, NeighborRow, Page, SocketRow, Statistics},
-    policy::{Defaults, PolicyAnswer, PolicyQuestion, PolicyRow},
+    policy::{Defaults, Forbid, PolicyAnswer, PolicyQuestion, PolicyRow},
     route::{RouteAnswer, RouteQuestion, RouteRow, RuleRow},
     zone::ZoneRow,
 };
@@ -161,6 +161,17 @@ impl Stack {
         )?;
         let (owner, defaults) = found.get();
         Ok(PolicyReport { owner, defaults, rows })
+    }
+
+    /// What the configuration says that nobody of some kind may be able to do.
+    pub fn forbidden(&self) -> Result<Vec<Forbid>, Error> {
+        self.pages(
+            |after| Request::Forbidden { after },
+            |reply| match reply {
+                Reply::Forbidden(page) => Some(page),
+                _ => None,
+            },
+        )
     }
 
     /// What the policy would decide.

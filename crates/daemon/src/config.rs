@@ -6,7 +6,7 @@
 //! one device under two interfaces, devices that aren't there, addresses the kernel has itself.
 
 use narrows_device::{DeviceSpec, link::Link};
-use narrows_policy::{Defaults, Effect, Rule};
+use narrows_policy::{Defaults, Effect, Rule, audit::Forbid};
 use narrows_stack::table::{
     arp_policy::ArpPolicy,
     autoconf::AddressSource,
@@ -28,6 +28,7 @@ mod address;
 mod arp;
 mod daemon;
 mod filter;
+mod forbid;
 mod link;
 mod local;
 mod neighbor;
@@ -63,6 +64,8 @@ pub(crate) struct Configuration {
     /// What holds where no rule does.
     pub defaults: Defaults,
     pub policy: Vec<Rule>,
+    /// What rules and zones may not lead to.
+    pub forbidden: Vec<Forbid>,
     /// Beside `public`.
     pub zones: Vec<ZoneConfig>,
     /// What may go from zone to zone.
@@ -135,6 +138,8 @@ struct File {
     grant: Vec<Spanned<policy::GrantTable>>,
     #[serde(default)]
     deny: Vec<Spanned<policy::GrantTable>>,
+    #[serde(default)]
+    forbid: Vec<Spanned<forbid::ForbidTable>>,
     #[serde(default)]
     zone: Vec<Spanned<zone::ZoneTable>>,
     #[serde(default)]
@@ -236,6 +241,7 @@ impl Configuration {
             quotas: Quotas::default(),
             defaults: Defaults::default(),
             policy: Vec::new(),
+            forbidden: Vec::new(),
             zones: Vec::new(),
             allows: Vec::new(),
         }
@@ -243,8 +249,16 @@ impl Configuration {
 
     /// Checks `text`, read from `file`, on a machine whose kernel has `links`.
     pub(crate) fn parse(file: &Path, text: &str, links: &[Link]) -> Result<Self, ConfigError> {
-        let checker = Checker { file, text, links };
-        let tables: File = toml::from_str(text).map_err(|error| {
+        Self::check(&Checker { file, text, links: Some(links) })
+    }
+
+    /// The same, on another machine than the one that it is for.
+    pub(crate) fn parse_elsewhere(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        Self::check(&Checker { file, text, links: None })
+    }
+
+    fn check(checker: &Checker<'_>) -> Result<Self, ConfigError> {
+        let tables: File = toml::from_str(checker.text).map_err(|error| {
             checker.error(error.span().unwrap_or(0..0), error.message().to_owned())
         })?;
         let mut configuration = Self::default();
@@ -294,6 +308,10 @@ impl Configuration {
                 configuration.policy.extend(rules);
             }
         }
+        for table in &tables.forbid {
+            let forbid = checker.forbid(&configuration, table)?;
+            configuration.forbidden.push(forbid);
+        }
         Ok(configuration)
     }
 }
@@ -302,10 +320,15 @@ impl Configuration {
 struct Checker<'a> {
     file: &'a Path,
     text: &'a str,
-    links: &'a [Link],
+    /// The kernel's. `None`: of a machine of which nothing is known.
+    links: Option<&'a [Link]>,
 }
 
 impl Checker<'_> {
+    fn links(&self) -> &[Link] {
+        self.links.unwrap_or_default()
+    }
+
     fn error(&self, span: Range<usize>, message: impl Into<String>) -> ConfigError {
         ConfigError { file: self.file.into(), line: self.line(span), message: message.into() }
     }
@@ -392,9 +415,10 @@ impl Checker<'_> {
             );
             return Err(self.error(text.span(), message));
         }
-        let present = self.links.iter().any(|link| link.name == device.name());
+        let holds = |links: &[Link]| links.iter().any(|link| link.name == device.name());
+        let present = self.links.is_none_or(holds);
         if matches!(device, DeviceSpec::Packet(_)) && !present {
-            let names: Vec<_> = self.links.iter().map(|link| link.name.as_str()).collect();
+            let names: Vec<_> = self.links().iter().map(|link| link.name.as_str()).collect();
             let message = format!(
                 "no device {}: write packet: and one of {}",
                 device.name(),
@@ -436,7 +460,7 @@ impl Checker<'_> {
         }
         let holds =
             |link: &&Link| link.addresses.iter().any(|(own, _)| IpAddr::V4(*own) == address);
-        if let Some(link) = self.links.iter().find(holds) {
+        if let Some(link) = self.links().iter().find(holds) {
             let message = format!(
                 "{address} is the kernel's own address on {}: write one that nobody has",
                 link.name

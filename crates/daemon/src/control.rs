@@ -60,6 +60,10 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
         Request::Zones { after } => Ok(Reply::Zones(page(zones::report(worker), after))),
         Request::Neighbors { after } => Ok(Reply::Neighbors(page(neighbors(worker), after))),
         Request::Policy { after } => Ok(policy::report(&worker.authority.policy, after)),
+        Request::Forbidden { after } => {
+            let declared = worker.source.configuration.forbidden.iter().cloned();
+            Ok(Reply::Forbidden(page(declared, after)))
+        }
         Request::Decide(question) => policy::decide(worker, token, &question),
         Request::Ping { destination, sequence, payload_len, timeout } => {
             let echo = Echo { destination, sequence, payload_len, timeout };
@@ -84,7 +88,8 @@ fn tells_of_others(request: &Request) -> bool {
         | Request::Fdb { .. }
         | Request::Neighbors { .. }
         | Request::Groups { .. }
-        | Request::Policy { .. } => true,
+        | Request::Policy { .. }
+        | Request::Forbidden { .. } => true,
         Request::Decide(question) => question.subject.is_some(),
         _ => false,
     }

@@ -15,6 +15,7 @@
 //! | `cut_through` | connections between two programs, without a copy through the daemon |
 //! | `identity` | who is at the other end of a local connection |
 //! | `policy` | who may do what |
+//! | [`audit`] | what a configuration file comes to, without a daemon |
 //! | `quota` | what each user may take, what he has taken, and whose turn it is |
 //! | `sandbox`, `keeper` | what the daemon gives up, and who keeps it |
 //! | `config` | the configuration file |
@@ -27,6 +28,7 @@ mod accept;
 mod anchor;
 mod anchors;
 mod attachment;
+pub mod audit;
 mod carriers;
 mod change;
 mod clock;

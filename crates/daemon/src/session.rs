@@ -270,6 +270,7 @@ fn is_report(request: &Request) -> bool {
             | Request::Neighbors { .. }
             | Request::Groups { .. }
             | Request::Policy { .. }
+            | Request::Forbidden { .. }
             | Request::Decide(_)
             | Request::Zones { .. }
     )

@@ -7,7 +7,7 @@ use crate::{
     error::Error,
     link::{BondRow, FdbRow, LinkState, PortRow},
     packet::{PacketOption, PacketState},
-    policy::{Defaults, PolicyAnswer, PolicyQuestion, PolicyRow},
+    policy::{Defaults, Forbid, PolicyAnswer, PolicyQuestion, PolicyRow},
     route::{RouteAnswer, RouteQuestion, RouteRow, RouteScope, RuleRow},
     zone::ZoneRow,
 };
@@ -19,7 +19,7 @@ use std::{
 };
 
 /// Raised with every change of a message. Both sides must have the same.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// The first message of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,6 +154,10 @@ pub enum Request {
     Policy {
         after: u32,
     },
+    /// → [`Reply::Forbidden`].
+    Forbidden {
+        after: u32,
+    },
     /// → [`Reply::Decided`].
     Decide(Box<PolicyQuestion>),
     /// → [`Reply::Zones`].
@@ -259,6 +263,8 @@ pub enum Reply {
         defaults: Defaults,
         page: Page<PolicyRow>,
     },
+    /// What the file forbids, in its order.
+    Forbidden(Page<Forbid>),
     Decided(PolicyAnswer),
     Zones(Page<ZoneRow>),
     Pong {

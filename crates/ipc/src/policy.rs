@@ -1,5 +1,6 @@
 //! Reports about the policy, and questions to it.
 
+pub use narrows_policy::audit::Forbid;
 pub use narrows_policy::{Defaults, Effect, Permit, Policy, Rule, RuleId, Who};
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,12 @@
 //! or protocol is tried. Ports are tried at the edges of what rules name, since between two edges all
 //! are alike.
 
+mod forbid;
+
+pub use forbid::{Breach, Forbid, Logins, Profile};
+
 use crate::{Access, Act, ActKind, Decision, Permit, Policy, Protocol, Reason, Subject, Who};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
@@ -41,7 +46,7 @@ pub struct Admitted {
     pub address: Option<IpAddr>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Ability {
     /// To have an address and a port there.
     Bind,
@@ -60,6 +65,11 @@ pub enum Ability {
 impl Ability {
     pub const ALL: [Self; 6] =
         [Self::Bind, Self::Reach, Self::Receive, Self::Observe, Self::Inject, Self::Impersonate];
+
+    /// By its name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|ability| ability.name() == name)
+    }
 
     pub const fn name(self) -> &'static str {
         match self {

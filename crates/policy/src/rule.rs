@@ -66,7 +66,7 @@ impl Who {
 }
 
 /// Is a control group the other one, or below it?
-fn is_below(own: &str, above: &str) -> bool {
+pub(crate) fn is_below(own: &str, above: &str) -> bool {
     own.strip_prefix(above.trim_end_matches('/'))
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

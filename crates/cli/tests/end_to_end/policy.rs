@@ -324,3 +324,71 @@ fn an_audit_says_who_can_do_what_in_a_zone() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn an_audit_fails_on_what_the_file_forbids() -> Result<()> {
+    as_root(|| {
+        let network = Network::new()?;
+        let configuration = "[[interface]]\nname = \"wire\"\ndevice = \"packet:nw0\"\n\
+             address = [\"10.77.0.2/24\"]\n\
+             [[zone]]\nname = \"vault\"\nlink = \"private\"\n\
+             members = [ { user = 4711, address = \"10.99.0.2\" }, \
+             { user = 4712, address = \"10.99.0.3\" } ]\n\
+             [[forbid]]\ncan = [\"observe\", \"inject\"]\nzone = \"vault\"\n\
+             [[forbid]]\nwho = { user = 4713 }\ncan = \"reach\"\nzone = \"vault\"\n";
+        let daemon = Daemon::start_with(&network.narrows, Path::new(NARROWS), configuration)?;
+        let stage = Stage { daemon, network };
+        let file = stage.directory().join("narrows.toml");
+        let offline = || -> Result<_> {
+            // Somebody who has nothing to do with a daemon, nor with the network that the file is for.
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", "4799", "--regid", "4799", "--clear-groups", NARROWS]);
+            command.env_remove("NARROWS_SOCKET");
+            command.args(["--socket", "/nonexistent", "audit", "--config"]).arg(&file);
+            Process::output(&mut command, PATIENCE)
+        };
+        fs::set_permissions(stage.directory(), fs::Permissions::from_mode(0o755))?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
+        let (live, file_alone) = (stage.ask(&["audit"])?, offline()?);
+        ensure!(live.status.success() && file_alone.status.success(), "{live:?} {file_alone:?}");
+        ensure!(live.stdout == file_alone.stdout, "{}\n{}", live.stdout, file_alone.stdout);
+
+        let finding = |line: u32, path: &str| {
+            format!(
+                "{}:{line}: forbidden, but user 4712 can observe in vault: zone vault admits user \
+                 4712; packet observe vault: {path}: grant user 4712 packet observe vault\n",
+                file.display()
+            )
+        };
+        ensure!(
+            stage
+                .ask(&["policy", "add", "grant", "user", "4712", "packet", "observe", "vault"])?
+                .status
+                .success()
+        );
+        let live = stage.ask(&["audit", "--quiet"])?;
+        ensure!(!live.status.success(), "{live:?}");
+        ensure!(live.stdout == finding(9, "added at run time"), "{}", live.stdout);
+        ensure!(offline()?.status.success(), "the file says no such thing");
+
+        let granting =
+            format!("{configuration}[[grant]]\nuser = 4712\npacket = [\"observe vault\"]\n");
+        fs::write(&file, granting)?;
+        let file_alone = offline()?;
+        ensure!(!file_alone.status.success(), "{file_alone:?}");
+        let expected = finding(9, &format!("{}:18", file.display()));
+        ensure!(file_alone.stdout.ends_with(&expected), "{}", file_alone.stdout);
+        let json = stage.ask(&["audit", "-j", "-q"])?.stdout;
+        let (origin, who) = (format!("{}:9", file.display()), "\"who\":\"user 4712\"");
+        ensure!(
+            json.contains(&format!("\"forbidden\":\"{origin}\"")) && json.contains(who),
+            "{json}"
+        );
+
+        fs::write(&file, "[[forbid]]\ncan = \"sniff\"\n")?;
+        let refused = offline()?;
+        ensure!(!refused.status.success() && refused.stdout.is_empty(), "{refused:?}");
+        ensure!(refused.stderr.contains("narrows.toml:"), "{refused:?}");
+        Ok(())
+    })
+}

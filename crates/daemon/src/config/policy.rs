@@ -130,10 +130,7 @@ impl Checker<'_> {
             effect,
             who: who.clone(),
             permit,
-            origin: Origin::File {
-                file: self.file.display().to_string(),
-                line: u32::try_from(self.line(span)).unwrap_or(u32::MAX),
-            },
+            origin: self.origin(span),
         };
         for (kind, list) in lists {
             for text in list.iter().flat_map(|list| &list.0) {
@@ -165,18 +162,35 @@ impl Checker<'_> {
         Ok(rules)
     }
 
+    pub(super) fn origin(&self, span: Range<usize>) -> Origin {
+        Origin::File {
+            file: self.file.display().to_string(),
+            line: u32::try_from(self.line(span)).unwrap_or(u32::MAX),
+        }
+    }
+
     fn who(&self, configuration: &Configuration, table: &GrantTable) -> Result<Who, ConfigError> {
+        let GrantTable { user, group, executable, cgroup, zone, .. } = table;
+        let zone = self.zone_of_rule(configuration, zone)?;
+        let who = self.who_is(&WhoWords { user, group, executable, cgroup })?;
+        Ok(Who { zone, ..who })
+    }
+
+    /// A zone that is there.
+    pub(super) fn zone_of_rule(
+        &self,
+        configuration: &Configuration,
+        zone: &Option<Spanned<String>>,
+    ) -> Result<Option<String>, ConfigError> {
         let zones = || configuration.zones.iter().map(|zone| zone.name.as_str()).chain([PUBLIC]);
         let strange = |zone: &&Spanned<String>| !zones().any(|name| name == zone.get_ref());
-        if let Some(zone) = table.zone.as_ref().filter(strange) {
+        if let Some(zone) = zone.as_ref().filter(strange) {
             let names: Vec<_> = zones().collect();
             let message =
                 format!("no zone \"{}\": write one of {}", zone.get_ref(), names.join(", "));
             return Err(self.error(zone.span(), message));
         }
-        let GrantTable { user, group, executable, cgroup, zone, .. } = table;
-        let who = self.who_is(&WhoWords { user, group, executable, cgroup })?;
-        Ok(Who { zone: zone.as_ref().map(|zone| zone.get_ref().clone()), ..who })
+        Ok(zone.as_ref().map(|zone| zone.get_ref().clone()))
     }
 
     /// An interface that isn't there is a mistake, and in a denial a dangerous one.

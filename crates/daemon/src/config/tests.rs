@@ -125,6 +125,7 @@ fn a_whole_file() {
         rules: Vec::new(),
         defaults: Defaults::default(),
         policy: Vec::new(),
+        forbidden: Vec::new(),
         local: local::LocalConfig::default(),
         icmp_timestamps: false,
         daemon: DaemonConfig::default(),

@@ -152,7 +152,7 @@ impl Checker<'_> {
     fn mtu_of(&self, config: &InterfaceConfig) -> Option<u16> {
         config.options.mtu.or_else(|| {
             let name = config.link.device()?.name();
-            let link = self.links.iter().find(|link| link.name == name)?;
+            let link = self.links().iter().find(|link| link.name == name)?;
             Some(u16::try_from(link.mtu).unwrap_or(u16::MAX))
         })
     }
@@ -221,7 +221,7 @@ impl Checker<'_> {
         let (Some(mtu), Some(DeviceSpec::Packet(name))) = (&table.mtu, config.link.device()) else {
             return Ok(());
         };
-        let link = self.links.iter().find(|link| link.name == *name);
+        let link = self.links().iter().find(|link| link.name == *name);
         match link.filter(|link| *mtu.get_ref() > i64::from(link.mtu)) {
             Some(link) => {
                 let message = format!(

@@ -62,7 +62,7 @@ pub(super) struct ZoneTable {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WhoTable {
+pub(super) struct WhoTable {
     user: Option<Spanned<Named>>,
     group: Option<Spanned<Named>>,
     executable: Option<Spanned<String>>,
@@ -198,7 +198,7 @@ impl Checker<'_> {
         Ok(ZoneConfig { id, name, admitted, private, cut_through })
     }
 
-    fn somebody(&self, table: &Spanned<WhoTable>) -> Result<Who, ConfigError> {
+    pub(super) fn somebody(&self, table: &Spanned<WhoTable>) -> Result<Who, ConfigError> {
         let WhoTable { user, group, executable, cgroup, .. } = table.get_ref();
         let who = self.who_is(&WhoWords { user, group, executable, cgroup })?;
         if who == Who::default() {
@@ -208,7 +208,10 @@ impl Checker<'_> {
         Ok(who)
     }
 
-    fn no_member(&self, table: &Spanned<WhoTable>) -> Result<Option<Member>, ConfigError> {
+    pub(super) fn no_member(
+        &self,
+        table: &Spanned<WhoTable>,
+    ) -> Result<Option<Member>, ConfigError> {
         let words = table.get_ref();
         let strange = words.address.as_ref().or(words.mac.as_ref());
         strange.map_or(Ok(None), |key| {

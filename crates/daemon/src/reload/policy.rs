@@ -19,5 +19,8 @@ pub(super) fn apply(policy: &mut Policy, old: &Configuration, new: &Configuratio
     let (went, came) = policy.replace(&old.policy, &new.policy);
     done.extend(went.iter().map(|rule| format!("policy: {rule} removed")));
     done.extend(came.iter().map(|rule| format!("policy: {rule} added")));
+    if old.forbidden != new.forbidden {
+        done.push("policy: what is forbidden".into());
+    }
     done
 }
