@@ -27,6 +27,7 @@ mod account;
 mod address;
 mod arp;
 mod daemon;
+mod dhcp;
 mod filter;
 mod forbid;
 mod link;
@@ -43,6 +44,7 @@ mod topology;
 mod zone;
 
 pub(crate) use daemon::{Account, DaemonConfig};
+pub(crate) use dhcp::DhcpConfig;
 pub(crate) use link::{BondConfig, LinkConfig};
 pub(crate) use neighbor::NeighborConfig;
 pub(crate) use quota::{QuotaConfig, Quotas};
@@ -73,6 +75,7 @@ pub(crate) struct Configuration {
     /// Are ICMP timestamp requests answered?
     pub icmp_timestamps: bool,
     pub daemon: DaemonConfig,
+    pub dhcp: DhcpConfig,
     pub quotas: Quotas,
     pub tcp: TcpConfig,
     /// A ruleset in nft(8)'s language.
@@ -132,6 +135,7 @@ struct File {
     #[serde(default)]
     neighbor: Vec<neighbor::NeighborTable>,
     daemon: Option<daemon::DaemonTable>,
+    dhcp: Option<dhcp::DhcpTable>,
     quota: Option<quota::QuotaTable>,
     policy: Option<policy::PolicyTable>,
     #[serde(default)]
@@ -238,6 +242,7 @@ impl Configuration {
             local: local::LocalConfig::default(),
             neighbors: Vec::new(),
             daemon: DaemonConfig::default(),
+            dhcp: DhcpConfig::default(),
             quotas: Quotas::default(),
             defaults: Defaults::default(),
             policy: Vec::new(),
@@ -290,6 +295,9 @@ impl Configuration {
         }
         if let Some(table) = &tables.daemon {
             configuration.daemon = checker.daemon(table)?;
+        }
+        if let Some(table) = tables.dhcp {
+            configuration.dhcp = checker.dhcp(table)?;
         }
         configuration.filter = checker.filter(tables.filter.as_ref())?;
         configuration.local = tables.local;

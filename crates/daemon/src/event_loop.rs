@@ -7,6 +7,7 @@ use crate::{
     worker::Worker,
 };
 use mio::{Events, Poll, event::Event};
+use narrows_stack::Instant;
 use std::{io, time::Duration};
 
 /// Events taken from the kernel at once.
@@ -42,6 +43,23 @@ pub(crate) fn dispatch(worker: &mut Worker, event: &Event) {
         Source::Anchor(token) => worker.anchor_ready(token, event),
         Source::Cut(token) => cut_through::look(worker, token),
     }
+}
+
+/// Waits for a device to be ready, or until something is due.
+pub(crate) fn wait_for_devices(
+    worker: &mut Worker,
+    poll: &mut Poll,
+    deadline: Instant,
+) -> io::Result<()> {
+    let mut events = Events::with_capacity(EVENTS);
+    let until = worker.next_timeout().map_or(deadline, |at| at.min(deadline));
+    wait(poll, &mut events, Some(until.since(worker.clock.now())))?;
+    for event in &events {
+        if let Source::Device(serial) = token::source(event.token()) {
+            worker.device_ready(serial);
+        }
+    }
+    Ok(())
 }
 
 /// Nothing is left to do: polls for a moment where that pays, then sleeps.

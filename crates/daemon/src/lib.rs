@@ -7,6 +7,8 @@
 //! | `event_loop` | one match over every source of events, and how the daemon waits |
 //! | `worker` | the shard, its devices, and a turn's work in its order |
 //! | `attachment` | a device and the interface it carries frames for |
+//! | `farewell` | what is said to peers and servers at the end |
+//! | `leases` | what DHCP granted, for the next start |
 //! | `carriers` | wires that are cut, and joined again |
 //! | `links` | interfaces of every kind, as configured |
 //! | `principal` | who asks, by the kernel's word |
@@ -38,9 +40,11 @@ mod control;
 mod cut_through;
 mod epitaph;
 mod event_loop;
+mod farewell;
 mod handshakes;
 mod identity;
 pub mod keeper;
+mod leases;
 mod links;
 mod metrics;
 mod nft;
@@ -87,12 +91,13 @@ pub struct Options {
 /// Runs the daemon in the foreground, until SIGTERM, SIGINT or a request ends it.
 ///
 /// Says on stderr which interfaces it has, and `narrows: ready, socket PATH` once programs can
-/// open sessions. At the end every connection is reset and the socket's file removed. An error
+/// open sessions. At the end every connection is reset, leases are given back, and the socket's file is
+/// removed. An error
 /// means that nothing was started, or that the daemon can't go on.
 pub fn run(options: Options) -> anyhow::Result<()> {
     let mut daemon = startup::start(&options)?;
     let result = event_loop::run(&mut daemon.worker, &mut daemon.poll);
-    daemon.worker.reset_all();
+    farewell::say(&mut daemon.worker, &mut daemon.poll)?;
     tracing::info!("ended");
     Ok(result?)
 }

@@ -6,7 +6,13 @@ use narrows_stack::{
     event::{ConflictOutcome, Notice},
 };
 
-pub(crate) fn log(worker: &Worker, notice: Notice) {
+pub(crate) fn log(worker: &mut Worker, notice: Notice) {
+    if matches!(
+        notice,
+        Notice::Leased { .. } | Notice::LeaseRenewed { .. } | Notice::LeaseReleased { .. }
+    ) {
+        worker.leases.remember(&worker.shard, &worker.clock);
+    }
     let shard = &worker.shard;
     let name = |interface: InterfaceId| {
         let found = shard.interface(interface);
@@ -27,9 +33,19 @@ pub(crate) fn log(worker: &Worker, notice: Notice) {
         Notice::AddressExpired { interface, prefix } => {
             tracing::info!("{}: the time of {prefix} is over", name(interface));
         }
-        Notice::Leased { interface, prefix, router, server } => {
+        Notice::Leased { interface, prefix, router, name_servers, server, lasts } => {
             let router = router.map(|router| format!(", gateway {router}")).unwrap_or_default();
-            tracing::info!("{}: {server} leased {prefix}{router}", name(interface));
+            let servers = name_servers.into_iter().flatten();
+            let servers: String = servers.map(|it| format!(", name server {it}")).collect();
+            let (name, lasts) = (name(interface), lasts.as_secs());
+            tracing::info!("{name}: {server} leased {prefix}{router}{servers}, for {lasts} s");
+        }
+        Notice::LeaseRenewed { interface, prefix, lasts } => {
+            let (name, lasts) = (name(interface), lasts.as_secs());
+            tracing::debug!("{name}: {prefix} leased again, for {lasts} s");
+        }
+        Notice::LeaseReleased { interface, prefix, server } => {
+            tracing::info!("{}: {prefix} given back to {server}", name(interface));
         }
         Notice::LeaseUnusable { interface, prefix, error } => {
             tracing::error!("{}: can't use the leased {prefix}: {error}", name(interface));

@@ -9,6 +9,7 @@ use crate::{
     config,
     config::{Configuration, DaemonConfig, from_below},
     keeper::Keeper,
+    leases::LeaseFile,
     links::{self, Site},
     nft,
     policy::Authority,
@@ -58,6 +59,8 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
     let seed = narrows_sys::random::random().context("no randomness from the kernel")?;
     let mut shard = Shard::new(engine_config(configuration), seed);
     request(&mut shard, &clock, Request::SetZones(configuration.zone_settings()))?;
+    let mut leases = LeaseFile::open(configuration.dhcp.lease_file.as_deref())?;
+    leases.recall(&mut shard, &clock);
     let (interfaces, attachments) = attach(&mut shard, &clock, &poll, configuration)?;
     add_routes(&mut shard, &clock, configuration, &interfaces)?;
     add_neighbors(&mut shard, &clock, configuration, &interfaces)?;
@@ -84,7 +87,7 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
         tracing::warn!("[daemon] sandbox = false: the daemon keeps all rights it was started with");
     }
     let mut worker = Worker::new(shard, clock, registry, attachments, listener, authority, closer)?;
-    (worker.keeper, worker.landlock) = (keeper, landlock);
+    (worker.keeper, worker.landlock, worker.leases) = (keeper, landlock, leases);
     worker.links_changed();
     nft::load(&mut worker, source.configuration.filter.as_deref())
         .map_err(|why| anyhow::anyhow!("[filter]: {why}"))?;

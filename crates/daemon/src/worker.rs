@@ -16,6 +16,7 @@ use crate::{
     epitaph::{Epitaph, Epitaphs},
     handshakes::Handshakes,
     keeper::Keeper,
+    leases::LeaseFile,
     metrics::Metrics,
     nft, notice, options,
     pair::{self, Pair, Pairs},
@@ -76,6 +77,7 @@ pub(crate) struct Worker {
     pub carriers: Carriers,
     pub source: Source,
     pub keeper: Keeper,
+    pub leases: LeaseFile,
     /// The version of Landlock that holds for this thread.
     pub landlock: Option<u32>,
     /// Given to devices so far.
@@ -132,6 +134,7 @@ impl Worker {
             carriers,
             source: Source { file: None, configuration: Configuration::default() },
             keeper: Keeper::Absent,
+            leases: LeaseFile::default(),
             landlock: None,
             serials: 0,
             pairs: Pairs::new()?,
@@ -597,13 +600,14 @@ impl Worker {
         }
     }
 
-    /// Resets every connection, so that no peer waits for a daemon that is gone.
-    pub(crate) fn reset_all(&mut self) {
+    /// Frames in and out, and nothing for programs: those are gone.
+    pub(crate) fn serve_devices(&mut self) {
         let now = self.clock.now();
-        let sockets: Vec<_> = self.shard.sockets(now).filter_map(|info| info.id).collect();
-        for socket in sockets {
-            self.request_quietly(Request::Abort { socket });
+        for attachment in &mut self.attachments {
+            attachment.receive(&mut self.shard, now);
         }
+        self.expire(now);
+        self.note_notices();
         for attachment in &mut self.attachments {
             while attachment.transmit(&mut self.shard, now) {}
         }

@@ -9,6 +9,10 @@
 //!       └─────────────────────────────────────────────────────┴────────────────┘
 //! ```
 //!
+//! Who had a lease that may hold still asks for that one first (Rebooting, RFC 2131 §3.2), and looks for
+//! another when a server says no, or none answers: an address is not used on the word of an earlier
+//! run alone. One that is over is named in the search (RFC 2131 §4.4.1), which servers may heed.
+//!
 //! What a server says is believed if it names the transaction and the station it answers, and, once a
 //! server was chosen, comes from that one. As on every client without an address, anybody on the link
 //! may pose as a server: who can't have that, gives addresses in the configuration file.
@@ -20,7 +24,7 @@ use crate::{
 use core::net::Ipv4Addr;
 use narrows_wire::{
     address::{MacAddr, Prefix},
-    dhcp::{Reply, ReplyKind, Request, RequestKind},
+    dhcp::{NAME_SERVERS, Reply, ReplyKind, Request, RequestKind},
 };
 
 /// RFC 2131 §4.1: four seconds, doubled up to 64, each give or take one.
@@ -29,6 +33,8 @@ const MAX_DOUBLINGS: u8 = 4;
 const JITTER_MILLIS: u32 = 2_000;
 /// Requests for an offer, before another server is looked for.
 const REQUESTS: u8 = 4;
+/// Requests for the lease of an earlier run, before servers are asked for any.
+const REBOOT_REQUESTS: u8 = 2;
 /// RFC 2131 §4.4.5: while renewing, at least so long between requests.
 const RENEW_RETRY: Duration = Duration::from_secs(60);
 /// RFC 2131 §3.1 5: after an address turned out to be another station's.
@@ -43,8 +49,18 @@ const MAX_LEASE: Duration = Duration::from_secs(u32::MAX as u64);
 pub struct Lease {
     pub prefix: Prefix,
     pub router: Option<Ipv4Addr>,
+    /// The first ones that the server named, without gaps.
+    pub name_servers: [Option<Ipv4Addr>; NAME_SERVERS],
     pub server: Ipv4Addr,
     pub expires: Instant,
+}
+
+/// What outlives a client of its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    pub address: Ipv4Addr,
+    /// The lease holds until then, if it was not given back before.
+    pub until: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +71,7 @@ struct Times {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    Rebooting { held: Remembered, tries: u8, next: Instant },
     Selecting { tries: u8, next: Instant },
     Requesting { offered: Ipv4Addr, server: Ipv4Addr, tries: u8, next: Instant },
     Bound { lease: Lease, times: Times },
@@ -81,18 +98,29 @@ pub struct Client {
     transaction: u32,
     /// When it began to look for a lease.
     since: Instant,
+    /// The address it would have again.
+    wish: Option<Ipv4Addr>,
     phase: Phase,
 }
 
 impl Client {
     /// Call `handle_timeout` at once.
-    pub fn new(now: Instant, random: &mut Random, mac: MacAddr) -> Self {
-        Self {
-            mac,
-            transaction: random.next_u32(),
-            since: now,
-            phase: Phase::Selecting { tries: 0, next: now },
-        }
+    pub fn new(
+        now: Instant,
+        random: &mut Random,
+        mac: MacAddr,
+        remembered: Option<Remembered>,
+    ) -> Self {
+        let phase = match remembered {
+            Some(held) if held.until > now => Phase::Rebooting { held, tries: 0, next: now },
+            _ => Phase::Selecting { tries: 0, next: now },
+        };
+        let wish = remembered.map(|held| held.address);
+        Self { mac, transaction: random.next_u32(), since: now, wish, phase }
+    }
+
+    pub fn mac(&self) -> MacAddr {
+        self.mac
     }
 
     pub fn lease(&self) -> Option<&Lease> {
@@ -100,14 +128,22 @@ impl Client {
             Phase::Bound { lease, .. }
             | Phase::Renewing { lease, .. }
             | Phase::Rebinding { lease, .. } => Some(lease),
-            Phase::Selecting { .. } | Phase::Requesting { .. } => None,
+            Phase::Rebooting { .. } | Phase::Selecting { .. } | Phase::Requesting { .. } => None,
         }
+    }
+
+    /// What a later client of this station may ask for.
+    pub fn remembered(&self) -> Option<Remembered> {
+        let lease = self.lease()?;
+        Some(Remembered { address: v4(lease.prefix)?, until: lease.expires })
     }
 
     /// When `handle_timeout` next has something to do.
     pub fn next_timeout(&self) -> Instant {
         match &self.phase {
-            Phase::Selecting { next, .. } | Phase::Requesting { next, .. } => *next,
+            Phase::Rebooting { next, .. }
+            | Phase::Selecting { next, .. }
+            | Phase::Requesting { next, .. } => *next,
             Phase::Bound { times, .. } => times.renew,
             Phase::Renewing { times, next, .. } => times.rebind.min(*next),
             Phase::Rebinding { lease, next } => lease.expires.min(*next),
@@ -120,10 +156,23 @@ impl Client {
             return None;
         }
         match self.phase {
+            Phase::Rebooting { held, tries, .. } if tries < REBOOT_REQUESTS && now < held.until => {
+                let next = now + retry(random, tries);
+                self.phase = Phase::Rebooting { held, tries: tries + 1, next };
+                // RFC 2131 §4.3.2: the address, and no server.
+                Some(Action::Broadcast(Request {
+                    requested: Some(held.address),
+                    ..self.message(now, RequestKind::Request)
+                }))
+            }
+            Phase::Rebooting { .. } => self.restart(now, random, now),
             Phase::Selecting { tries, .. } => {
                 let next = now + retry(random, tries);
                 self.phase = Phase::Selecting { tries: tries.saturating_add(1), next };
-                Some(Action::Broadcast(self.message(now, RequestKind::Discover)))
+                Some(Action::Broadcast(Request {
+                    requested: self.wish,
+                    ..self.message(now, RequestKind::Discover)
+                }))
             }
             Phase::Requesting { tries, .. } if tries >= REQUESTS => self.restart(now, random, now),
             Phase::Requesting { offered, server, tries, .. } => {
@@ -168,6 +217,13 @@ impl Client {
             return None;
         }
         match (self.phase, reply.kind) {
+            (Phase::Rebooting { held, .. }, ReplyKind::Ack) if reply.yours == held.address => {
+                self.bind(now, reply)
+            }
+            (Phase::Rebooting { .. }, ReplyKind::Nak) => {
+                self.wish = None;
+                self.restart(now, random, now)
+            }
             (Phase::Selecting { .. }, ReplyKind::Offer) => {
                 let server = reply.server?;
                 prefix(reply)?;
@@ -181,6 +237,7 @@ impl Client {
                 self.bind(now, reply)
             }
             (Phase::Requesting { server, .. }, ReplyKind::Nak) if reply.server == Some(server) => {
+                self.wish = None;
                 let next = now + retry(random, 0);
                 self.restart(now, random, next)
             }
@@ -193,6 +250,7 @@ impl Client {
                 self.bind(now, reply)
             }
             (Phase::Renewing { .. } | Phase::Rebinding { .. }, ReplyKind::Nak) => {
+                self.wish = None;
                 self.restart(now, random, now);
                 Some(Action::Deconfigure)
             }
@@ -209,8 +267,22 @@ impl Client {
             server: Some(lease.server),
             ..self.message(now, RequestKind::Decline)
         };
+        self.wish = None;
         self.restart(now, random, now + DECLINE_WAIT);
         Some(Action::Broadcast(decline))
+    }
+
+    /// Gives the lease back, for another to have (RFC 2131 §4.4.6). The client is of no use then.
+    pub fn release(&mut self, now: Instant, random: &mut Random) -> Option<Action> {
+        let lease = *self.lease()?;
+        self.begin(now, random);
+        let release = Request {
+            kind: RequestKind::Release,
+            server: Some(lease.server),
+            ..self.renewal(now, &lease)
+        };
+        self.phase = Phase::Selecting { tries: 0, next: now };
+        Some(Action::Unicast(release, lease.server))
     }
 
     fn bind(&mut self, now: Instant, reply: &Reply) -> Option<Action> {
@@ -223,9 +295,11 @@ impl Client {
         let lease = Lease {
             prefix: prefix(reply)?,
             router: reply.router,
+            name_servers: reply.name_servers,
             server: reply.server?,
             expires: now + lasts,
         };
+        self.wish = v4(lease.prefix);
         self.phase =
             Phase::Bound { lease, times: Times { renew: now + renew, rebind: now + rebind } };
         Some(Action::Configure(lease))

@@ -5,10 +5,12 @@ use crate::{
     filter::Hook,
     request::{Error, SocketId},
     table::interface::InterfaceId,
+    time::Duration,
 };
 use core::net::Ipv4Addr;
 use narrows_wire::{
     address::{MacAddr, Prefix},
+    dhcp::NAME_SERVERS,
     ethernet,
     ipv4::Protocol,
 };
@@ -52,7 +54,18 @@ pub enum Notice {
     /// An address that was given for a time is not used any more.
     AddressExpired { interface: InterfaceId, prefix: Prefix },
     /// A DHCP server granted an address.
-    Leased { interface: InterfaceId, prefix: Prefix, router: Option<Ipv4Addr>, server: Ipv4Addr },
+    Leased {
+        interface: InterfaceId,
+        prefix: Prefix,
+        router: Option<Ipv4Addr>,
+        name_servers: [Option<Ipv4Addr>; NAME_SERVERS],
+        server: Ipv4Addr,
+        lasts: Duration,
+    },
+    /// It did so again.
+    LeaseRenewed { interface: InterfaceId, prefix: Prefix, lasts: Duration },
+    /// The server was told that it can have the address again.
+    LeaseReleased { interface: InterfaceId, prefix: Prefix, server: Ipv4Addr },
     /// It did, but the address can't be the interface's.
     LeaseUnusable { interface: InterfaceId, prefix: Prefix, error: Error },
     /// It expired, or the server took it back: the address is not used any more.

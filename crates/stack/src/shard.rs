@@ -31,6 +31,7 @@ pub(crate) use zones::meet;
 use crate::{
     config::{Config, FastOpenKey},
     counters::{Counters, DropReason},
+    dhcp::Remembered,
     event::{Event, Notice, Readiness},
     filter::Filter,
     layer,
@@ -65,7 +66,10 @@ use crate::{
 };
 use core::net::SocketAddr;
 use narrows_ring::Pool;
-use narrows_wire::offload::{RxOffload, TxOffload};
+use narrows_wire::{
+    address::MacAddr,
+    offload::{RxOffload, TxOffload},
+};
 use std::{
     collections::VecDeque,
     io::{IoSlice, IoSliceMut},
@@ -342,6 +346,21 @@ impl Shard {
             self.notices.pop_front();
         }
         self.notices.push_back(notice);
+    }
+
+    /// What an earlier run leased, for DHCP clients that begin from now on.
+    pub fn recall_lease(&mut self, mac: MacAddr, lease: Remembered) {
+        self.autoconf.remember(mac, lease);
+    }
+
+    /// Gives every lease back to its server. The addresses stay, so that this can leave.
+    pub fn release_leases(&mut self, now: Instant) {
+        layer::autoconf::release_all(self, now);
+    }
+
+    /// Does anything wait for a neighbor to say its link address?
+    pub fn waits_for_neighbors(&self) -> bool {
+        self.neighbors.holds_any()
     }
 
     /// Ends every TIME-WAIT now: their ports are free, and old segments find nobody.

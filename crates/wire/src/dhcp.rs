@@ -21,6 +21,7 @@ const BROADCAST: u16 = 0x8000;
 mod option {
     pub const SUBNET_MASK: u8 = 1;
     pub const ROUTER: u8 = 3;
+    pub const NAME_SERVER: u8 = 6;
     pub const REQUESTED_ADDRESS: u8 = 50;
     pub const LEASE_TIME: u8 = 51;
     pub const OVERLOAD: u8 = 52;
@@ -60,6 +61,7 @@ pub enum RequestKind {
     Discover = 1,
     Request = 3,
     Decline = 4,
+    Release = 7,
 }
 
 /// A message to servers.
@@ -107,9 +109,10 @@ impl Request {
         };
         let wanted = [
             option::PARAMETERS,
-            5,
+            6,
             option::SUBNET_MASK,
             option::ROUTER,
+            option::NAME_SERVER,
             option::LEASE_TIME,
             option::RENEWAL_TIME,
             option::REBINDING_TIME,
@@ -126,6 +129,9 @@ impl Request {
         out.iter_mut().zip(whole).for_each(|(place, byte)| *place = byte);
     }
 }
+
+/// Name servers that are kept of those named: as many as resolv.conf(5) takes (MAXNS).
+pub const NAME_SERVERS: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyKind {
@@ -146,6 +152,8 @@ pub struct Reply {
     /// Of the subnet; a mask with holes is none.
     pub prefix_length: Option<u8>,
     pub router: Option<Ipv4Addr>,
+    /// The first ones, without gaps.
+    pub name_servers: [Option<Ipv4Addr>; NAME_SERVERS],
     pub lease: Option<u32>,
     pub renewal: Option<u32>,
     pub rebinding: Option<u32>,
@@ -178,6 +186,7 @@ impl Reply {
             server: found.server,
             prefix_length: found.prefix_length,
             router: found.router,
+            name_servers: found.name_servers,
             lease: found.lease,
             renewal: found.renewal,
             rebinding: found.rebinding,
@@ -192,6 +201,7 @@ struct Options {
     server: Option<Ipv4Addr>,
     prefix_length: Option<u8>,
     router: Option<Ipv4Addr>,
+    name_servers: [Option<Ipv4Addr>; NAME_SERVERS],
     lease: Option<u32>,
     renewal: Option<u32>,
     rebinding: Option<u32>,
@@ -238,6 +248,12 @@ impl Options {
                 self.prefix_length = u8::try_from(length).ok().filter(|_| whole);
             }
             option::ROUTER => self.router = address()?,
+            option::NAME_SERVER => {
+                address()?;
+                let (whole, _) = data.as_chunks::<4>();
+                let named = whole.iter().map(|octets| Some(Ipv4Addr::from(*octets)));
+                self.name_servers.iter_mut().zip(named).for_each(|(place, named)| *place = named);
+            }
             option::SERVER_ID => self.server = address()?,
             option::LEASE_TIME => self.lease = seconds()?,
             option::RENEWAL_TIME => self.renewal = seconds()?,
@@ -293,7 +309,7 @@ mod tests {
         assert_eq!(bytes[28..34], MAC.0);
         let options = [
             &[53, 1, 3, 61, 7, 1, 2, 0, 0, 0, 0, 9, 50, 4, 10, 0, 0, 50, 54, 4, 10, 0, 0, 1][..],
-            &[55, 5, 1, 3, 51, 58, 59, 255, 0],
+            &[55, 6, 1, 3, 6, 51, 58, 59, 255, 0],
         ]
         .concat();
         assert_eq!(bytes[FIXED_LEN..FIXED_LEN + options.len()], options);
@@ -306,7 +322,7 @@ mod tests {
         let options = [
             &[53, 1, 5, 0, 0, 54, 4, 10, 0, 0, 1, 1, 4, 255, 255, 254, 0][..],
             &[3, 8, 10, 0, 0, 1, 10, 0, 0, 2, 51, 4, 0, 0, 14, 16, 58, 4, 0, 0, 7, 8],
-            &[59, 4, 0, 0, 12, 78, 119, 3, 1, 2, 3, 255, 1, 2],
+            &[59, 4, 0, 0, 12, 78, 119, 3, 1, 2, 3, 6, 9, 10, 0, 0, 3, 10, 0, 0, 4, 1, 255, 1, 2],
         ]
         .concat();
         let expected = Reply {
@@ -317,6 +333,7 @@ mod tests {
             server: Some([10, 0, 0, 1].into()),
             prefix_length: Some(23),
             router: Some([10, 0, 0, 1].into()),
+            name_servers: [Some([10, 0, 0, 3].into()), Some([10, 0, 0, 4].into()), None],
             lease: Some(3600),
             renewal: Some(1800),
             rebinding: Some(3150),
@@ -344,6 +361,7 @@ mod tests {
             (&[255, 53, 1, 2], Error::Malformed),
             (&[53, 1, 1, 255], Error::Malformed),
             (&[53, 0, 255], Error::Malformed),
+            (&[53, 1, 2, 6, 3, 10, 0, 0, 255], Error::Malformed),
             (&[53, 1, 2, 51, 3, 0, 0, 9], Error::Malformed),
             (&[53, 1, 2, 51, 4, 0, 0], Error::Truncated),
             (&[53, 1, 2, 51], Error::Truncated),

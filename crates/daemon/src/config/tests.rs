@@ -129,6 +129,7 @@ fn a_whole_file() {
         local: local::LocalConfig::default(),
         icmp_timestamps: false,
         daemon: DaemonConfig::default(),
+        dhcp: DhcpConfig::default(),
         quotas: Quotas::default(),
         tcp: TcpConfig::default(),
         neighbors: vec![NeighborConfig {

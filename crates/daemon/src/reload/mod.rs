@@ -222,6 +222,9 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
     if worker.source.configuration.daemon != read.configuration.daemon {
         bail!("[daemon] is for the start alone: put it back, or start the daemon anew");
     }
+    if worker.source.configuration.dhcp.lease_file != read.configuration.dhcp.lease_file {
+        bail!("[dhcp] lease_file is for the start alone: put it back, or start the daemon anew");
+    }
     let configuration = read.configuration.keep_zones_of(&worker.source.configuration);
     let configuration = configuration.context("too many zones at once: remove some first")?;
     let new = Source { configuration, ..read };
@@ -267,6 +270,9 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
     if worker.source.configuration.quotas != new.configuration.quotas {
         worker.bills.set_quotas(new.configuration.quotas.clone());
         done.push("quotas changed".into());
+    }
+    if worker.source.configuration.dhcp.release != new.configuration.dhcp.release {
+        done.push(format!("[dhcp] release = {}", new.configuration.dhcp.release));
     }
     worker.source = new;
     worker.authority.know_zones(&worker.source.configuration);

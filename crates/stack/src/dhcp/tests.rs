@@ -17,7 +17,7 @@ fn seconds(seconds: u64) -> Duration {
 impl Station {
     fn new() -> Self {
         let (now, mut random) = (Instant::from_millis(1000), Random::new([4; 16]));
-        Self { client: Client::new(now, &mut random, MAC), random, now }
+        Self { client: Client::new(now, &mut random, MAC, None), random, now }
     }
 
     /// The next thing it does of itself, and after how long.
@@ -46,6 +46,7 @@ impl Station {
             server: Some(SERVER),
             prefix_length: Some(24),
             router: Some(SERVER),
+            name_servers: [Some(SERVER), None, None],
             lease: Some(3600),
             renewal: None,
             rebinding: None,
@@ -58,7 +59,20 @@ impl Station {
 
     fn lease(&self) -> Lease {
         let prefix = Prefix::new(ADDRESS.into(), 24).expect("a prefix");
-        Lease { prefix, router: Some(SERVER), server: SERVER, expires: self.now + seconds(3600) }
+        Lease {
+            prefix,
+            router: Some(SERVER),
+            name_servers: [Some(SERVER), None, None],
+            server: SERVER,
+            expires: self.now + seconds(3600),
+        }
+    }
+
+    /// It had a lease in an earlier run, which holds for a minute.
+    fn rebooting() -> Self {
+        let (now, mut random) = (Instant::from_millis(1000), Random::new([4; 16]));
+        let remembered = Remembered { address: ADDRESS, until: now + seconds(60) };
+        Self { client: Client::new(now, &mut random, MAC, Some(remembered)), random, now }
     }
 
     /// With a lease of an hour, granted now.
@@ -260,4 +274,57 @@ fn without_a_mask_the_address_is_a_host_of_its_own() {
         let Some(Action::Configure(lease)) = station.receive(&ack) else { panic!("not bound") };
         assert_eq!(lease.prefix.length(), 32);
     }
+}
+
+#[test]
+fn a_lease_of_an_earlier_run_is_asked_for_first() {
+    let mut station = Station::rebooting();
+    assert_eq!(station.client.lease(), None, "not used before a server says so");
+    let request = station.asks();
+    assert_eq!((request.kind, request.client), (RequestKind::Request, Ipv4Addr::UNSPECIFIED));
+    assert_eq!((request.requested, request.server), (Some(ADDRESS), None));
+    let other = Reply { yours: [10, 0, 0, 51].into(), ..station.answer(ReplyKind::Ack) };
+    assert_eq!(station.receive(&other), None, "it was not asked for");
+    assert_eq!(station.receive(&station.answer(ReplyKind::Offer)), None);
+    let configured = station.receive(&station.answer(ReplyKind::Ack));
+    assert_eq!(configured, Some(Action::Configure(station.lease())));
+    let remembered = Remembered { address: ADDRESS, until: station.lease().expires };
+    assert_eq!(station.client.remembered(), Some(remembered));
+}
+
+#[test]
+fn a_lease_of_an_earlier_run_that_nobody_grants_is_given_up() {
+    let mut refused = Station::rebooting();
+    refused.asks();
+    let refusal = Reply { yours: Ipv4Addr::UNSPECIFIED, ..refused.answer(ReplyKind::Nak) };
+    let Some(Action::Broadcast(discover)) = refused.receive(&refusal) else { panic!("no search") };
+    assert_eq!((discover.kind, discover.requested), (RequestKind::Discover, None));
+
+    let mut unheard = Station::rebooting();
+    let kinds: Vec<_> = (0..4).map(|_| unheard.asks().kind as u8).collect();
+    assert_eq!(kinds, [3, 3, 1, 1]);
+    assert_eq!(unheard.asks().requested, Some(ADDRESS), "servers may still heed the wish");
+}
+
+#[test]
+fn a_lease_that_is_over_is_only_wished_for() {
+    let (now, mut random) = (Instant::from_millis(1000), Random::new([4; 16]));
+    let remembered = Remembered { address: ADDRESS, until: now };
+    let client = Client::new(now, &mut random, MAC, Some(remembered));
+    let request = Station { client, random, now }.asks();
+    assert_eq!((request.kind, request.requested), (RequestKind::Discover, Some(ADDRESS)));
+}
+
+#[test]
+fn a_lease_is_given_back_to_its_server() {
+    let mut station = Station::bound();
+    let before = station.client.transaction;
+    let released = station.client.release(station.now, &mut station.random);
+    let Some(Action::Unicast(release, SERVER)) = released else { panic!("{released:?}") };
+    assert_eq!((release.kind, release.client), (RequestKind::Release, ADDRESS));
+    // RFC 2131, table 5: the server is named, the address is not an option.
+    assert_eq!((release.requested, release.server), (None, Some(SERVER)));
+    assert_ne!(release.transaction, before);
+    assert_eq!(station.client.lease(), None);
+    assert_eq!(station.client.release(station.now, &mut station.random), None, "once");
 }

@@ -7,7 +7,7 @@
 use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
-    dhcp::{Action, Client, Lease},
+    dhcp::{Action, Client, Lease, Remembered},
     event::Notice,
     layer::{arp::conflict, ipv4_output, link},
     request::Error,
@@ -22,7 +22,7 @@ use core::net::{IpAddr, Ipv4Addr};
 use narrows_wire::{
     address::{MacAddr, Prefix},
     checksum::Sum,
-    dhcp::{self, CLIENT_PORT, REQUEST_LEN, Reply, Request, SERVER_PORT},
+    dhcp::{self, CLIENT_PORT, REQUEST_LEN, Reply, ReplyKind, Request, SERVER_PORT},
     ethernet::{self, EtherType},
     ipv4::{self, Packet, Protocol},
     offload::{RxChecksum, RxOffload},
@@ -43,20 +43,46 @@ pub(crate) fn set(
     if interface == InterfaceId::LOOPBACK {
         return Err(Error::InvalidArgument);
     }
-    if let Some(lease) = shard.autoconf.remove(interface).and_then(|client| client.lease().copied())
-    {
+    if let Some(lease) = release(shard, now, interface) {
         deconfigure(shard, interface, &lease);
     }
+    shard.autoconf.remove(interface);
     match source {
         AddressSource::Static => {}
         AddressSource::Dhcp => {
-            let client = Client::new(now, &mut shard.random, mac);
+            let remembered = shard.autoconf.remembered.get(&mac).copied();
+            let client = Client::new(now, &mut shard.random, mac, remembered);
             shard.autoconf.clients.insert(interface, client);
         }
         AddressSource::LinkLocal => shard.autoconf.start_link_local(now, interface),
     }
     handle_timeout(shard, now);
     Ok(())
+}
+
+/// Every lease is given back to its server, for a host that ends.
+pub(crate) fn release_all(shard: &mut Shard, now: Instant) {
+    let interfaces: Vec<_> = shard.autoconf.clients.keys().copied().collect();
+    for interface in interfaces {
+        release(shard, now, interface);
+        shard.autoconf.remove(interface);
+    }
+}
+
+/// Tells the server, while the address is there to tell it from, that it can have that again.
+fn release(shard: &mut Shard, now: Instant, interface: InterfaceId) -> Option<Lease> {
+    let client = shard.autoconf.clients.get_mut(&interface)?;
+    let (mac, lease) = (client.mac(), *client.lease()?);
+    if let Some(held) = client.remembered() {
+        shard.autoconf.remember(mac, Remembered { until: now, ..held });
+    }
+    let client = shard.autoconf.clients.get_mut(&interface)?;
+    if let Some(Action::Unicast(request, server)) = client.release(now, &mut shard.random) {
+        unicast(shard, now, &request, server);
+    }
+    let Lease { prefix, server, .. } = lease;
+    shard.tell(Notice::LeaseReleased { interface, prefix, server });
+    Some(lease)
 }
 
 /// Is the packet a DHCP server's answer to a client of ours? Then it ends here.
@@ -91,6 +117,9 @@ pub(crate) fn input(
     let before = client.lease().copied();
     let action = client.receive(now, &mut shard.random, &reply);
     let action = action.ok_or(DropReason::DhcpUnmatched)?;
+    if reply.kind == ReplyKind::Nak {
+        shard.autoconf.remembered.remove(&reply.mac);
+    }
     act(shard, now, interface, before, action);
     handle_timeout(shard, now);
     Ok(())
@@ -128,6 +157,7 @@ pub(crate) fn lost(shard: &mut Shard, now: Instant, interface: InterfaceId, addr
         && let Some(lease) = client.lease().filter(is_it).copied()
     {
         let decline = client.decline(now, &mut shard.random);
+        shard.autoconf.remembered.remove(&client.mac());
         deconfigure(shard, interface, &lease);
         if let Some(Action::Broadcast(request)) = decline {
             broadcast(shard, interface, &request);
@@ -174,8 +204,11 @@ fn act(
         Action::Broadcast(request) => broadcast(shard, interface, &request),
         Action::Unicast(request, server) => unicast(shard, now, &request, server),
         Action::Configure(lease) => {
+            remember(shard, interface);
             let same = |held: &Lease| (held.prefix, held.router) == (lease.prefix, lease.router);
             if before.as_ref().is_some_and(same) {
+                let lasts = lease.expires.since(now);
+                shard.tell(Notice::LeaseRenewed { interface, prefix: lease.prefix, lasts });
                 return;
             }
             if let Some(before) = before {
@@ -192,12 +225,21 @@ fn act(
     }
 }
 
+fn remember(shard: &mut Shard, interface: InterfaceId) {
+    let client = shard.autoconf.clients.get(&interface);
+    if let Some((mac, held)) = client.and_then(|client| Some((client.mac(), client.remembered()?)))
+    {
+        shard.autoconf.remember(mac, held);
+    }
+}
+
 fn configure(shard: &mut Shard, now: Instant, interface: InterfaceId, lease: &Lease) {
-    let Lease { prefix, router, server, .. } = *lease;
+    let Lease { prefix, router, name_servers, server, expires } = *lease;
+    let lasts = expires.since(now);
     match shard.add_address(now, interface, prefix) {
         Ok(_) => {
             add_route(shard, interface, lease);
-            shard.tell(Notice::Leased { interface, prefix, router, server });
+            shard.tell(Notice::Leased { interface, prefix, router, name_servers, server, lasts });
         }
         Err(error) => shard.tell(Notice::LeaseUnusable { interface, prefix, error }),
     }

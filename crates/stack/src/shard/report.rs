@@ -3,7 +3,7 @@
 use super::Shard;
 use crate::{
     counters::Counters,
-    dhcp::Lease,
+    dhcp::{Lease, Remembered},
     request::{Error, Principal, SocketId, SocketInfo, SocketKind},
     table::{
         conflict::Unusable,
@@ -19,7 +19,7 @@ use crate::{
     time::Instant,
 };
 use core::net::Ipv4Addr;
-use narrows_wire::address::Prefix;
+use narrows_wire::address::{MacAddr, Prefix};
 
 impl Shard {
     pub fn counters(&self) -> &Counters {
@@ -82,6 +82,11 @@ impl Shard {
     /// What a DHCP server granted an interface.
     pub fn lease(&self, interface: InterfaceId) -> Option<&Lease> {
         self.autoconf.clients.get(&interface)?.lease()
+    }
+
+    /// The last lease of each link address, of clients that are and were.
+    pub fn remembered_leases(&self) -> impl Iterator<Item = (MacAddr, Remembered)> {
+        self.autoconf.remembered.iter().map(|(mac, lease)| (*mac, *lease))
     }
 
     pub fn neighbors(&self) -> impl Iterator<Item = Neighbor> {

@@ -1,13 +1,17 @@
 //! Interfaces that find their own address: by DHCP, or among the link-local ones. Invariant: an
 //! interface has one such source at most.
+//!
+//! Leases are remembered by the link address they were granted to, which is what servers know a
+//! client by, also when the client has ended.
 
 use crate::{
-    dhcp::Client,
+    dhcp::{Client, Remembered},
     random::Random,
     table::interface::InterfaceId,
     time::{Duration, Instant},
 };
 use core::net::Ipv4Addr;
+use narrows_wire::address::MacAddr;
 use std::collections::BTreeMap;
 
 /// Where an interface's first address comes from.
@@ -27,6 +31,9 @@ const RATE_LIMIT_INTERVAL: Duration = Duration::from_secs(60);
 /// RFC 3927 §2.1: the first and the last 256 addresses are reserved.
 const FIRST: u32 = 0xa9fe_0100;
 const COUNT: u32 = 0xfe00;
+
+/// Leases remembered: more than a host has interfaces with one, and link addresses change.
+const MAX_REMEMBERED: usize = 64;
 
 /// One interface's search for a link-local address.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,6 +67,7 @@ impl LinkLocal {
 pub(crate) struct Autoconf {
     pub clients: BTreeMap<InterfaceId, Client>,
     pub link_local: BTreeMap<InterfaceId, LinkLocal>,
+    pub remembered: BTreeMap<MacAddr, Remembered>,
 }
 
 impl Autoconf {
@@ -70,6 +78,17 @@ impl Autoconf {
     pub fn remove(&mut self, interface: InterfaceId) -> Option<Client> {
         self.link_local.remove(&interface);
         self.clients.remove(&interface)
+    }
+
+    /// The one that is over first makes room.
+    pub fn remember(&mut self, mac: MacAddr, lease: Remembered) {
+        self.remembered.insert(mac, lease);
+        if self.remembered.len() > MAX_REMEMBERED {
+            let first = self.remembered.iter().min_by_key(|(_, lease)| lease.until);
+            if let Some(mac) = first.map(|(mac, _)| *mac) {
+                self.remembered.remove(&mac);
+            }
+        }
     }
 
     pub fn next_timeout(&self) -> Option<Instant> {
@@ -91,6 +110,19 @@ mod tests {
             |address: &Ipv4Addr| address.is_link_local() && !matches!(address.octets()[2], 0 | 255);
         assert!(picked.iter().all(fits));
         assert!(picked.iter().collect::<std::collections::BTreeSet<_>>().len() > 950);
+    }
+
+    #[test]
+    fn of_too_many_leases_the_oldest_is_forgotten() {
+        let mut autoconf = Autoconf::default();
+        let lease = |until| Remembered { address: [10, 0, 0, 1].into(), until };
+        for number in 0..=MAX_REMEMBERED as u8 {
+            let until = Instant::from_millis(1000 - u64::from(number));
+            autoconf.remember(MacAddr([2, 0, 0, 0, 0, number]), lease(until));
+        }
+        assert_eq!(autoconf.remembered.len(), MAX_REMEMBERED);
+        let last = MacAddr([2, 0, 0, 0, 0, MAX_REMEMBERED as u8]);
+        assert!(!autoconf.remembered.contains_key(&last));
     }
 
     #[test]

@@ -296,6 +296,13 @@ impl NeighborTable {
         Ok(dropped)
     }
 
+    /// Does any entry hold a datagram?
+    pub(crate) fn holds_any(&self) -> bool {
+        self.entries.values().any(|entry| {
+            matches!(&entry.state, State::Incomplete { pending, .. } if !pending.is_empty())
+        })
+    }
+
     /// The first frame that waits for a neighbor.
     pub(crate) fn first_pending(&self, key: NeighborKey) -> Option<&[u8]> {
         match &self.entries.get(&key)?.state {

@@ -1,4 +1,4 @@
-//! `[daemon]`.
+//! `[daemon]`, and `[dhcp]`.
 
 use super::*;
 
@@ -18,6 +18,20 @@ fn what_the_daemon_gives_up_and_who_reaches_it() {
         socket_group: Some(0),
     };
     assert_eq!(parse(&text).expect("a configuration").daemon, expected);
+}
+
+#[test]
+fn what_becomes_of_leases() {
+    assert_eq!(parse(LAN).expect("a configuration").dhcp, DhcpConfig::default());
+    let text = format!("{LAN}[dhcp]\nlease_file = \"/var/lib/narrows/leases\"\nrelease = false\n");
+    let expected =
+        DhcpConfig { lease_file: Some("/var/lib/narrows/leases".into()), release: false };
+    assert_eq!(parse(&text).expect("a configuration").dhcp, expected);
+    let error = parse(&format!("{LAN}[dhcp]\nlease_file = \"leases\"\n")).expect_err("no place");
+    assert!(
+        error.starts_with("narrows.toml:6: lease_file = \"leases\": write the whole path"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -113,7 +113,9 @@ fn an_address_and_a_gateway_are_leased() {
         interface: ETH,
         prefix: prefix("10.0.0.50/24"),
         router: Some(SERVER),
+        name_servers: [None; 3],
         server: SERVER,
+        lasts: Duration::from_secs(3600),
     };
     assert_eq!(host.shard.poll_notice(), Some(notice));
     // The lease is renewed where it came from, and over when nobody answers.
@@ -126,6 +128,61 @@ fn an_address_and_a_gateway_are_leased() {
     assert_eq!(gateway(&host), None);
     let ended = Notice::LeaseEnded { interface: ETH, prefix: prefix("10.0.0.50/24") };
     assert_eq!(host.shard.poll_notice(), Some(ended));
+}
+
+#[test]
+fn a_lease_is_given_back_when_it_is_not_wanted_any_more() {
+    for ends in [false, true] {
+        let mut host = leased(ConflictDetection::Off).pinned();
+        match ends {
+            true => host.shard.release_leases(host.now),
+            false => find_by(&mut host, AddressSource::Static),
+        }
+        let releases = asked(&mut host);
+        assert!(matches!(releases[..], [(7, _, SERVER)]), "{releases:?}");
+        assert_eq!(host.shard.interfaces.owner(LEASED.into()).is_some(), ends);
+        // It is asked for again, not taken for granted.
+        let remembered = Remembered { address: LEASED, until: host.now };
+        let remembers: Vec<_> = host.shard.remembered_leases().collect();
+        assert_eq!(remembers, [(OWN_MAC, remembered)]);
+    }
+}
+
+#[test]
+fn the_server_is_found_to_give_a_lease_back() {
+    let mut host = leased(ConflictDetection::Off);
+    host.sent();
+    find_by(&mut host, AddressSource::Static);
+    assert_eq!(asked(&mut host), []);
+    assert!(host.shard.waits_for_neighbors());
+    host.receive(&arp_frame(&narrows_wire::arp::Packet {
+        operation: narrows_wire::arp::Operation::Reply,
+        sender_mac: PEER_MAC,
+        sender_ip: SERVER,
+        target_mac: OWN_MAC,
+        target_ip: LEASED,
+    }));
+    assert!(matches!(asked(&mut host)[..], [(7, _, SERVER)]));
+    assert!(!host.shard.waits_for_neighbors());
+}
+
+#[test]
+fn a_lease_is_recalled_by_the_link_address_it_was_granted_to() {
+    for (mac, kind) in [(OWN_MAC, 3), (PEER_MAC, 1)] {
+        let mut host = host();
+        let lease = Remembered { address: LEASED, until: host.now + Duration::from_secs(60) };
+        host.shard.recall_lease(mac, lease);
+        find_by(&mut host, AddressSource::Dhcp);
+        let asks = asked(&mut host);
+        let [(asked_for, transaction, Ipv4Addr::BROADCAST)] = asks[..] else { panic!("{asks:?}") };
+        assert_eq!(asked_for, kind);
+        if kind == 3 {
+            host.receive(&answer(ReplyKind::Nak, transaction));
+            assert_eq!(host.shard.remembered_leases().count(), 0);
+            assert!(matches!(asked(&mut host)[..], [(1, _, _)]));
+            assert_eq!(host.drops(), []);
+        }
+    }
 }
 
 #[test]
@@ -154,7 +211,7 @@ fn what_is_no_answer_is_dropped_with_a_reason() {
 fn servers_are_not_listened_to_unless_asked() {
     let mut host = host();
     assert_ne!(host.refused(&answer(ReplyKind::Ack, [0; 4])), DropReason::DhcpUnmatched);
-    let mut host = leased(ConflictDetection::Off);
+    let mut host = leased(ConflictDetection::Off).pinned();
     find_by(&mut host, AddressSource::Static);
     assert_eq!(host.shard.interfaces.owner(LEASED.into()), None);
     assert_eq!((gateway(&host), host.shard.next_timeout()), (None, None));
