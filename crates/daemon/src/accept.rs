@@ -3,9 +3,11 @@
 //!
 //! Up to 64 records wait in the listener's pair. A connection that finds no room is held until
 //! there is some, and the rest stays in the engine's queue, where it counts against the backlog.
+//!
+//! Of a listener that is closed nothing is lost that another could take: see [`migrate`].
 
 use crate::{
-    anchor::{Held, RECORDS_IN_FLIGHT, State},
+    anchor::{Held, RECORDS_IN_FLIGHT, Sent, State},
     cut_through, identity, pair,
     worker::Worker,
 };
@@ -16,6 +18,7 @@ use narrows_stack::{
 };
 use std::io;
 
+mod migrate;
 #[cfg(test)]
 mod tests;
 
@@ -35,7 +38,7 @@ pub(crate) fn serve(worker: &mut Worker, listener: SocketId) -> bool {
             return false;
         }
         let State::Listening(backlog) = &mut anchor.state else { return false };
-        let held = match backlog.held.take() {
+        let held = match backlog.held.pop_front() {
             Some(held) => held,
             None => match next(worker, listener) {
                 Some(held) => held,
@@ -115,16 +118,18 @@ fn send(worker: &mut Worker, listener: SocketId, held: Held) -> bool {
             if backlog.sent.len() >= RECORDS_IN_FLIGHT {
                 backlog.sent.pop_front();
             }
-            backlog.sent.push_back(held.socket);
-            worker.queue(held.socket);
+            let socket = held.socket;
+            let kept = worker.shard.shares_port(listener).then_some(held);
+            backlog.sent.push_back(Sent { socket, kept });
+            worker.queue(socket);
             true
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            backlog.held = Some(held);
+            backlog.held.push_front(held);
             false
         }
         Err(error) if pair::is_shortage(&error) => {
-            backlog.held = Some(held);
+            backlog.held.push_front(held);
             worker.starve(listener);
             false
         }
@@ -137,18 +142,22 @@ fn send(worker: &mut Worker, listener: SocketId, held: Held) -> bool {
     }
 }
 
-/// The program let go of a listener. Connections that it never took are reset, as a kernel does:
-/// those in the engine's queue, the one held, and those whose records were still in the pair.
+/// The program let go of a listener. Connections that it never took go to listeners that share its port;
+/// else they are reset, as a kernel does: those in the engine's queue, those held, and those whose
+/// records were still in the pair.
 fn close(worker: &mut Worker, listener: SocketId) {
     let Some(anchor) = worker.anchors.get_mut(listener) else { return };
     anchor.note_taken();
     let State::Listening(backlog) = &mut anchor.state else { return };
     let backlog = std::mem::take(backlog);
-    if let Some(held) = backlog.held {
-        worker.abort(held.socket);
+    for Sent { socket, kept } in backlog.sent {
+        match kept {
+            Some(held) => migrate::leave(worker, listener, held),
+            None => worker.abort(socket),
+        }
     }
-    for socket in backlog.sent {
-        worker.abort(socket);
+    for held in backlog.held {
+        migrate::leave(worker, listener, held);
     }
     worker.close(listener);
 }

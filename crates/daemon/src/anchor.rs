@@ -43,6 +43,7 @@ use narrows_stack::{
     Instant, LocalPeer, Shard, SocketId,
     request::{Error, Principal as EnginePrincipal, Request},
 };
+use narrows_sys::socket::unread_by_peer;
 use rustix::{
     io::Errno,
     net::{
@@ -158,13 +159,21 @@ enum ToProgram {
 /// A listener's accepted connections on their way to the program.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
-    /// The next to be sent, when the last try found no room.
-    pub held: Option<Held>,
+    /// The next to be sent: when the last try found no room, or left by another listener.
+    pub held: VecDeque<Held>,
     /// The ones sent that no program has said to have taken, oldest first.
-    pub sent: VecDeque<SocketId>,
+    pub sent: VecDeque<Sent>,
 }
 
-/// An accepted connection whose record could not be sent yet.
+/// An accepted connection whose record is on its way to a program.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub socket: SocketId,
+    /// If the listener lets others share its port: all that it takes to give it to one of them.
+    pub kept: Option<Held>,
+}
+
+/// An accepted connection, with what its record is made of.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub socket: SocketId,
@@ -305,12 +314,18 @@ impl Anchor {
         result
     }
 
-    /// Of a listener: forgets the connections that programs have said to have taken, a byte each.
+    /// Of a listener: forgets the connections that programs have said to have taken, a byte each. Who
+    /// was killed before he could say so is made up for as soon as no record is on its way.
     pub(crate) fn note_taken(&mut self) {
         let State::Listening(backlog) = &mut self.state else { return };
         let mut notes = [0; RECORDS_IN_FLIGHT];
+        let mut noted = false;
         while let Ok(count @ 1..) = receive(&self.end, &mut [IoSliceMut::new(&mut notes)]) {
             backlog.sent.drain(..count.min(backlog.sent.len()));
+            noted = true;
+        }
+        if noted && !backlog.sent.is_empty() && matches!(unread_by_peer(&self.end), Ok(0)) {
+            backlog.sent.clear();
         }
     }
 

@@ -49,6 +49,22 @@ pub(crate) fn introduce(
     Some(client.principal.clone())
 }
 
+/// Another listener has taken `accepted` over, which is `owner`'s from now on; its other end is told so.
+/// Both listeners are of one user, and so on one bill.
+pub(crate) fn reassign(worker: &mut Worker, accepted: SocketId, owner: &Rc<Principal>) {
+    if let Some(end) = worker.cuts.end_mut(accepted) {
+        end.principal = owner.clone();
+    }
+    if let Some(anchor) = worker.anchors.get_mut(accepted) {
+        anchor.principal = owner.clone();
+    }
+    if let Some(LocalPeer::Socket(client)) = worker.shard.local_peer(accepted)
+        && let Some(client) = worker.anchors.get_mut(client)
+    {
+        client.peer = Some(owner.clone());
+    }
+}
+
 /// As it is told to `asker`.
 pub(crate) fn tell(peer: &Principal, asker: &Principal) -> Result<Peer, Error> {
     let mut owner = peer.report();

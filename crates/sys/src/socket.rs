@@ -1,4 +1,4 @@
-//! Socket options that rustix does not have.
+//! What rustix does not have of sockets.
 
 use std::{
     io,
@@ -24,4 +24,37 @@ pub fn refuse_descriptors(socket: &impl AsFd) -> io::Result<()> {
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// How many bytes of memory hold what was sent over a Unix socket and its peer has not read (`TIOCOUTQ`);
+/// 0: it has read everything.
+pub fn unread_by_peer(socket: &impl AsFd) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open while it is borrowed, and the answer is an int that lives
+    // through the call.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 {
+        Ok(usize::try_from(bytes).unwrap_or(0))
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::{Read, Write},
+        os::unix::net::UnixStream,
+    };
+
+    #[test]
+    fn what_the_peer_has_read_is_not_counted() {
+        let (mut one, mut other) = UnixStream::pair().expect("a pair");
+        assert_eq!(unread_by_peer(&one).expect("ioctl"), 0);
+        one.write_all(b"x").expect("write");
+        assert!(unread_by_peer(&one).expect("ioctl") > 0);
+        other.read_exact(&mut [0]).expect("read");
+        assert_eq!(unread_by_peer(&one).expect("ioctl"), 0);
+    }
 }

@@ -19,6 +19,7 @@ mod multicast;
 mod neighbors;
 mod packets;
 mod policy;
+mod ports;
 mod programs;
 mod quotas;
 mod refusals;

@@ -53,6 +53,13 @@ impl Stage {
         Ok(Self { daemon, network })
     }
 
+    /// With a configuration of the test's own.
+    pub fn with(text: &str) -> Result<Self> {
+        let network = Network::new()?;
+        let daemon = Daemon::start_with(&network.narrows, Path::new(NARROWS), text)?;
+        Ok(Self { daemon, network })
+    }
+
     /// Runs a Python script, which must succeed. Its arguments: its own address, an echo server's with
     /// the port, and the port.
     pub fn script(

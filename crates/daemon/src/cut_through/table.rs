@@ -75,6 +75,11 @@ impl Cuts {
         Some(self.cuts.get(*index)?.ends.get(*side)).filter(|end| !end.closed)
     }
 
+    pub(crate) fn end_mut(&mut self, socket: SocketId) -> Option<&mut End> {
+        let (index, side) = self.by_socket.get(&socket)?;
+        Some(self.cuts.get_mut(*index)?.ends.get_mut(*side)).filter(|end| !end.closed)
+    }
+
     /// The other end of the connection, whether a program has it or not.
     pub(crate) fn other_end(&self, socket: SocketId) -> Option<&End> {
         let (index, side) = self.by_socket.get(&socket)?;

@@ -62,8 +62,14 @@ const FAMILIES: &[u64] = &[libc::AF_NETLINK as u64, libc::AF_PACKET as u64];
 const PAIRS: &[u64] = &[libc::AF_UNIX as u64];
 
 /// Making descriptors non-blocking, asking how much waits in one, and setting TAPs up.
-const REQUESTS: &[u64] =
-    &[libc::FIONBIO, libc::FIONREAD, libc::TUNSETIFF, libc::TUNSETVNETHDRSZ, libc::TUNSETOFFLOAD];
+const REQUESTS: &[u64] = &[
+    libc::FIONBIO,
+    libc::FIONREAD,
+    libc::TIOCOUTQ,
+    libc::TUNSETIFF,
+    libc::TUNSETVNETHDRSZ,
+    libc::TUNSETOFFLOAD,
+];
 
 /// Of kcmp(2): what is in an epoll set (KCMP_EPOLL_TFD).
 const COMPARISONS: &[u64] = &[7];

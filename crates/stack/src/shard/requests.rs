@@ -233,7 +233,9 @@ impl Shard {
             role: Role::Bound,
         };
         if local.port() == 0 {
-            let port = self.ports.choose(&mut self.random, binding);
+            let (zones, interfaces) = (&self.zones, &self.interfaces);
+            let meet = |one: &Binding, other: &Binding| super::meet(zones, interfaces, one, other);
+            let port = self.ports.choose(&mut self.random, binding, meet);
             binding.local.set_port(port.ok_or(Error::AddressInUse)?);
         } else if !self.port_is_free(&binding) {
             return Err(Error::AddressInUse);

@@ -98,6 +98,17 @@ impl Demux {
         }
     }
 
+    /// Of the listeners at `local` that `fit`, the one that the flow's hash falls on.
+    pub fn member(
+        &self,
+        local: SocketAddr,
+        flow: &Flow,
+        fits: impl Fn(SocketId) -> bool,
+    ) -> Option<SocketId> {
+        let those = self.listeners.get(&local)?;
+        self.one_of(those.iter().filter(|id| fits(**id)), flow)
+    }
+
     fn one_of<'a>(
         &self,
         candidates: impl Iterator<Item = &'a SocketId> + Clone,

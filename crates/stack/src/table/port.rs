@@ -27,6 +27,8 @@ pub enum Role {
     Listener,
     /// connect(2) chose the port: others may connect from it to elsewhere.
     Ephemeral,
+    /// A connection in TIME-WAIT, from a port that was bound to.
+    TimeWait,
 }
 
 #[derive(Debug)]
@@ -48,8 +50,9 @@ impl Binding {
             return false;
         }
         let both_reuse_address = self.reuse_address && other.reuse_address;
-        let both_reuse_port =
-            self.reuse_port && other.reuse_port && self.principal.uid == other.principal.uid;
+        // What waits is nobody's any more.
+        let one_user = self.principal.uid == other.principal.uid || other.role == Role::TimeWait;
+        let both_reuse_port = self.reuse_port && other.reuse_port && one_user;
         // Linux lets both share as long as no other listens: the first listener wins, also beside
         // connections that an earlier one left. Of datagram sockets the last one wins.
         !(both_reuse_port || (both_reuse_address && other.role != Role::Listener))
@@ -102,12 +105,20 @@ impl PortTable {
         self.range.0 + (index % self.range_len()) as u16
     }
 
-    /// A port for bind(2) with port 0: free for all, tried from a random one on.
-    pub fn choose(&self, random: &mut Random, binding: Binding) -> Option<u16> {
+    /// A port for bind(2) with port 0, tried from a random one on: one that nobody holds at an address that
+    /// is both's. As on Linux, options to share a port don't count here.
+    pub fn choose(
+        &self,
+        random: &mut Random,
+        binding: Binding,
+        meet: impl Fn(&Binding, &Binding) -> bool,
+    ) -> Option<u16> {
         let start = random.below(self.range_len());
-        (0..self.range_len())
-            .map(|step| self.port(start + step))
-            .find(|port| !self.ports.contains_key(&(binding.kind, *port)))
+        let is_free = |port: &u16| {
+            let holders = self.ports.get(&(binding.kind, *port));
+            holders.is_none_or(|holders| holders.iter().all(|(held, _)| !meet(&binding, held)))
+        };
+        (0..self.range_len()).map(|step| self.port(start + step)).find(is_free)
     }
 
     /// A port for connect(2): one from which `usable` says the flow is free, in the order of RFC
@@ -177,6 +188,7 @@ mod tests {
             principal: Principal::user(user),
             ..binding("0.0.0.0:80", Role::Listener)
         };
+        let left = |user| Binding { role: Role::TimeWait, ..group(user) };
         let ephemeral = |local| binding(local, Role::Ephemeral);
         let cases = [
             ("same address", plain("10.0.0.1:80"), plain("10.0.0.1:80"), false),
@@ -190,6 +202,8 @@ mod tests {
             ("two listeners", listener("0.0.0.0:80"), listener("0.0.0.0:80"), false),
             ("a group of one user", group(1), group(1), true),
             ("a group of two users", group(1), group(2), false),
+            ("what another user's group left", left(1), group(2), true),
+            ("what a group left, over it", left(1), plain("0.0.0.0:80"), false),
             ("connected from one port", ephemeral("10.0.0.1:80"), ephemeral("10.0.0.1:80"), true),
             ("bound over connected", ephemeral("10.0.0.1:80"), plain("0.0.0.0:80"), false),
         ];
@@ -219,11 +233,24 @@ mod tests {
         let (mut table, mut random) = table();
         let any = binding("0.0.0.0:0", Role::Bound);
         let mut ports = BTreeSet::new();
-        while let Some(port) = table.choose(&mut random, any) {
+        while let Some(port) = table.choose(&mut random, any, meet) {
             assert!(ports.insert(port), "{port} twice");
-            table.take(binding(&format!("0.0.0.0:{port}"), Role::Bound));
+            table.take(binding(&format!("10.0.0.1:{port}"), Role::Bound));
         }
         assert_eq!(ports, (40_000..=40_099).collect());
+    }
+
+    /// Else one zone's programs could take all ports from another's.
+    #[test]
+    fn bind_to_port_0_shares_ports_with_those_at_other_addresses() {
+        let (mut table, mut random) = table();
+        for port in 40_000..=40_099 {
+            table.take(binding(&format!("10.0.0.1:{port}"), Role::Bound));
+        }
+        let reuse = |local| Binding { reuse_address: true, ..binding(local, Role::Bound) };
+        assert_eq!(table.choose(&mut random, reuse("10.0.0.1:0"), meet), None);
+        assert_eq!(table.choose(&mut random, reuse("0.0.0.0:0"), meet), None);
+        assert!(table.choose(&mut random, binding("10.0.0.2:0", Role::Bound), meet).is_some());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::stage::installed;
 use anyhow::{Context, Result, ensure};
 use attacks::{ATTACKS, Attack, Judge};
 use narrows_testbed::as_root;
+pub use scene::has_users;
 use scene::{Attacker, Outcome, Scene};
 use std::{env, fmt::Write, fs, path::Path};
 
@@ -66,7 +67,7 @@ fn by(attacker: Attacker) -> &'static str {
 fn nobody_gets_between_the_members_of_a_private_zone() -> Result<()> {
     as_root(|| {
         let Some(python) = installed("python3")? else { return Ok(()) };
-        if !scene::has_users() {
+        if !has_users() {
             eprintln!("there is only one user in this namespace: left out");
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! Programs letting go of their sockets.
 
-use super::{conclude, remove, remove_half_open, settle};
+use super::{conclude, migrate, remove, remove_half_open, settle};
 use crate::{
     Instant, Shard,
     event::Readiness,
@@ -81,26 +81,20 @@ pub(crate) fn expel(shard: &mut Shard, now: Instant, id: SocketId) {
     shard.notify(id, Readiness::FAILED);
 }
 
-/// Connections that nobody accepted are reset, handshakes under way forgotten.
+/// Connections that nobody accepted and handshakes under way go to others that share the port; what they
+/// have no room for is reset, or forgotten.
 fn close_listener(shard: &mut Shard, now: Instant, id: SocketId) {
+    if let Some(local) = shard.sockets.get(id).map(|socket| socket.local) {
+        shard.demux.remove_listener(local, id);
+    }
     let waiting = shard.sockets.get_mut(id).and_then(|socket| socket.listener());
     let waiting = waiting.map(|listener| core::mem::take(&mut listener.accept_queue));
-    for connection in waiting.into_iter().flatten() {
+    for connection in migrate::leave_connections(shard, id, waiting.unwrap_or_default()) {
         // One that is gone already needs nothing.
         let _gone = abort(shard, now, connection);
     }
-    let half_open: Vec<u32> = shard
-        .remnants
-        .half_open
-        .iter()
-        .filter(|(_, entry)| entry.listener == id)
-        .map(|(index, _)| index as u32)
-        .collect();
-    for index in half_open {
+    for index in migrate::leave_handshakes(shard, id) {
         remove_half_open(shard, index);
-    }
-    if let Some(local) = shard.sockets.get(id).map(|socket| socket.local) {
-        shard.demux.remove_listener(local, id);
     }
     forget(shard, id);
 }

@@ -8,12 +8,14 @@
 //! | `fast_open` | text in SYNs |
 //! | `open` | active opens: ports and initial sequence numbers |
 //! | `close` | programs letting go, and the ends of connections |
+//! | `migrate` | what a listener that is closed leaves to those that share its port |
 //! | `output` | segments to frames |
 
 mod accept;
 mod close;
 mod fast_open;
 mod input;
+mod migrate;
 mod open;
 mod output;
 #[cfg(test)]
@@ -31,6 +33,7 @@ use crate::{
     request::{Error, Principal, SocketId},
     table::{
         demux::{Flow, FlowOwner},
+        port::{Binding, Role},
         route::{Path, Query},
         socket::TimeWaitEntry,
         timer::TimerKey,
@@ -168,7 +171,7 @@ fn conclude(shard: &mut Shard, now: Instant, id: SocketId, flow: Flow, outcome: 
 }
 
 /// Takes a connection's socket out of every table; its port is the caller's to release.
-fn remove(shard: &mut Shard, id: SocketId, flow: Flow) -> Option<crate::table::port::Binding> {
+fn remove(shard: &mut Shard, id: SocketId, flow: Flow) -> Option<Binding> {
     shard.demux.remove_flow(&flow, FlowOwner::Connection(id));
     shard.timers.cancel(TimerKey::Socket(id.slot));
     shard.sockets.remove(id).and_then(|socket| socket.binding)
@@ -178,7 +181,7 @@ fn enter_time_wait(
     shard: &mut Shard,
     now: Instant,
     flow: Flow,
-    binding: Option<crate::table::port::Binding>,
+    binding: Option<Binding>,
     state: TimeWait,
 ) {
     if shard.remnants.time_wait.len() >= shard.config.limits.time_wait {
@@ -189,6 +192,15 @@ fn enter_time_wait(
             }
         }
     }
+    let binding = binding.map(|held| match held.role {
+        Role::Ephemeral => held,
+        _ => {
+            shard.ports.release(&held);
+            let held = Binding { role: Role::TimeWait, ..held };
+            shard.ports.take(held);
+            held
+        }
+    });
     let expires = now + shard.config.limits.time_wait_duration;
     let entry = TimeWaitEntry { flow, binding, since: now, expires, state };
     let index = shard.remnants.time_wait.insert(entry) as u32;
