@@ -26,6 +26,8 @@ pub enum Command {
     Ss(Ss),
     /// Show what the daemon counted, and what it dropped and why
     Stat(Stat),
+    /// Show what was dropped: why, where, whose it was, and what to do about it
+    Drops(Drops),
     /// Show and change the addresses of interfaces, as ip-address(8) does
     #[command(visible_alias = "a", alias = "address")]
     Addr(Query),
@@ -147,6 +149,17 @@ pub struct Stat {
     /// What each user has, and what he has used
     #[arg(long, value_enum, value_name = "user")]
     pub by: Option<By>,
+    /// JSON
+    #[arg(short, long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Drops {
+    /// Go on, and show what is dropped every so many seconds
+    #[arg(short, long, num_args = 0..=1, default_missing_value = "1", value_name = "SECONDS")]
+    #[arg(value_parser = seconds())]
+    pub watch: Option<Duration>,
     /// JSON
     #[arg(short, long)]
     pub json: bool,

@@ -13,6 +13,7 @@ mod bridge;
 mod demo;
 mod down;
 mod drill;
+mod drops;
 mod link;
 mod maddr;
 mod neigh;
@@ -66,6 +67,7 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<ExitCode> {
         Command::Run(program) => run::execute(&program, &socket)?,
         Command::Ss(options) => ss::execute(&options, &ask()?, out)?,
         Command::Stat(options) => stat::execute(&options, &ask()?, out)?,
+        Command::Drops(options) => drops::execute(&options, &ask()?, out)?,
         Command::Addr(query) => addr::execute(&query, &ask()?, out)?,
         Command::Link(query) => link::execute(&query, &ask()?, out)?,
         Command::Bond(query) => bond::execute(&query, &ask()?, out)?,

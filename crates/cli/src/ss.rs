@@ -77,22 +77,6 @@ fn is_asked_for(options: &Ss, state: TcpState) -> bool {
     options.all || if options.listening { listens } else { !listens && !passes_by }
 }
 
-fn state_name(state: TcpState) -> &'static str {
-    match state {
-        TcpState::Established => "ESTAB",
-        TcpState::SynSent => "SYN-SENT",
-        TcpState::SynReceived => "SYN-RECV",
-        TcpState::FinWait1 => "FIN-WAIT-1",
-        TcpState::FinWait2 => "FIN-WAIT-2",
-        TcpState::TimeWait => "TIME-WAIT",
-        TcpState::Closed => "UNCONN",
-        TcpState::CloseWait => "CLOSE-WAIT",
-        TcpState::LastAck => "LAST-ACK",
-        TcpState::Listen => "LISTEN",
-        TcpState::Closing => "CLOSING",
-    }
-}
-
 /// `*` is any port.
 fn endpoint(address: std::net::SocketAddr) -> String {
     match address.port() {
@@ -148,7 +132,7 @@ pub fn write_sockets(out: &mut dyn Write, options: &Ss, rows: &[SocketRow]) -> i
     let cells = |row: &SocketRow| {
         [
             row.protocol.clone(),
-            state_name(row.state).to_owned(),
+            row.state.name().to_owned(),
             row.receive_queue.to_string(),
             row.send_queue.to_string(),
             endpoint(row.local),
@@ -239,7 +223,7 @@ fn details(info: &TcpInfo) -> String {
 fn to_json(row: &SocketRow) -> Value {
     let mut json = json!({
         "netid": row.protocol,
-        "state": state_name(row.state),
+        "state": row.state.name(),
         "recv-q": row.receive_queue,
         "send-q": row.send_queue,
         "local": { "address": row.local.ip(), "port": row.local.port() },

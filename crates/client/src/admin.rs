@@ -8,6 +8,7 @@ use narrows_ipc::{
     message::{BillRow, GroupRow, LinkRow, NeighborRow, Page, SocketRow, Statistics},
     policy::{Defaults, Forbid, PolicyAnswer, PolicyQuestion, PolicyRow},
     route::{RouteAnswer, RouteQuestion, RouteRow, RuleRow},
+    see::LossRow,
     zone::ZoneRow,
 };
 use std::{
@@ -75,6 +76,17 @@ impl Stack {
             |after| Request::Bills { after },
             |reply| match reply {
                 Reply::Bills(page) => Some(page),
+                _ => None,
+            },
+        )
+    }
+
+    /// Drops by reason, interface and user.
+    pub fn losses(&self) -> Result<Vec<LossRow>, Error> {
+        self.pages(
+            |after| Request::Losses { after },
+            |reply| match reply {
+                Reply::Losses(page) => Some(page),
                 _ => None,
             },
         )

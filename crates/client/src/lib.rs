@@ -32,6 +32,7 @@ mod stack;
 mod tcp_listener;
 mod tcp_stream;
 mod udp_socket;
+mod watch;
 
 pub use admin::{PolicyReport, Pong};
 pub use error::{Error, OpenError};
@@ -45,3 +46,4 @@ pub use stack::Stack;
 pub use tcp_listener::{Incoming, TcpListener};
 pub use tcp_stream::TcpStream;
 pub use udp_socket::UdpSocket;
+pub use watch::Watch;

@@ -29,6 +29,7 @@ use std::{
 };
 
 mod links;
+pub(crate) mod losses;
 mod policy;
 
 /// Bytes of rows in one reply: a packet, with room for what is around them.
@@ -49,6 +50,9 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
         }
         Request::Statistics => Ok(Reply::Statistics(statistics(worker))),
         Request::Bills { after } => Ok(Reply::Bills(page(bills(worker).into_iter(), after))),
+        Request::Losses { after } => {
+            Ok(Reply::Losses(page(losses::report(worker).into_iter(), after)))
+        }
         Request::Links { after } => Ok(Reply::Links(page(links(worker), after))),
         Request::Bonds { after } => Ok(Reply::Bonds(page(links::bonds(worker), after))),
         Request::Ports { after } => Ok(Reply::Ports(page(links::ports(worker), after))),
@@ -85,6 +89,7 @@ fn tells_of_others(request: &Request) -> bool {
     match request {
         Request::Sockets { .. }
         | Request::Statistics
+        | Request::Losses { .. }
         | Request::Fdb { .. }
         | Request::Neighbors { .. }
         | Request::Groups { .. }
@@ -200,7 +205,7 @@ fn bills(worker: &Worker) -> Vec<BillRow> {
 }
 
 /// Which principal's program has the socket.
-fn owner(worker: &Worker, socket: SocketId) -> Option<&Principal> {
+pub(crate) fn owner(worker: &Worker, socket: SocketId) -> Option<&Principal> {
     let anchor = worker.anchors.get(socket).map(|anchor| &*anchor.principal);
     anchor.or_else(|| worker.cuts.end(socket).map(|end| &*end.principal))
 }

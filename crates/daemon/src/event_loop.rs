@@ -4,6 +4,7 @@ use crate::{
     cut_through,
     spin::{self, Spin},
     token::{self, Source},
+    watching,
     worker::Worker,
 };
 use mio::{Events, Poll, event::Event};
@@ -42,6 +43,7 @@ pub(crate) fn dispatch(worker: &mut Worker, event: &Event) {
         Source::Session(token) => worker.queue_session(token),
         Source::Anchor(token) => worker.anchor_ready(token, event),
         Source::Cut(token) => cut_through::look(worker, token),
+        Source::Watch(token) => watching::ready(worker, token, event),
     }
 }
 

@@ -21,6 +21,7 @@
 //! | `quota` | what each user may take, what he has taken, and whose turn it is |
 //! | `sandbox`, `keeper` | what the daemon gives up, and who keeps it |
 //! | `config` | the configuration file |
+//! | `watching` | programs that watch packets pass |
 //! | `nft` | rulesets in nft(8)'s language |
 //! | `reload` | what differs in it, and how to get there |
 
@@ -66,6 +67,7 @@ mod session;
 mod spin;
 mod startup;
 mod token;
+mod watching;
 mod worker;
 mod zones;
 

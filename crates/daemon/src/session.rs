@@ -1,7 +1,7 @@
 //! Sessions: the control sockets of programs. Each is one process; who it is, the kernel says.
 
 use crate::{
-    control, keeper::Keeper, nft, principal::Principal, quota::Bills, requests, token,
+    control, keeper::Keeper, nft, principal::Principal, quota::Bills, requests, token, watching,
     worker::Worker,
 };
 use mio::{Interest, Registry, Token, unix::SourceFd};
@@ -233,6 +233,13 @@ fn answer(
         | Request::Stop
         | Request::Reload
         | Request::Change(_) => about_daemon(worker, token, request, descriptor),
+        Request::Watch(options) => match descriptor {
+            Some(descriptor) => {
+                worker.closer.close(descriptor);
+                Outcome::Answer(Err(Error::BadMessage))
+            }
+            None => watching::open(worker, token, *options),
+        },
         Request::Nft(options) => nft::answer(worker, token, options, descriptor),
         request if is_report(&request) => about_daemon(worker, token, request, descriptor),
         request => requests::answer(worker, token, request, descriptor),
@@ -260,6 +267,7 @@ fn is_report(request: &Request) -> bool {
         Request::Sockets { .. }
             | Request::Statistics
             | Request::Bills { .. }
+            | Request::Losses { .. }
             | Request::Links { .. }
             | Request::Bonds { .. }
             | Request::Ports { .. }

@@ -20,6 +20,8 @@ pub(crate) enum Source {
     Anchor(Token),
     /// A connection that is cut through.
     Cut(Token),
+    /// Somebody who watches packets.
+    Watch(Token),
 }
 
 const KIND_SHIFT: u32 = 61;
@@ -32,6 +34,7 @@ const DEVICE: usize = 1;
 const SESSION: usize = 2;
 const ANCHOR: usize = 3;
 const CUT: usize = 4;
+const WATCH: usize = 5;
 
 const fn make(kind: usize, serial: usize, index: usize) -> Token {
     Token(kind << KIND_SHIFT | (serial & SERIAL_MASK) << SERIAL_SHIFT | (index & INDEX_MASK))
@@ -57,6 +60,10 @@ pub(crate) fn cut(serial: usize, index: usize) -> Token {
     make(CUT, serial, index)
 }
 
+pub(crate) fn watch(serial: usize, index: usize) -> Token {
+    make(WATCH, serial, index)
+}
+
 /// The place in the table of its kind.
 pub(crate) fn index(token: Token) -> usize {
     token.0 & INDEX_MASK
@@ -68,6 +75,7 @@ pub(crate) fn source(token: Token) -> Source {
         SESSION => Source::Session(token),
         ANCHOR => Source::Anchor(token),
         CUT => Source::Cut(token),
+        WATCH => Source::Watch(token),
         _ if token == LISTENER => Source::Listener,
         _ if token == LINKS => Source::Links,
         _ => Source::Signal,
@@ -90,5 +98,6 @@ mod tests {
         assert_eq!(index(new), 0xffff_ffff);
         assert_eq!(source(session(9, 5)), Source::Session(session(9, 5)));
         assert_eq!(source(cut(9, 5)), Source::Cut(cut(9, 5)));
+        assert_eq!(source(watch(9, 5)), Source::Watch(watch(9, 5)));
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     quota::{Bills, fair::FairQueue},
     reload::Source,
     session::{self, Sessions},
+    watching::{self, Watches},
     zones::{self, Admissions},
 };
 use mio::{Registry, Token, event::Event as Ready};
@@ -90,6 +91,7 @@ pub(crate) struct Worker {
     pub rules: nft::Rules,
     pub metrics: Metrics,
     pub bills: Bills,
+    pub watches: Watches,
     /// The daemon is to end.
     pub stopping: bool,
     listener: Listener,
@@ -144,6 +146,7 @@ impl Worker {
             rules: nft::Rules::default(),
             metrics: Metrics::default(),
             bills: Bills::default(),
+            watches: Watches::default(),
             stopping: false,
             listener,
             sessions_wait: true,
@@ -259,6 +262,7 @@ impl Worker {
         }
         self.note_events();
         self.resume_congested();
+        watching::deliver(self);
         more || !self.ready_anchors.is_empty() || !self.ready_sessions.is_empty()
     }
 

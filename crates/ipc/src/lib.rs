@@ -19,6 +19,7 @@ pub mod packet;
 pub mod path;
 pub mod policy;
 pub mod route;
+pub mod see;
 pub mod transport;
 mod words;
 pub mod zone;

@@ -9,6 +9,7 @@ use crate::{
     packet::{PacketOption, PacketState},
     policy::{Defaults, Forbid, PolicyAnswer, PolicyQuestion, PolicyRow},
     route::{RouteAnswer, RouteQuestion, RouteRow, RouteScope, RuleRow},
+    see::{LossRow, WatchOptions},
     zone::ZoneRow,
 };
 use serde::{Deserialize, Serialize};
@@ -112,6 +113,12 @@ pub enum Request {
     Statistics,
     /// → [`Reply::Bills`].
     Bills {
+        after: u32,
+    },
+    /// → [`Reply::Done`] with a descriptor attached, on which packets are told: see [`crate::see`].
+    Watch(Box<WatchOptions>),
+    /// Drops by reason and place → [`Reply::Losses`].
+    Losses {
         after: u32,
     },
     /// → [`Reply::Links`]. In this request and those for other [`Page`]s, `after` is the number of rows
@@ -240,6 +247,7 @@ pub enum Reply {
     },
     Statistics(Statistics),
     Bills(Page<BillRow>),
+    Losses(Page<LossRow>),
     /// Why not, in words for the operator.
     Refused(String),
     /// What changed, a line each.
@@ -526,6 +534,25 @@ pub enum TcpState {
     LastAck,
     Listen,
     Closing,
+}
+
+impl TcpState {
+    /// As ss(8) has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Established => "ESTAB",
+            Self::SynSent => "SYN-SENT",
+            Self::SynReceived => "SYN-RECV",
+            Self::FinWait1 => "FIN-WAIT-1",
+            Self::FinWait2 => "FIN-WAIT-2",
+            Self::TimeWait => "TIME-WAIT",
+            Self::Closed => "UNCONN",
+            Self::CloseWait => "CLOSE-WAIT",
+            Self::LastAck => "LAST-ACK",
+            Self::Listen => "LISTEN",
+            Self::Closing => "CLOSING",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,4 +1,8 @@
-//! What the engine counts. Every frame that goes no further has one [`DropReason`], counted once.
+//! What the engine counts. Every frame that goes no further has one [`DropReason`], counted once; and
+//! beside it the [`Place`] where that happened.
+
+use crate::table::interface::InterfaceId;
+use std::collections::BTreeMap;
 
 /// Why a received or outgoing packet went no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -215,7 +219,7 @@ impl DropReason {
             Self::IcmpIgnored => ("icmp-ignored", "a type that is not acted on"),
             Self::IcmpUnmatched => ("icmp-unmatched", "quotes no live flow"),
             Self::IcmpRateLimited => ("icmp-rate-limited", "answers to this host are limited"),
-            Self::UdpMalformed => ("udp-malformed", "shorter than its header says"),
+            Self::UdpMalformed => ("udp-malformed", "shorter than its UDP header says"),
             Self::UdpChecksum => ("udp-checksum", "UDP checksum wrong"),
             Self::UdpNoSocket => ("udp-no-socket", "no program has this UDP port"),
             Self::ReceiveQueueFull => ("receive-queue-full", "the program reads too slowly"),
@@ -251,10 +255,26 @@ impl DropReason {
     }
 }
 
+/// Where a packet was lost, and whose it was, as far as that was known by then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// By which it came, or was about to leave.
+    pub interface: Option<InterfaceId>,
+    /// Of the socket that it was for, or that sent it.
+    pub user: Option<u32>,
+}
+
+/// Rows of drops by place: a few reasons for each of hundreds of interfaces or users. What comes past
+/// them is counted by its reason alone.
+const MAX_PLACES: usize = 4096;
+
 /// Totals since the shard began.
 #[derive(Clone, Debug)]
 pub struct Counters {
     drops: [u64; DropReason::ALL.len()],
+    places: BTreeMap<(DropReason, Place), u64>,
+    /// Of the packet under way.
+    pub(crate) place: Place,
     pub frames_received: u64,
     pub frames_sent: u64,
     pub bytes_received: u64,
@@ -272,6 +292,8 @@ impl Default for Counters {
     fn default() -> Self {
         Self {
             drops: [0; DropReason::ALL.len()],
+            places: BTreeMap::new(),
+            place: Place::default(),
             frames_received: 0,
             frames_sent: 0,
             bytes_received: 0,
@@ -292,6 +314,12 @@ impl Counters {
         if let Some(count) = self.drops.get_mut(reason as usize) {
             *count += 1;
         }
+        let key = (reason, self.place);
+        if let Some(count) = self.places.get_mut(&key) {
+            *count += 1;
+        } else if self.places.len() < MAX_PLACES {
+            self.places.insert(key, 1);
+        }
     }
 
     pub fn dropped(&self, reason: DropReason) -> u64 {
@@ -301,5 +329,41 @@ impl Counters {
     /// The reasons that happened, and how often.
     pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
         DropReason::ALL.iter().map(|r| (*r, self.dropped(*r))).filter(|(_, count)| *count > 0)
+    }
+
+    /// The same by place; what happened after the rows ran out is in the totals alone.
+    pub fn drops_by_place(&self) -> impl Iterator<Item = (DropReason, Place, u64)> + '_ {
+        self.places.iter().map(|((reason, place), count)| (*reason, *place, *count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drop_is_counted_by_reason_and_by_place() {
+        let mut counters = Counters::default();
+        let lan = Place { interface: Some(InterfaceId(1)), user: None };
+        let his = Place { user: Some(1000), ..lan };
+        for place in [lan, his, his] {
+            counters.place = place;
+            counters.drop(DropReason::UdpNoSocket);
+        }
+        assert_eq!(counters.dropped(DropReason::UdpNoSocket), 3);
+        let rows: Vec<_> = counters.drops_by_place().collect();
+        let row = |place, count| (DropReason::UdpNoSocket, place, count);
+        assert_eq!(rows, [row(lan, 1), row(his, 2)]);
+    }
+
+    #[test]
+    fn places_run_out_and_totals_do_not() {
+        let mut counters = Counters::default();
+        for user in 0..MAX_PLACES as u32 + 10 {
+            counters.place.user = Some(user);
+            counters.drop(DropReason::TcpBadAck);
+        }
+        assert_eq!(counters.drops_by_place().count(), MAX_PLACES);
+        assert_eq!(counters.dropped(DropReason::TcpBadAck), MAX_PLACES as u64 + 10);
     }
 }

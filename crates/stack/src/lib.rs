@@ -24,6 +24,7 @@ pub mod event;
 pub mod filter;
 pub(crate) mod layer;
 pub mod random;
+mod remedy;
 pub mod request;
 pub mod shard;
 pub mod table;

@@ -30,13 +30,15 @@ pub(crate) use zones::meet;
 
 use crate::{
     config::{Config, FastOpenKey},
-    counters::{Counters, DropReason},
+    counters::{Counters, DropReason, Place},
     dhcp::Remembered,
     event::{Event, Notice, Readiness},
     filter::Filter,
     layer,
     random::{Key, Random},
-    request::{Envelope, Error, FrameAddress, Patience, SendFlags, SocketId, SocketKind},
+    request::{
+        Envelope, Error, FrameAddress, Patience, Principal, SendFlags, SocketId, SocketKind,
+    },
     table::{
         autoconf::Autoconf,
         conflict::ClaimTable,
@@ -59,6 +61,7 @@ use crate::{
         route::RouteTables,
         socket::{Remnants, SocketBody, SocketTable},
         timer::{TimerKey, TimerWheel},
+        watch::{Audience, Record, Step, Watch, WatcherId, Watchers},
         zone::ZoneTable,
     },
     tcp::Settings,
@@ -118,6 +121,8 @@ pub struct Shard {
     pub(crate) timers: TimerWheel,
     pub(crate) egress: Egress,
     pub(crate) packets: PacketSockets,
+    /// `None`: nobody watches.
+    pub(crate) watchers: Option<Box<Watchers>>,
     pub(crate) buffers: Pool,
     /// Sockets with something pending to tell.
     pub(crate) events: VecDeque<SocketId>,
@@ -179,6 +184,7 @@ impl Shard {
             timers: TimerWheel::default(),
             egress: Egress::new(limits, random.key()),
             packets: PacketSockets::default(),
+            watchers: None,
             buffers: Pool::new(limits.pooled_bytes),
             events: VecDeque::new(),
             notices: VecDeque::new(),
@@ -230,20 +236,42 @@ impl Shard {
         frame: &[u8],
         offload: RxOffload,
     ) {
-        self.packets.clock = now;
+        self.begin(now, Place { interface: Some(interface), user: None });
         self.counters.frames_received += 1;
         self.counters.bytes_received += frame.len() as u64;
-        if let Err(reason) = layer::link::input(self, now, interface, frame, offload) {
-            self.drop(reason);
+        if self.watchers.is_some() {
+            layer::watch::depart(self, interface, frame, offload);
+        }
+        let result = layer::link::input(self, now, interface, frame, offload);
+        if self.watchers.is_some() {
+            layer::watch::arrive(self, interface, frame, offload, result);
+        }
+        if let Err(reason) = result {
+            self.counters.drop(reason);
             if let Some(link) = self.links.get_mut(interface) {
                 link.traffic.rx_dropped += 1;
             }
         }
     }
 
+    /// A call from outside begins; what it drops is counted at `place`.
+    pub(crate) fn begin(&mut self, now: Instant, place: Place) {
+        self.packets.clock = now;
+        self.counters.place = place;
+        if self.watchers.is_some() {
+            layer::watch::begin(self);
+        }
+    }
+
+    /// The packet under way is this socket's.
+    pub(crate) fn attribute(&mut self, id: SocketId) {
+        self.counters.place.user = self.sockets.get(id).map(|socket| socket.principal.uid);
+    }
+
     /// Counts a packet that goes no further.
     pub(crate) fn drop(&mut self, reason: DropReason) {
         self.counters.drop(reason);
+        layer::watch::note(self, |_| Step::Lost(reason));
     }
 
     /// When to call `handle_timeout` at the latest; may be earlier than anything is due.
@@ -254,7 +282,7 @@ impl Shard {
 
     /// Does whatever is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.packets.clock = now;
+        self.begin(now, Place::default());
         while let Some(key) = self.timers.expire(now) {
             match key {
                 TimerKey::Socket(slot) => layer::tcp::connection_timeout(self, now, slot),
@@ -287,7 +315,7 @@ impl Shard {
     /// Carries packets between sockets of this shard, a bounded number; true: more are waiting.
     #[must_use]
     pub fn loop_back(&mut self, now: Instant) -> bool {
-        self.packets.clock = now;
+        self.begin(now, Place::default());
         layer::loopback::run(self, now)
     }
 
@@ -300,11 +328,14 @@ impl Shard {
         interface: InterfaceId,
         sink: &mut impl Sink,
     ) -> bool {
-        self.packets.clock = now;
+        self.begin(now, Place { interface: Some(interface), user: None });
         while sink.has_room() {
             let Some(frame) = self.egress.pop(interface) else { break };
             if let Err(reason) = layer::filter::egress(self, now, interface, &frame.bytes) {
-                self.drop(reason);
+                self.counters.drop(reason);
+                if self.watchers.is_some() {
+                    layer::watch::lost(self, interface, &frame.bytes, frame.offload, reason);
+                }
                 continue;
             }
             self.count_sent(frame.bytes.len());
@@ -312,6 +343,9 @@ impl Shard {
                 link.traffic.sent(1, frame.bytes.len() as u64);
             }
             sink.send(frame.offload, &frame.bytes, [&[], &[]]);
+            if self.watchers.is_some() {
+                layer::watch::begin(self);
+            }
         }
         layer::tcp::transmit(self, now, interface, sink);
         !self.egress.is_empty(interface)
@@ -338,6 +372,28 @@ impl Shard {
     #[must_use]
     pub fn poll_notice(&mut self) -> Option<Notice> {
         self.notices.pop_front()
+    }
+
+    /// Tells somebody of packets from now on; `None`: as many watch as can.
+    pub fn watch(&mut self, principal: Principal, watch: Watch) -> Option<WatcherId> {
+        self.watchers.get_or_insert_default().add(principal, watch)
+    }
+
+    pub fn unwatch(&mut self, watcher: WatcherId) {
+        if self.watchers.as_mut().is_some_and(|watchers| watchers.remove(watcher)) {
+            self.watchers = None;
+        }
+    }
+
+    /// What was seen, and whom to tell of it; `None` when all is told.
+    #[must_use]
+    pub fn poll_record(&mut self) -> Option<(Audience, Record)> {
+        self.watchers.as_mut()?.pop()
+    }
+
+    /// Records that somebody lost because too many waited, since this was last asked.
+    pub fn take_lost_records(&mut self, watcher: WatcherId) -> u64 {
+        self.watchers.as_mut().map_or(0, |watchers| watchers.take_lost(watcher))
     }
 
     /// Queues a notice. If nobody asks for them, the oldest go.
@@ -482,7 +538,8 @@ impl Shard {
         envelope: &Envelope,
         payload: &[u8],
     ) -> Result<(), Error> {
-        self.packets.clock = now;
+        self.begin(now, Place::default());
+        self.attribute(id);
         match self.sockets.get(id).ok_or(Error::NoSuchSocket)?.kind() {
             SocketKind::Udp => layer::udp::output(self, now, id, envelope, payload),
             SocketKind::Ping => layer::icmpv4::send_echo(self, now, id, envelope, payload),
@@ -499,7 +556,8 @@ impl Shard {
         to: &FrameAddress,
         bytes: &[u8],
     ) -> Result<(), Error> {
-        self.packets.clock = now;
+        self.begin(now, Place::default());
+        self.attribute(id);
         layer::packet::send(self, id, to, bytes)
     }
 

@@ -94,6 +94,12 @@ fn frames_and_drops_are_counted() -> Result<()> {
 
         let stat = text(&stage, &["stat"])?;
         ensure!(stat.contains("tcp-no-socket"), "{stat}");
+        let drops = json(&stage, &["drops", "-j"])?;
+        let drops = drops.as_array().context("an array")?;
+        let refused = drops.iter().find(|row| row["reason"] == "tcp-no-socket");
+        let refused = refused.context("no such row")?;
+        ensure!(refused["dev"] == "wire" && refused["count"] == 1, "{refused}");
+        ensure!(text(&stage, &["drops"])?.contains("    1 dev wire\n"));
         let stat = json(&stage, &["stat", "-j"])?;
         let drop = &stat["drops"]["tcp-no-socket"];
         ensure!(drop["count"] == 1, "{stat}");

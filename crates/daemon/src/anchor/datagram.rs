@@ -367,7 +367,7 @@ fn header(datagram: &Datagram, attached: Attached, now: Instant) -> Header {
 }
 
 /// A time of the engine's as the world counts it, in nanoseconds.
-fn since_1970(now: Instant, then: Instant) -> u64 {
+pub(crate) fn since_1970(now: Instant, then: Instant) -> u64 {
     let time = SystemTime::now().checked_sub(now.since(then));
     time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
         .and_then(|since| u64::try_from(since.as_nanos()).ok())

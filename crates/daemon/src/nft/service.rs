@@ -14,7 +14,7 @@ use narrows_ipc::{Error, Reply, message::NftOptions};
 use narrows_stack::{
     InterfaceId,
     event::FilterLog,
-    filter::{Port, field},
+    filter::{Port, field, rule::ChainId},
     random::Random,
 };
 use rustix::fs::SealFlags;
@@ -34,6 +34,28 @@ const MAX_TEXT: u64 = 64 << 20;
 pub(crate) struct Rules {
     ruleset: Ruleset,
     prefixes: Vec<String>,
+}
+
+impl Rules {
+    /// A rule as it was written, with its chain; of no rule, the chain's policy.
+    pub(crate) fn describe(&self, chain: ChainId, rule: Option<usize>) -> String {
+        describe(&self.ruleset, chain, rule)
+    }
+}
+
+/// Chains and rules are numbered as [`compile`] goes through them.
+pub(crate) fn describe(ruleset: &Ruleset, chain: ChainId, rule: Option<usize>) -> String {
+    let live = ruleset.tables.iter().filter(|(_, table)| !table.dormant);
+    let mut chains =
+        live.flat_map(|(key, table)| table.chains.iter().map(move |found| (key, found)));
+    let Some(((family, table), (name, chain))) = chains.nth(chain) else { return String::new() };
+    let place = format!("{} {table} {name}", family.name());
+    match rule.and_then(|rule| chain.rules.get(rule)) {
+        Some(rule) => {
+            format!("rule {} of {place}: {}", rule.handle, super::print::rule(rule))
+        }
+        None => format!("the policy of {place}"),
+    }
 }
 
 /// Commands, in a memory file that came with the request; what they list is left in it.

@@ -7,7 +7,7 @@ use super::{
     rule::{ChainId, MAX_KEY, Reject, Rule, Step, Verdict},
     set::Data,
 };
-use crate::Instant;
+use crate::{Instant, table::watch::Decided};
 
 /// What became of a packet at a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,7 @@ impl Filter {
             Hook::Egress => view.output,
             _ => view.input,
         };
+        self.decided = None;
         for at in 0.. {
             let Some(base) = self.hooks[hook as usize].get(at).copied() else { break };
             if base.device.is_some() && base.device != device {
@@ -81,13 +82,17 @@ impl Filter {
                 Some(step) => step,
                 None => Led::Verdict(Verdict::Return),
             };
+            self.decided = Some(Decided { chain, rule: from.checked_sub(1) });
             match step {
                 Led::Next | Led::Verdict(Verdict::Continue) => {}
                 Led::Reject(how) => return Outcome::Reject(how),
                 Led::Verdict(Verdict::Accept) => return Outcome::Accept,
                 Led::Verdict(Verdict::Drop) => return Outcome::Drop,
                 Led::Verdict(Verdict::Return) => {
-                    let Some(above) = depth.checked_sub(1) else { return policy };
+                    let Some(above) = depth.checked_sub(1) else {
+                        self.decided = Some(Decided { chain: base.chain, rule: None });
+                        return policy;
+                    };
                     depth = above;
                     (chain, from) = back[depth];
                 }

@@ -29,7 +29,7 @@ pub mod state;
 
 pub use evaluate::{Log, Outcome};
 
-use crate::table::interface::InterfaceId;
+use crate::table::{interface::InterfaceId, watch::Decided};
 use chain::{BaseChain, Chain};
 use set::Set;
 use state::State;
@@ -79,6 +79,8 @@ pub struct Filter {
     ports: HashMap<InterfaceId, Port>,
     /// Nothing is to be counted.
     trial: bool,
+    /// What had the last word about the packet last asked about.
+    decided: Option<Decided>,
 }
 
 /// Why a ruleset was refused.
@@ -106,6 +108,12 @@ impl Filter {
         let at = chains.partition_point(|other| other.priority <= base.priority);
         chains.insert(at, base);
         Ok(())
+    }
+
+    /// The rule or policy that had the last word about the packet last asked about; `None`: no chain
+    /// was for it.
+    pub fn decided(&self) -> Option<Decided> {
+        self.decided
     }
 
     /// Is anybody asked at this hook?

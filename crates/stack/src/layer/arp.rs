@@ -11,12 +11,13 @@ pub(crate) mod conflict;
 use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
-    layer::{filter, gateway, icmpv4, ipv4_input::may_be_source, link, tcp},
+    layer::{filter, gateway, icmpv4, ipv4_input::may_be_source, link, tcp, watch},
     table::{
         arp_policy::ArpAnnounce,
         egress::Frame,
         neighbor::{Claim, Due, Learned, Lookup, NeighborKey, PendingDatagram, Watched},
         timer::TimerKey,
+        watch::{Stages, Step},
     },
     time::Duration,
 };
@@ -25,6 +26,7 @@ use narrows_wire::{
     address::{MacAddr, Prefix},
     arp::{self, Operation, Packet},
     ethernet::{self, EtherType},
+    offload::RxOffload,
 };
 
 /// What is known of a next hop.
@@ -52,6 +54,9 @@ pub(crate) fn input(
     packet: &[u8],
 ) -> Result<(), DropReason> {
     filter::arp(shard, now, interface, packet)?;
+    if shard.watchers.is_some() {
+        watch::passed(shard, Stages::FILTER, interface, packet, RxOffload::default());
+    }
     let packet = Packet::parse(packet).map_err(|_| DropReason::ArpMalformed)?;
     let station = shard.interfaces.get(interface).ok_or(DropReason::ArpNotForUs)?;
     let own_mac = station.settings.mac;
@@ -165,6 +170,7 @@ pub(crate) fn output(
     match look_up(shard, now, interface, next_hop, source) {
         Lookup::Known(mac) => transmit(shard, interface, mac, frames),
         Lookup::Ask | Lookup::Pending => {
+            watch::note(shard, |_| Step::Unresolved { interface, next_hop });
             let limit = shard.config.limits.neighbor_pending;
             let dropped = shard.neighbors.hold((interface, next_hop.into()), limit, frames)?;
             for _ in 0..dropped {

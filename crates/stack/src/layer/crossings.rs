@@ -26,6 +26,7 @@ use narrows_wire::{
 
 mod rules;
 mod several;
+mod watching;
 
 const LAB: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
 const LAB_PEER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 7);

@@ -16,7 +16,8 @@ use crate::{
         field::{Ip, View},
         rule::Reject,
     },
-    layer::{Arrival, icmpv4, tcp},
+    layer::{Arrival, icmpv4, tcp, watch},
+    table::watch::Step,
 };
 use narrows_wire::{
     ethernet,
@@ -127,6 +128,20 @@ pub(crate) fn output(
     if shard.filter.is_none() {
         return Ok(());
     }
+    let result = ask_output(shard, now, departure);
+    if let Err(reason) = result
+        && shard.watchers.is_some()
+    {
+        watch::held_back(shard, departure, reason);
+    }
+    result
+}
+
+fn ask_output(
+    shard: &mut Shard,
+    now: Instant,
+    departure: &Departure<'_>,
+) -> Result<(), DropReason> {
     let Departure { output, user, mut mark, header, header_bytes, payload, payload_len, frame } =
         *departure;
     let ip = Ip { header, header_len: header_bytes.len(), payload_len, payload };
@@ -225,6 +240,8 @@ fn decide(
             *place = Some(log);
         }
     });
+    let by = filter.decided();
+    watch::note(shard, |_| Step::Filter { hook, outcome, by });
     for log in logs.into_iter().flatten() {
         shard.tell(Notice::FilterLog(entry(hook, &view, log.statement)));
     }

@@ -13,9 +13,13 @@ use crate::{
         forward::{self, Transit},
         icmpv4, igmp, ipv4_options,
         route::{self, Cast, Decision, Inbound, Refusal},
-        tcp, udp,
+        tcp, udp, watch,
     },
-    table::{reassembly::Insertion, timer::TimerKey},
+    table::{
+        reassembly::Insertion,
+        timer::TimerKey,
+        watch::{Stages, Step},
+    },
 };
 use core::net::Ipv4Addr;
 use narrows_wire::{
@@ -53,6 +57,7 @@ pub(crate) fn input_from_link(
     offload: RxOffload,
     link: LinkDestination,
 ) -> Result<(), DropReason> {
+    let bytes = packet;
     let packet = Packet::parse(packet).map_err(|error| match error {
         Error::Truncated => DropReason::Ipv4Truncated,
         Error::Malformed => DropReason::Ipv4Malformed,
@@ -71,6 +76,9 @@ pub(crate) fn input_from_link(
         return autoconf::input(shard, now, interface, &packet, offload);
     }
     let mark = filter::prerouting(shard, now, &arrival(interface, &packet, offload))?;
+    if shard.watchers.is_some() {
+        watch::passed(shard, Stages::FILTER, interface, bytes, offload);
+    }
     let header = packet.header;
     let (source, destination) = (header.source, header.destination);
     // Our copy of what we sent counts as coming in where it went out.
@@ -81,7 +89,11 @@ pub(crate) fn input_from_link(
     let joined =
         destination.is_multicast() && shard.memberships.wants(heard_on, destination, source);
     let inbound = Inbound { interface, header: &header, payload: packet.payload, joined, mark };
-    let cast = match route::decide(&shard.interfaces, &shard.zones, &shard.routes, &inbound) {
+    let decision = route::decide(&shard.interfaces, &shard.zones, &shard.routes, &inbound);
+    if shard.watchers.is_some() {
+        watch::decided(shard, &inbound, &decision);
+    }
+    let cast = match decision {
         Decision::Deliver(cast) => cast,
         // RFC 1812 §5.3.4: what was broadcast on a link is for nobody beyond it.
         Decision::Forward(_) if link != LinkDestination::Station => {
@@ -157,7 +169,11 @@ fn fragment_input(
     count(shard, DropReason::FragmentLimit, evicted);
     arm(shard);
     let whole = verdict.inspect_err(|reason| count(shard, *reason, condemned))?;
-    let Some(whole) = whole else { return Ok(()) };
+    let Some(whole) = whole else {
+        watch::note(shard, |_| Step::Held);
+        return Ok(());
+    };
+    watch::note(shard, |_| Step::Whole { length: whole.payload.len() });
     // What the device said of the pieces says nothing of the whole; our own were never on a wire.
     let checksum = match interface {
         InterfaceId::LOOPBACK => RxChecksum::Partial,
@@ -177,6 +193,9 @@ fn fragment_input(
 /// A whole datagram for us.
 fn deliver(shard: &mut Shard, now: Instant, arrival: &Arrival<'_>) -> Result<(), DropReason> {
     filter::input(shard, now, arrival)?;
+    if shard.watchers.is_some() {
+        watch::whole(shard, arrival);
+    }
     match arrival.header.protocol {
         Protocol::TCP => tcp::input(shard, now, arrival),
         Protocol::UDP => udp::input(shard, now, arrival),

@@ -29,7 +29,7 @@ pub(crate) use state::{add, configure, enslave, handle_timeout, release, remove,
 use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
-    layer::{ethernet, filter, packet},
+    layer::{ethernet, filter, packet, watch},
     table::link::LinkKind,
 };
 use narrows_wire::{
@@ -68,6 +68,9 @@ pub(crate) fn input(
         link.traffic.received(len, to.is_multicast() && !to.is_broadcast());
         if shard.packets.is_watching() {
             packet::input(shard, at, &frame);
+        }
+        if shard.watchers.is_some() {
+            watch::input(shard, at, &frame);
         }
         filter::ingress(shard, now, at, frame.header, frame.payload)?;
         let link = shard.links.get(at).ok_or(DropReason::NotForThisStation)?;

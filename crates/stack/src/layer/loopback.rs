@@ -1,7 +1,7 @@
 //! Traffic between sockets of this shard: what one sends is what another receives, as whole IPv4
 //! packets without a link header or a computed checksum, up to 64 KiB each.
 
-use crate::{Instant, InterfaceId, Shard, layer};
+use crate::{Instant, InterfaceId, Shard, counters::Place, layer};
 use narrows_wire::offload::{RxChecksum, RxOffload, TxOffload};
 
 /// Packets carried in one run, so that other work gets its turn.
@@ -28,6 +28,7 @@ pub(crate) fn run(shard: &mut Shard, now: Instant) -> bool {
 }
 
 fn deliver(shard: &mut Shard, now: Instant, packet: &[u8], offload: TxOffload) {
+    shard.counters.place = Place { interface: Some(InterfaceId::LOOPBACK), user: None };
     shard.count_sent(packet.len());
     if let Some(link) = shard.links.get_mut(InterfaceId::LOOPBACK) {
         link.traffic.sent(1, packet.len() as u64);
@@ -42,8 +43,14 @@ fn deliver(shard: &mut Shard, now: Instant, packet: &[u8], offload: TxOffload) {
     if shard.packets.is_watching() {
         layer::packet::loopback(shard, packet, received);
     }
-    let input = layer::ipv4_input::input;
-    if let Err(reason) = input(shard, now, InterfaceId::LOOPBACK, packet, received) {
-        shard.drop(reason);
+    if shard.watchers.is_some() {
+        layer::watch::depart(shard, InterfaceId::LOOPBACK, packet, received);
+    }
+    let result = layer::ipv4_input::input(shard, now, InterfaceId::LOOPBACK, packet, received);
+    if shard.watchers.is_some() {
+        layer::watch::arrive(shard, InterfaceId::LOOPBACK, packet, received, result);
+    }
+    if let Err(reason) = result {
+        shard.counters.drop(reason);
     }
 }

@@ -30,6 +30,7 @@ mod random_frames;
 pub(crate) mod route;
 pub(crate) mod tcp;
 pub(crate) mod udp;
+pub(crate) mod watch;
 
 /// A whole datagram for this host, on its way to a transport.
 #[derive(Clone, Copy, Debug)]

@@ -138,14 +138,20 @@ pub(crate) fn segment(
     offload: TxOffload,
 ) {
     if interface != device {
-        let untagged = without_tags(frame);
-        let moved = (frame.len() - untagged.len()) as u16;
-        let checksum = offload.checksum.and_then(|PartialChecksum { start, offset }| {
-            Some(PartialChecksum { start: start.checked_sub(moved)?, offset })
-        });
-        output(shard, interface, &untagged, TxOffload { checksum, ..offload });
+        let (untagged, offload) = above(frame, offload);
+        output(shard, interface, &untagged, offload);
     }
     output(shard, device, frame, offload);
+}
+
+/// The frame as it was at the interface above, where it had no tags yet.
+pub(crate) fn above(frame: &[u8], offload: TxOffload) -> (Vec<u8>, TxOffload) {
+    let untagged = without_tags(frame);
+    let moved = (frame.len() - untagged.len()) as u16;
+    let checksum = offload.checksum.and_then(|PartialChecksum { start, offset }| {
+        Some(PartialChecksum { start: start.checked_sub(moved)?, offset })
+    });
+    (untagged, TxOffload { checksum, ..offload })
 }
 
 /// The frame as it was before it got its tags.
@@ -173,7 +179,7 @@ fn untagged(header: Header, payload: &[u8]) -> (Header, Option<(u16, u16)>, &[u8
 }
 
 /// Where the sum of an IPv4 packet's transport begins, and where it goes.
-fn transport_sum(ether_type: EtherType, packet: &[u8]) -> Option<(usize, usize)> {
+pub(crate) fn transport_sum(ether_type: EtherType, packet: &[u8]) -> Option<(usize, usize)> {
     if ether_type != EtherType::IPV4 {
         return None;
     }
@@ -344,10 +350,17 @@ fn vnet_header(sight: &Sight<'_>, network: usize) -> [u8; VNET_HEADER_LEN] {
 
 /// Where the payload of the transport begins behind the link header; 0 where there is no transport.
 fn payload_offset(sight: &Sight<'_>) -> usize {
-    let transport = transport(sight.payload).filter(|_| sight.header.ether_type == EtherType::IPV4);
-    match transport {
+    match sight.header.ether_type {
+        EtherType::IPV4 => payload_start(sight.payload),
+        _ => 0,
+    }
+}
+
+/// Where in an IPv4 packet the payload of its transport begins; 0 where there is no transport.
+pub(crate) fn payload_start(packet: &[u8]) -> usize {
+    match transport(packet) {
         Some((start, Protocol::TCP)) => {
-            let words = sight.payload.get(start + tcp::LENGTH_OFFSET).map_or(0, |byte| byte >> 4);
+            let words = packet.get(start + tcp::LENGTH_OFFSET).map_or(0, |byte| byte >> 4);
             start + usize::from(words) * 4
         }
         Some((start, Protocol::UDP)) => start + udp::HEADER_LEN,
@@ -375,7 +388,7 @@ fn hardware(interface: InterfaceId) -> u16 {
 }
 
 /// Completes a sum over all from `start` on, whose field holds the pseudo-header's.
-fn complete(bytes: &mut [u8], start: usize, offset: usize) {
+pub(crate) fn complete(bytes: &mut [u8], start: usize, offset: usize) {
     let Some(covered) = bytes.get_mut(start..) else { return };
     let sum = Sum::of(covered).finish();
     let sum = if offset == udp::CHECKSUM_OFFSET && sum == 0 { u16::MAX } else { sum };

@@ -3,6 +3,7 @@
 use super::Shard;
 use crate::{
     config::FastOpenMode,
+    counters::Place,
     event::Readiness,
     layer::{self, ipv4_output, route::path_for},
     request::{Envelope, Error, Principal, Reply, Request, SocketId, SocketKind, SocketOption},
@@ -37,7 +38,7 @@ impl Shard {
         principal: Principal,
         request: Request,
     ) -> Result<Reply, Error> {
-        self.packets.clock = now;
+        self.begin(now, Place { interface: None, user: Some(principal.uid) });
         match request {
             Request::OpenTcp => self.open(principal, SocketBody::Closed),
             Request::OpenUdp => self.open_datagram(principal, SocketKind::Udp),

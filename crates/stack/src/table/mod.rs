@@ -28,4 +28,5 @@ pub mod reassembly;
 pub mod route;
 pub mod socket;
 pub mod timer;
+pub mod watch;
 pub mod zone;

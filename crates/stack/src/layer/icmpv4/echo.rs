@@ -12,10 +12,15 @@ use crate::{
         ipv4_options::{self, Mark},
         ipv4_output::{self, v4},
         route::path_for,
-        udp,
+        udp, watch,
     },
     request::{Envelope, Error, Principal, SocketId, SocketKind},
-    table::{datagram::Datagram, demux::Flow, route::Query},
+    table::{
+        datagram::Datagram,
+        demux::Flow,
+        route::Query,
+        watch::{Role, Step},
+    },
 };
 use core::net::{Ipv4Addr, SocketAddr};
 use narrows_wire::{
@@ -80,7 +85,9 @@ pub(super) fn reply_input(
     let hears = |id| shard.hears(id, flow.local.ip());
     let id = shard.datagrams.one(SocketKind::Ping, &flow, arrival.interface, hears);
     let id = id.ok_or(DropReason::IcmpUnmatched)?;
+    watch::note(shard, |_| Step::Socket { id: Some(id), role: Role::Datagram });
     let socket = shard.sockets.get_mut(id).ok_or(DropReason::IcmpUnmatched)?;
+    shard.counters.place.user = Some(socket.principal.uid);
     let datagram = socket.datagram().ok_or(DropReason::IcmpUnmatched)?;
     datagram.queue.push(Datagram {
         from: flow.remote,

@@ -3,7 +3,7 @@
 use crate::{
     InterfaceId, Shard,
     counters::DropReason,
-    layer::{ipv4_output::Path, link::bridge, packet},
+    layer::{ipv4_output::Path, link::bridge, packet, watch},
     table::{bond::FlowDigest, bridge::Forwarding, demux::Flow, egress::Frame, link::LinkKind},
 };
 use core::net::{IpAddr, Ipv4Addr};
@@ -127,6 +127,22 @@ pub(crate) fn line(shard: &mut Shard, path: &Path, flow: &Flow) -> InterfaceId {
 /// Sends a whole frame by an interface.
 pub(crate) fn output(
     shard: &mut Shard,
+    interface: InterfaceId,
+    frame: Frame,
+) -> Result<(), DropReason> {
+    if shard.watchers.is_none() {
+        return descend(shard, interface, frame);
+    }
+    let copy = frame.clone();
+    let result = descend(shard, interface, frame);
+    if let Err(reason) = result {
+        watch::lost(shard, interface, &copy.bytes, copy.offload, reason);
+    }
+    result
+}
+
+fn descend(
+    shard: &mut Shard,
     mut interface: InterfaceId,
     mut frame: Frame,
 ) -> Result<(), DropReason> {
@@ -135,11 +151,15 @@ pub(crate) fn output(
         if !link.up {
             return Err(DropReason::LinkDown);
         }
+        let last = link.is_device();
         if !link.is_device() {
             link.traffic.sent(1, frame.bytes.len() as u64);
         }
         if shard.packets.is_watching() {
             packet::output(shard, interface, &frame.bytes, frame.offload);
+        }
+        if shard.watchers.is_some() {
+            watch::output(shard, interface, &frame.bytes, frame.offload, last);
         }
         let link = shard.links.get_mut(interface).ok_or(DropReason::LinkDown)?;
         interface = match &mut link.kind {

@@ -38,7 +38,7 @@ pub(crate) enum Decision {
 
 /// To whom a packet for us is addressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cast {
+pub enum Cast {
     Unicast,
     Broadcast,
     Multicast,

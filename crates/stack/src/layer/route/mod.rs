@@ -11,7 +11,8 @@ mod output;
 mod zone;
 
 pub(crate) use crate::table::route::Path;
-pub(crate) use input::{Cast, Decision, Inbound, Refusal, Way, decide, may_be_source};
+pub use input::Cast;
+pub(crate) use input::{Decision, Inbound, Refusal, Way, decide, may_be_source};
 pub(crate) use output::{path_for, path_from};
 
 use narrows_wire::ipv4::{Header, Protocol};

@@ -8,12 +8,13 @@ use super::{
 use crate::{
     Instant, Shard,
     counters::DropReason,
-    layer::{Arrival, icmpv4, route::path_for},
+    layer::{Arrival, icmpv4, route::path_for, watch},
     request::SocketId,
     table::{
         demux::{Flow, FlowOwner},
         socket::HalfOpenEntry,
         timer::TimerKey,
+        watch::{Role, Step},
     },
     tcp::{
         Connection,
@@ -44,7 +45,9 @@ pub(crate) fn input(
     verify_checksum(arrival)?;
     shard.counters.tcp_segments_received += 1;
     let flow = flow_of(arrival, &segment);
-    match shard.demux.flow(&flow) {
+    let owner = shard.demux.flow(&flow);
+    watch::note(shard, |shard| found(shard, owner, &flow));
+    match owner {
         Some(FlowOwner::Connection(id)) => {
             let marked = arrival.header.tos & ECN == CONGESTED;
             connection_input(shard, now, id, flow, &segment, marked)
@@ -52,6 +55,23 @@ pub(crate) fn input(
         Some(FlowOwner::HalfOpen(index)) => half_open_input(shard, now, index, flow, &segment),
         Some(FlowOwner::TimeWait(index)) => time_wait_input(shard, now, index, flow, &segment),
         None => listen_input(shard, now, flow, &segment, None),
+    }
+}
+
+/// Whose segment it is, for who watches.
+fn found(shard: &Shard, owner: Option<FlowOwner>, flow: &Flow) -> Step {
+    let socket = |id, role| Step::Socket { id: Some(id), role };
+    match owner {
+        Some(FlowOwner::Connection(id)) => socket(id, Role::Connection),
+        Some(FlowOwner::HalfOpen(index)) => {
+            let entry = shard.remnants.half_open.get(index as usize);
+            Step::Socket { id: entry.map(|entry| entry.listener), role: Role::HalfOpen }
+        }
+        Some(FlowOwner::TimeWait(_)) => Step::Socket { id: None, role: Role::TimeWait },
+        None => match listener(shard, flow) {
+            Some(id) => socket(id, Role::Listener),
+            None => Step::Socket { id: None, role: Role::Nobody },
+        },
     }
 }
 
@@ -77,6 +97,7 @@ fn connection_input(
     marked: bool,
 ) -> Result<(), DropReason> {
     let socket = shard.sockets.get_mut(id).ok_or(DropReason::TcpNoSocket)?;
+    shard.counters.place.user = Some(socket.principal.uid);
     let connection = socket.connection().ok_or(DropReason::TcpNoSocket)?;
     let outcome = connection.segment_arrives(now, &mut shard.buffers, segment, marked);
     let dropped = outcome.dropped;
@@ -98,6 +119,7 @@ fn listen_input(
         refuse(shard, now, flow, segment);
         return Err(DropReason::TcpNoSocket);
     };
+    shard.attribute(listener);
     // First RST, then ACK, then SYN.
     if flags.rst() {
         return Err(DropReason::TcpListenUnexpected);
@@ -200,7 +222,9 @@ fn half_open_input(
     let owner = FlowOwner::HalfOpen(index);
     let entry = shard.remnants.half_open_of(owner).ok_or(DropReason::TcpNoSocket)?;
     let listener = entry.listener;
-    let patience = shard.sockets.get(listener).map_or(0, |socket| socket.settings.defer_accept);
+    let found = shard.sockets.get(listener);
+    let patience = found.map_or(0, |socket| socket.settings.defer_accept);
+    shard.counters.place.user = found.map(|socket| socket.principal.uid);
     match entry.state.segment_arrives(now, segment, patience) {
         HalfOpenVerdict::Established => establish(shard, now, index, listener, flow, segment),
         HalfOpenVerdict::Reply(answer) => {

@@ -12,7 +12,7 @@ use crate::{
         ipv4_output,
         ipv4_output::Path,
         link::{self, Course, LinkHeader},
-        packet,
+        packet, watch,
     },
     request::{Error, SocketId},
     shard::Sink,
@@ -249,7 +249,8 @@ fn transmit_connection(
         let Some(connection) = shard.sockets.connection(id) else { return };
         let payload = connection.payload(&outgoing);
         let frame_len = headers.len + outgoing.payload_len;
-        let seen = shard.packets.is_watching().then(|| {
+        let is_seen = shard.packets.is_watching() || shard.watchers.is_some();
+        let seen = is_seen.then(|| {
             let [first, second] = payload;
             [&headers.bytes[..headers.len], first, second].concat()
         });
@@ -267,6 +268,9 @@ fn transmit_connection(
         }
         if let Some(seen) = seen {
             packet::segment(shard, path.interface, interface, &seen, headers.offload);
+            if shard.watchers.is_some() {
+                watch::segment(shard, path.interface, interface, &seen, headers.offload);
+            }
         }
         shard.count_sent(frame_len);
         frames += 1;
@@ -309,6 +313,7 @@ fn next_step(
 ) -> Option<(Flow, Next)> {
     let socket = shard.sockets.get_mut(id)?;
     socket.scheduled = false;
+    shard.counters.place.user = Some(socket.principal.uid);
     let flow = socket.flow()?;
     let (local, _) = addresses(&flow)?;
     let path = match super::path_of(shard, id) {

@@ -5,9 +5,13 @@ use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
     event::Readiness,
-    layer::{Arrival, icmpv4},
+    layer::{Arrival, icmpv4, watch},
     request::{SocketId, SocketKind},
-    table::{datagram::Datagram, demux::Flow},
+    table::{
+        datagram::Datagram,
+        demux::Flow,
+        watch::{Role, Step},
+    },
 };
 use core::net::SocketAddr;
 use narrows_wire::{
@@ -85,7 +89,9 @@ fn deliver(
     id: SocketId,
     payload: &[u8],
 ) -> Result<(), DropReason> {
+    watch::note(shard, |_| Step::Socket { id: Some(id), role: Role::Datagram });
     let socket = shard.sockets.get_mut(id).ok_or(DropReason::UdpNoSocket)?;
+    shard.counters.place.user = Some(socket.principal.uid);
     let datagram = socket.datagram().ok_or(DropReason::UdpNoSocket)?;
     let several = arrival.offload.segment_size.map(usize::from);
     let several = several.filter(|size| *size > 0 && *size < payload.len());
