@@ -7,11 +7,14 @@
 
 use narrows_device::{DeviceSpec, link::Link};
 use narrows_policy::{Defaults, Effect, Rule, audit::Forbid};
-use narrows_stack::table::{
-    arp_policy::ArpPolicy,
-    autoconf::AddressSource,
-    route::RoutingSettings,
-    zone::{Crossing, ZoneId},
+use narrows_stack::{
+    config::TcpDefaults,
+    table::{
+        arp_policy::ArpPolicy,
+        autoconf::AddressSource,
+        route::RoutingSettings,
+        zone::{Crossing, ZoneId},
+    },
 };
 use narrows_wire::address::Prefix;
 use serde::Deserialize;
@@ -49,7 +52,6 @@ pub(crate) use link::{BondConfig, LinkConfig};
 pub(crate) use neighbor::NeighborConfig;
 pub(crate) use quota::{QuotaConfig, Quotas};
 pub(crate) use route::{RouteConfig, RuleConfig};
-pub(crate) use tcp::TcpConfig;
 pub(crate) use topology::{LinkOptions, from_below};
 #[cfg(test)]
 pub(crate) use zone::Admitted;
@@ -77,7 +79,7 @@ pub(crate) struct Configuration {
     pub daemon: DaemonConfig,
     pub dhcp: DhcpConfig,
     pub quotas: Quotas,
-    pub tcp: TcpConfig,
+    pub tcp: TcpDefaults,
     /// A ruleset in nft(8)'s language.
     pub filter: Option<String>,
     pub local: local::LocalConfig,
@@ -237,7 +239,7 @@ impl Configuration {
             routes: Vec::new(),
             rules: Vec::new(),
             icmp_timestamps: false,
-            tcp: TcpConfig::default(),
+            tcp: TcpDefaults::default(),
             filter: None,
             local: local::LocalConfig::default(),
             neighbors: Vec::new(),

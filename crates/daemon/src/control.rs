@@ -243,7 +243,7 @@ fn device_drops(worker: &mut Worker) -> Vec<DropRow> {
     total
 }
 
-fn engine_rows(counters: &Counters) -> [(&'static str, u64); 11] {
+fn engine_rows(counters: &Counters) -> [(&'static str, u64); 14] {
     [
         ("frames-received", counters.frames_received),
         ("frames-sent", counters.frames_sent),
@@ -256,6 +256,9 @@ fn engine_rows(counters: &Counters) -> [(&'static str, u64); 11] {
         ("tcp-connections-opened", counters.tcp_connections_opened),
         ("tcp-connections-accepted", counters.tcp_connections_accepted),
         ("tcp-resets-sent", counters.tcp_resets_sent),
+        ("tcp-syn-cookies-sent", counters.tcp_syn_cookies_sent),
+        ("tcp-syn-cookies-answered", counters.tcp_syn_cookies_answered),
+        ("tcp-syn-cookies-refused", counters.tcp_syn_cookies_refused),
     ]
 }
 

@@ -121,7 +121,7 @@ fn engine_config(configuration: &Configuration) -> Config {
         icmp_timestamps: configuration.icmp_timestamps,
         ..Config::default()
     };
-    config.tcp.congestion = configuration.tcp.congestion;
+    config.set_tcp_defaults(&configuration.tcp);
     config
 }
 

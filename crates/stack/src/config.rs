@@ -1,6 +1,9 @@
 //! What the engine can be told at its start. Every limit has a name and a reason here.
 
-use crate::{tcp::Settings, time::Duration};
+use crate::{
+    tcp::{Settings, congestion::Algorithm},
+    time::Duration,
+};
 use core::{hash::Hasher, net::IpAddr};
 use narrows_wire::fast_open::Cookie;
 use siphasher::sip::SipHasher24;
@@ -11,6 +14,7 @@ pub struct Config {
     /// What new TCP sockets start with.
     pub tcp: Settings,
     pub fast_open: FastOpenConfig,
+    pub syn_cookies: SynCookies,
     /// Ephemeral ports, both ends included: Linux's range.
     pub ephemeral_ports: (u16, u16),
     /// The time of day in UT when the clock of the engine was 0, for timestamps of ICMP and IPv4; `None`:
@@ -26,11 +30,42 @@ impl Default for Config {
             limits: Limits::default(),
             tcp: Settings::default(),
             fast_open: FastOpenConfig::default(),
+            syn_cookies: SynCookies::WhenFull,
             ephemeral_ports: (32768, 60999),
             time_of_day: None,
             icmp_timestamps: false,
         }
     }
+}
+
+/// What an operator may set of TCP on the whole host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpDefaults {
+    pub congestion: Algorithm,
+    pub syn_cookies: SynCookies,
+}
+
+impl Default for TcpDefaults {
+    fn default() -> Self {
+        let config = Config::default();
+        Self { congestion: config.tcp.congestion, syn_cookies: config.syn_cookies }
+    }
+}
+
+impl Config {
+    pub fn set_tcp_defaults(&mut self, defaults: &TcpDefaults) {
+        self.tcp.congestion = defaults.congestion;
+        self.syn_cookies = defaults.syn_cookies;
+    }
+}
+
+/// When listeners answer SYNs with cookies (Linux: net.ipv4.tcp_syncookies 0, 1 and 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SynCookies {
+    Never,
+    /// A listener has as many handshakes under way as it may have.
+    WhenFull,
+    Always,
 }
 
 /// Fast open (RFC 7413) on the whole host.
@@ -93,7 +128,8 @@ bitflags::bitflags! {
 pub struct Limits {
     /// Sockets of all kinds.
     pub sockets: usize,
-    /// Half-open connections per listener: past it SYNs are dropped.
+    /// Half-open connections per listener, however long its accept queue may be: past it SYNs get
+    /// cookies, or are dropped (Linux: tcp_max_syn_backlog).
     pub half_open: usize,
     /// Connections in TIME-WAIT: past it the oldest ends early.
     pub time_wait: usize,

@@ -66,6 +66,7 @@ pub enum DropReason {
     TcpChecksum,
     TcpNoSocket,
     TcpListenUnexpected,
+    TcpBadCookie,
     SynQueueFull,
     AcceptQueueFull,
     TcpPaws,
@@ -146,6 +147,7 @@ impl DropReason {
         Self::TcpChecksum,
         Self::TcpNoSocket,
         Self::TcpListenUnexpected,
+        Self::TcpBadCookie,
         Self::SynQueueFull,
         Self::AcceptQueueFull,
         Self::TcpPaws,
@@ -227,6 +229,7 @@ impl DropReason {
             Self::TcpChecksum => ("tcp-checksum", "TCP checksum wrong"),
             Self::TcpNoSocket => ("tcp-no-socket", "no connection and no listener"),
             Self::TcpListenUnexpected => ("tcp-listen-unexpected", "a listener expects a SYN"),
+            Self::TcpBadCookie => ("tcp-bad-cookie", "acknowledges no SYN cookie of ours"),
             Self::SynQueueFull => ("syn-queue-full", "too many half-open connections"),
             Self::AcceptQueueFull => ("accept-queue-full", "the program accepts too slowly"),
             Self::TcpPaws => ("tcp-paws", "timestamp older than one seen (RFC 7323)"),
@@ -286,6 +289,10 @@ pub struct Counters {
     pub tcp_connections_opened: u64,
     pub tcp_connections_accepted: u64,
     pub tcp_resets_sent: u64,
+    /// SYN cookies: sent, answered, and answers that were none's.
+    pub tcp_syn_cookies_sent: u64,
+    pub tcp_syn_cookies_answered: u64,
+    pub tcp_syn_cookies_refused: u64,
 }
 
 impl Default for Counters {
@@ -305,6 +312,9 @@ impl Default for Counters {
             tcp_connections_opened: 0,
             tcp_connections_accepted: 0,
             tcp_resets_sent: 0,
+            tcp_syn_cookies_sent: 0,
+            tcp_syn_cookies_answered: 0,
+            tcp_syn_cookies_refused: 0,
         }
     }
 }

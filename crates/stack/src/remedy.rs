@@ -67,7 +67,12 @@ impl DropReason {
             Self::TcpChecksum => "a bad link, or a sum that its device was to complete",
             Self::TcpNoSocket => "start the program that listens there, or look for a port scan",
             Self::TcpListenUnexpected => "left over from before a restart, or a scan",
-            Self::SynQueueFull => "a SYN flood, or answers that get lost on the way",
+            Self::TcpBadCookie => {
+                "none: a guess during a SYN flood, or an answer that came too late"
+            }
+            Self::SynQueueFull => {
+                "a SYN flood: let [tcp] syncookies be 1, or listen(2) with a longer backlog"
+            }
             Self::AcceptQueueFull => "raise listen(2)'s backlog, or the number of workers",
             Self::TcpPaws => "none, if few: old duplicates; many mean a middlebox mixes flows",
             Self::TcpOutOfWindow => "none, if few: late copies; many mean blind injection",

@@ -2,6 +2,7 @@
 
 use crate::{
     bpf::Instruction,
+    config::TcpDefaults,
     table::{
         address_facts::AddressFacts,
         arp_policy::ArpPolicy,
@@ -69,9 +70,9 @@ impl Principal {
 pub enum Request {
     /// A new TCP socket → [`Reply::Socket`].
     OpenTcp,
-    /// What congestion control new TCP sockets start with.
-    SetCongestion {
-        algorithm: Algorithm,
+    /// What new TCP sockets start with, and how listeners answer when they are flooded.
+    SetTcpDefaults {
+        defaults: TcpDefaults,
     },
     /// A new UDP socket → [`Reply::Socket`].
     OpenUdp,

@@ -64,7 +64,7 @@ use crate::{
         watch::{Audience, Record, Step, Watch, WatcherId, Watchers},
         zone::ZoneTable,
     },
-    tcp::Settings,
+    tcp::{Settings, cookies::Cookies},
     time::Instant,
 };
 use core::net::SocketAddr;
@@ -138,6 +138,8 @@ pub(crate) struct Secrets {
     pub sequence: Key,
     /// Timestamp offsets (RFC 7323 §7.1).
     pub timestamp: Key,
+    /// SYN cookies.
+    pub syn_cookies: Cookies,
     /// Fast-open cookies, where the configuration has no key for them.
     pub fast_open: FastOpenKey,
     /// What timestamps of ICMP and IPv4 begin from where nobody knows the time of day: the time since
@@ -152,6 +154,7 @@ impl Shard {
         let secrets = Secrets {
             sequence: random.key(),
             timestamp: random.key(),
+            syn_cookies: Cookies { first: random.key(), second: random.key() },
             fast_open: FastOpenKey(random.octets()),
             time_of_day: random.next_u32(),
         };

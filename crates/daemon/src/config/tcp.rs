@@ -1,39 +1,58 @@
-//! `[tcp]`: what new TCP sockets start with.
+//! `[tcp]`: what new TCP sockets start with, and what holds for all of them. Numbers mean what they do in
+//! Linux's net.ipv4.tcp_* of the same name.
 
 use super::{Checker, ConfigError};
-use narrows_stack::tcp::congestion::Algorithm;
+use narrows_stack::{
+    config::{SynCookies, TcpDefaults},
+    tcp::congestion::Algorithm,
+};
 use serde::Deserialize;
 use toml::Spanned;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TcpConfig {
-    /// As TCP_CONGESTION sets it for one socket.
-    pub congestion: Algorithm,
-}
-
-impl Default for TcpConfig {
-    fn default() -> Self {
-        Self { congestion: Algorithm::Cubic }
-    }
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TcpTable {
     congestion: Option<Spanned<String>>,
+    syncookies: Option<Spanned<i64>>,
 }
 
+const SYN_COOKIES: [(i64, SynCookies, &str); 3] = [
+    (0, SynCookies::Never, "none"),
+    (1, SynCookies::WhenFull, "when too many handshakes are under way"),
+    (2, SynCookies::Always, "always"),
+];
+
 impl Checker<'_> {
-    pub(super) fn tcp(&self, table: &TcpTable) -> Result<TcpConfig, ConfigError> {
-        let mut config = TcpConfig::default();
+    pub(super) fn tcp(&self, table: &TcpTable) -> Result<TcpDefaults, ConfigError> {
+        let mut defaults = TcpDefaults::default();
         if let Some(name) = &table.congestion {
-            config.congestion = Algorithm::from_name(name.get_ref()).ok_or_else(|| {
+            defaults.congestion = Algorithm::from_name(name.get_ref()).ok_or_else(|| {
                 let names = Algorithm::ALL.map(Algorithm::name).join(", ");
                 let message =
                     format!("no congestion control \"{}\": write one of {names}", name.get_ref());
                 self.error(name.span(), message)
             })?;
         }
-        Ok(config)
+        if let Some(number) = &table.syncookies {
+            defaults.syn_cookies = self.one_of("syncookies", number, &SYN_COOKIES)?;
+        }
+        Ok(defaults)
+    }
+
+    /// What a number stands for; `known`: with what it means.
+    fn one_of<T: Copy>(
+        &self,
+        key: &str,
+        number: &Spanned<i64>,
+        known: &[(i64, T, &str)],
+    ) -> Result<T, ConfigError> {
+        let found = known.iter().find(|(value, ..)| value == number.get_ref());
+        found.map(|(_, value, _)| *value).ok_or_else(|| {
+            let meanings: Vec<_> =
+                known.iter().map(|(value, _, meaning)| format!("{value} ({meaning})")).collect();
+            let message =
+                format!("no {key} = {}: write one of {}", number.get_ref(), meanings.join(", "));
+            self.error(number.span(), message)
+        })
     }
 }

@@ -1,7 +1,10 @@
 use super::*;
-use narrows_stack::table::{
-    arp_policy::{ArpAnnounce, ArpIgnore, ConflictDetection},
-    route::{RouteKind, TableId},
+use narrows_stack::{
+    config::SynCookies,
+    table::{
+        arp_policy::{ArpAnnounce, ArpIgnore, ConflictDetection},
+        route::{RouteKind, TableId},
+    },
 };
 use narrows_wire::address::MacAddr;
 
@@ -131,7 +134,7 @@ fn a_whole_file() {
         daemon: DaemonConfig::default(),
         dhcp: DhcpConfig::default(),
         quotas: Quotas::default(),
-        tcp: TcpConfig::default(),
+        tcp: TcpDefaults::default(),
         neighbors: vec![NeighborConfig {
             address: Ipv4Addr::new(10, 0, 0, 1),
             mac: MacAddr([2, 0, 0, 0, 0, 15]),
@@ -294,4 +297,21 @@ fn the_congestion_control_of_new_sockets_is_known_by_name() {
     let error = with("[tcp]\ncongestion = \"vegas\"\n").unwrap_err().to_string();
     let expected = ":7: no congestion control \"vegas\": write one of reno, cubic, bbr, dctcp";
     assert!(error.ends_with(expected), "{error}");
+}
+
+#[test]
+fn syn_cookies_are_numbered_as_on_linux() {
+    let with = |number: &str| {
+        let text = format!(
+            "[[interface]]\nname = \"lan\"\ndevice = \"tap:t0\"\naddress = [\"10.0.0.2/24\"]\n\n[tcp]\nsyncookies = {number}\n"
+        );
+        parse(&text).map(|configuration| configuration.tcp.syn_cookies)
+    };
+    for (number, meaning) in
+        [("0", SynCookies::Never), ("1", SynCookies::WhenFull), ("2", SynCookies::Always)]
+    {
+        assert_eq!(with(number), Ok(meaning));
+    }
+    let error = with("3").unwrap_err().to_string();
+    assert!(error.contains(":7: no syncookies = 3: write one of 0 (none), 1 (when"), "{error}");
 }

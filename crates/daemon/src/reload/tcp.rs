@@ -4,8 +4,9 @@ use super::{Difference, Step};
 use narrows_stack::request::Request;
 
 pub(super) fn changed(difference: &Difference<'_>) -> Option<Step> {
-    let algorithm = difference.new.tcp.congestion;
-    let says = format!("tcp: congestion control of new sockets is {}", algorithm.name());
-    let step = Step::ask(says, move |_| Ok(vec![Request::SetCongestion { algorithm }]));
-    (difference.old.tcp.congestion != algorithm).then_some(step)
+    let defaults = difference.new.tcp;
+    let algorithm = defaults.congestion.name();
+    let says = format!("tcp: new sockets have {algorithm}, and what else [tcp] says");
+    let step = Step::ask(says, move |_| Ok(vec![Request::SetTcpDefaults { defaults }]));
+    (difference.old.tcp != defaults).then_some(step)
 }

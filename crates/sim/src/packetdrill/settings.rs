@@ -9,7 +9,7 @@ use super::{
 };
 use narrows_stack::{
     Config,
-    config::{FastOpenConfig, FastOpenKey, FastOpenMode},
+    config::{FastOpenConfig, FastOpenKey, FastOpenMode, SynCookies},
     counters::DropReason,
     tcp::{State, ecn::EcnMode},
     time::Duration,
@@ -154,6 +154,23 @@ impl Settings {
             }
             "net.ipv4.tcp_fastopen_key" => {
                 self.config.fast_open.keys = fast_open_keys(value).ok_or_else(unsupported)?;
+            }
+            "net.ipv4.tcp_syncookies" | "net.inet.tcp.syncookies" => {
+                self.config.syn_cookies = match value {
+                    "0" => SynCookies::Never,
+                    "1" => SynCookies::WhenFull,
+                    "2" => SynCookies::Always,
+                    _ => return Err(unsupported()),
+                };
+            }
+            "net.inet.tcp.syncookies_only" => {
+                let only = on()?;
+                self.config.syn_cookies =
+                    if only { SynCookies::Always } else { SynCookies::WhenFull };
+            }
+            "net.ipv4.tcp_max_syn_backlog" => self.config.limits.half_open = bytes()?,
+            "net.core.somaxconn" | "kern.ipc.soacceptqueue" => {
+                self.config.limits.backlog = bytes()?;
             }
             "net.ipv4.tcp_tso_win_divisor" => {
                 tcp.deferred_part = u32::try_from(number()?).map_err(|_| unsupported())?;

@@ -90,8 +90,9 @@ impl Shard {
                 layer::igmp::change(self, now, socket, group, interface, &change)?;
                 Ok(Reply::Done)
             }
-            Request::SetCongestion { algorithm } => {
-                self.config.tcp.congestion = algorithm;
+            Request::SetTcpDefaults { defaults } => {
+                self.config.set_tcp_defaults(&defaults);
+                self.settings = Arc::new(self.config.tcp.clone());
                 Ok(Reply::Done)
             }
             Request::AddInterface { settings } => {
@@ -406,6 +407,7 @@ impl Shard {
             backlog,
             accept_queue: VecDeque::new(),
             half_open: 0,
+            cookie_sent_at: None,
             early: Default::default(),
         };
         socket.body = SocketBody::Listener(Box::new(listener));

@@ -72,6 +72,8 @@ pub struct Listener {
     pub accept_queue: VecDeque<SocketId>,
     /// How many handshakes are under way.
     pub half_open: usize,
+    /// When a SYN was last answered with a cookie.
+    pub cookie_sent_at: Option<Instant>,
     pub early: EarlyConnections,
 }
 

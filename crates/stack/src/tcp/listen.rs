@@ -4,8 +4,8 @@
 use super::{
     Settings,
     connection::{Outgoing, reset_for, segment_len},
-    ecn,
-    options::Negotiated,
+    cookies, ecn,
+    options::{DEFAULT_MSS, Negotiated, Stamps},
     receive::Receiver,
     rtt::{INITIAL_TIMEOUT, MAX_TIMEOUT},
     seq::Seq,
@@ -95,6 +95,68 @@ impl HalfOpen {
         };
         let syn_ack = half_open.syn_ack(now);
         (half_open, syn_ack)
+    }
+
+    /// The SYN-ACK of a SYN of which nothing is kept; `sequence` gives its number for a segment size.
+    pub fn cookie(
+        now: Instant,
+        syn: &Segment<'_>,
+        opening: Opening,
+        settings: &Settings,
+        sequence: impl Fn(u16) -> u32,
+    ) -> Outgoing {
+        let (mut half_open, _) = Self::new(now, syn, opening, settings);
+        half_open.iss = sequence(syn.options.mss.unwrap_or(DEFAULT_MSS));
+        if half_open.negotiated.stamps.is_none() {
+            half_open.negotiated.forget_options();
+        }
+        let mut syn_ack = half_open.syn_ack(now);
+        if let (Some(stamps), Some(sent)) =
+            (half_open.negotiated.stamps, &mut syn_ack.options.timestamps)
+        {
+            let clock = sent.value.wrapping_sub(stamps.offset);
+            sent.value = cookies::stamped(clock, &half_open.negotiated).wrapping_add(stamps.offset);
+        }
+        syn_ack
+    }
+
+    /// What [`HalfOpen::cookie`] did not keep, from the segment that answers it. `None`: the timestamp
+    /// that it echoes can't be ours.
+    pub fn from_cookie(
+        now: Instant,
+        answer: &Segment<'_>,
+        opening: Opening,
+        mss: u16,
+        settings: &Settings,
+    ) -> Option<Self> {
+        let offered = Negotiated::offered(&opening, settings);
+        let mut negotiated = match (offered.stamps, answer.options.timestamps) {
+            (_, None) => {
+                let mut without = offered;
+                without.forget_options();
+                without
+            }
+            (None, Some(_)) => return None,
+            (Some(stamps), Some(theirs)) => {
+                let stamp = theirs.echo.wrapping_sub(stamps.offset);
+                let mut agreed = cookies::agreed(stamp, &offered)?;
+                agreed.stamps = Some(Stamps { recent: theirs.value, recent_at: now, ..stamps });
+                agreed
+            }
+        };
+        negotiated.agree_segment(mss);
+        Some(Self {
+            iss: opening.iss,
+            irs: answer.header.sequence.wrapping_sub(1),
+            negotiated,
+            window: Receiver::syn_window(settings),
+            peer_window: answer.header.window,
+            sent_at: now,
+            retries: 0,
+            deadline: now,
+            replied_at: None,
+            acknowledged: true,
+        })
     }
 
     fn syn_ack(&self, now: Instant) -> Outgoing {

@@ -16,12 +16,14 @@
 //! | `congestion`, `delivery_rate`, `pacing` | how much may be in flight, and how fast it leaves |
 //! | `options` | what the SYNs agreed on |
 //! | `fast_open` | text in SYNs |
+//! | `cookies` | handshakes of which nothing is kept |
 //! | `records`, `notices` | where segments must end; what a program wants to hear of its octets |
 //! | `listen`, `time_wait` | SYN-RECEIVED and TIME-WAIT, small types of their own |
 
 mod assembler;
 pub mod congestion;
 pub mod connection;
+pub mod cookies;
 mod delayed_ack;
 mod delivery_rate;
 pub mod ecn;

@@ -101,8 +101,7 @@ impl Negotiated {
 
     /// The peer's SYN came: what both want is in use.
     pub fn agree(&mut self, syn: &Options, now: Instant) {
-        self.agreed_mss = self.agreed_mss.min(syn.mss.unwrap_or(DEFAULT_MSS).max(DEFAULT_MSS));
-        self.send_mss = self.send_mss.min(self.agreed_mss);
+        self.agree_segment(syn.mss.unwrap_or(DEFAULT_MSS));
         match syn.window_scale {
             Some(scale) if self.scaling => self.send_scale = scale.min(MAX_WINDOW_SCALE),
             _ => (self.scaling, self.send_scale, self.receive_scale) = (false, 0, 0),
@@ -113,6 +112,18 @@ impl Negotiated {
             recent_at: now,
             ..stamps
         });
+    }
+
+    /// The largest segment that the peer says it takes.
+    pub fn agree_segment(&mut self, mss: u16) {
+        self.agreed_mss = self.agreed_mss.min(mss.max(DEFAULT_MSS));
+        self.send_mss = self.send_mss.min(self.agreed_mss);
+    }
+
+    /// Nothing but a segment size is agreed on.
+    pub fn forget_options(&mut self) {
+        (self.scaling, self.send_scale, self.receive_scale) = (false, 0, 0);
+        (self.sack, self.stamps, self.ecn) = (false, None, false);
     }
 
     /// The program wants smaller segments.
@@ -167,8 +178,13 @@ fn window_scale(limit: usize) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// By default, before the peer has said anything.
+    pub fn offered() -> Negotiated {
+        Negotiated::offered(&OPENING, &Settings::default())
+    }
 
     const OPENING: Opening = Opening { iss: 0, timestamp_offset: 7, mss: 1460 };
 

@@ -2,11 +2,13 @@
 
 use super::{
     accept, conclude,
+    cookies::{self, Room},
     fast_open::{self, Grant},
     leave_time_wait, open, output, query, remove_half_open,
 };
 use crate::{
     Instant, Shard,
+    config::SynCookies,
     counters::DropReason,
     layer::{Arrival, icmpv4, route::path_for, watch},
     request::SocketId,
@@ -125,8 +127,13 @@ fn listen_input(
         return Err(DropReason::TcpListenUnexpected);
     }
     if flags.ack() {
+        let reason = match cookies::redeem(shard, now, listener, &flow, segment) {
+            Some(Ok(half_open)) => return begin(shard, now, listener, flow, half_open, segment),
+            Some(Err(reason)) => reason,
+            None => DropReason::TcpListenUnexpected,
+        };
         refuse(shard, now, flow, segment);
-        return Err(DropReason::TcpListenUnexpected);
+        return Err(reason);
     }
     if !flags.syn() {
         return Err(DropReason::TcpListenUnexpected);
@@ -144,11 +151,14 @@ fn listen_input(
     if state.accept_queue.len() >= state.backlog {
         return Err(DropReason::AcceptQueueFull);
     }
-    if state.half_open >= half_open_limit {
-        return Err(DropReason::SynQueueFull);
-    }
+    // A number past those of an older connection can't be a cookie as well.
+    let cookies = if sequence.is_some() { SynCookies::Never } else { shard.config.syn_cookies };
+    let room = cookies::room(state, half_open_limit, cookies)?;
     let settings = socket.settings.clone();
     let mut opening = open::opening(shard, now, &flow, &path);
+    if room == Room::Cookie {
+        return cookies::answer(shard, now, listener, flow, segment, opening);
+    }
     opening.iss = sequence.unwrap_or(opening.iss);
     let (state, mut syn_ack) = HalfOpen::new(now, segment, opening, &settings);
     match fast_open::grant(shard, now, listener, &flow, segment) {
@@ -249,13 +259,30 @@ fn establish(
     segment: &Segment<'_>,
 ) -> Result<(), DropReason> {
     let socket = shard.sockets.get_mut(listener).ok_or(DropReason::TcpNoSocket)?;
-    let settings = socket.settings.clone();
     let state = socket.listener().ok_or(DropReason::TcpNoSocket)?;
     if state.accept_queue.len() >= state.backlog {
         // It stays half-open: the SYN-ACK is sent again, and its answer may find room.
         return Err(DropReason::AcceptQueueFull);
     }
     let half_open = remove_half_open(shard, index).ok_or(DropReason::TcpNoSocket)?;
+    begin(shard, now, listener, flow, half_open, segment)
+}
+
+/// A connection from a handshake that `segment` ends.
+fn begin(
+    shard: &mut Shard,
+    now: Instant,
+    listener: SocketId,
+    flow: Flow,
+    half_open: HalfOpen,
+    segment: &Segment<'_>,
+) -> Result<(), DropReason> {
+    let socket = shard.sockets.get_mut(listener).ok_or(DropReason::TcpNoSocket)?;
+    let settings = socket.settings.clone();
+    let state = socket.listener().ok_or(DropReason::TcpNoSocket)?;
+    if state.accept_queue.len() >= state.backlog {
+        return Err(DropReason::AcceptQueueFull);
+    }
     let connection = Connection::accept(now, half_open, &settings);
     let id = accept::enqueue(shard, listener, flow, connection)?;
     connection_input(shard, now, id, flow, segment, false)

@@ -6,6 +6,7 @@
 //! | `input` | a segment's way to its connection, half-open connection, TIME-WAIT or listener |
 //! | `accept` | new connections for a listener's queue |
 //! | `fast_open` | text in SYNs |
+//! | `cookies` | handshakes of which nothing is kept, when there are too many |
 //! | `open` | active opens: ports and initial sequence numbers |
 //! | `close` | programs letting go, and the ends of connections |
 //! | `migrate` | what a listener that is closed leaves to those that share its port |
@@ -13,6 +14,7 @@
 
 mod accept;
 mod close;
+mod cookies;
 mod fast_open;
 mod input;
 mod migrate;

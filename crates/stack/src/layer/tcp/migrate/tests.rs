@@ -49,11 +49,14 @@ fn error(host: &mut Host, socket: SocketId) -> Option<Error> {
 #[test]
 fn connections_and_handshakes_go_to_the_other_member() {
     let mut host = Host::with_peer();
-    let old = member(&mut host, 1, 0);
-    // The queue of one is full with the first.
-    let clients = [5000, 5001].map(|port| client(&mut host, port));
+    let old = member(&mut host, 1, 1);
+    // The queue of two has room for one of the two that begin at once.
+    let first = client(&mut host, 5000);
     run(&mut host);
-    assert_eq!(host.shard.local_peer(clients[1]), Some(LocalPeer::HalfOpen { listener: old }));
+    let [second, third] = [5001, 5002].map(|port| client(&mut host, port));
+    let clients = [first, second, third];
+    run(&mut host);
+    assert_eq!(host.shard.local_peer(third), Some(LocalPeer::HalfOpen { listener: old }));
     let heir = member(&mut host, 1, 8);
     host.request(Request::Close { socket: old });
     // The other one's SYN-ACK comes again, and its answer finds room.
@@ -61,8 +64,8 @@ fn connections_and_handshakes_go_to_the_other_member() {
         host.pass(Duration::from_millis(100));
         run(&mut host);
     }
-    let peers = [(); 2].map(|()| accept(&mut host, heir).map(|peer| peer.port()));
-    assert_eq!(peers, [Some(5000), Some(5001)]);
+    let peers = [(); 3].map(|()| accept(&mut host, heir).map(|peer| peer.port()));
+    assert_eq!(peers, [Some(5000), Some(5001), Some(5002)]);
     for client in clients {
         assert_eq!(error(&mut host, client), None);
     }
