@@ -186,8 +186,14 @@ fn details(info: &TcpInfo) -> String {
         milliseconds(info.smoothed_rtt),
         milliseconds(info.rtt_variance)
     ));
+    words.extend(
+        (!info.acknowledgment_timeout.is_zero())
+            .then(|| format!("ato:{}", milliseconds(info.acknowledgment_timeout))),
+    );
     words.push(format!("mss:{}", info.send_mss));
-    words.push(format!("rcvmss:{}", info.receive_mss));
+    words.push(format!("pmtu:{}", info.path_mtu));
+    words.push(format!("rcvmss:{}", info.peer_segment));
+    words.push(format!("advmss:{}", info.receive_mss));
     // In segments, as ss(8) counts it.
     words.push(format!("cwnd:{}", info.congestion_window / u32::from(info.send_mss.max(1))));
     let segments = |bytes: u32| u64::from(bytes.div_ceil(u32::from(info.send_mss.max(1))));
@@ -203,10 +209,18 @@ fn details(info: &TcpInfo) -> String {
         ("bytes_received", info.bytes_received),
         ("segs_out", info.segments_sent),
         ("segs_in", info.segments_received),
+        ("data_segs_out", info.text_segments_sent),
+        ("data_segs_in", info.text_segments_received),
+        ("delivered", info.delivered.into()),
+        ("delivered_ce", info.delivered_marked.into()),
         ("retrans", info.retransmissions),
         ("unacked", segments(info.bytes_outstanding)),
         ("sacked", segments(info.bytes_sacked)),
         ("lost", segments(info.bytes_lost)),
+        ("dsack_dups", info.duplicates_reported.into()),
+        ("reord_seen", info.reorderings.into()),
+        ("rcv_ooopack", info.out_of_order.into()),
+        ("rcv_ssthresh", info.receive_limit.into()),
         ("notsent", info.bytes_unsent.into()),
         ("rcv_wnd", info.receive_window.into()),
         ("snd_wnd", info.send_window.into()),
@@ -215,6 +229,14 @@ fn details(info: &TcpInfo) -> String {
     }
     for (name, rate) in [("pacing_rate", info.pacing_rate), ("delivery_rate", info.delivery_rate)] {
         words.extend(rate.map(|bytes| format!("{name} {}bps", bytes.saturating_mul(8))));
+    }
+    words.extend(info.delivery_rate_app_limited.then(|| "app_limited".to_owned()));
+    for (name, time) in [
+        ("busy", info.busy),
+        ("rwnd_limited", info.window_limited),
+        ("sndbuf_limited", info.buffer_limited),
+    ] {
+        words.extend((!time.is_zero()).then(|| format!("{name}:{}ms", time.as_millis())));
     }
     words.push(format!("minrtt:{}", milliseconds(info.min_rtt)));
     words.join(" ")
@@ -302,6 +324,10 @@ mod tests {
             min_rtt: Duration::from_micros(44),
             retransmission_timeout: Duration::from_millis(200),
             bytes_sent: 5000,
+            text_segments_sent: 4,
+            busy: Duration::from_millis(3),
+            path_mtu: 1500,
+            peer_segment: 536,
             ..TcpInfo::default()
         }));
         vec![listener, connection]
@@ -334,8 +360,9 @@ tcp   ESTAB   65536      0        10.0.0.2:80 10.0.0.1:40000
             "\
 LISTEN     0 511  0.0.0.0:80 0.0.0.0:*      users:((\"nginx\",pid=71))
 ESTAB  65536   0 10.0.0.2:80 10.0.0.1:40000 users:((\"nginx\",pid=71,ended))
-\t ts sack cubic wscale:7,9 rto:200 rtt:0.061/0.02 mss:1448 rcvmss:1448 cwnd:10 \
-bytes_sent:5000 minrtt:0.044
+\t ts sack cubic wscale:7,9 rto:200 rtt:0.061/0.02 mss:1448 pmtu:1500 rcvmss:536 \
+advmss:1448 cwnd:10 \
+bytes_sent:5000 data_segs_out:4 busy:3ms minrtt:0.044
 "
         );
     }

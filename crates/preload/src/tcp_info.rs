@@ -1,4 +1,6 @@
-//! `struct tcp_info` of linux/tcp.h. Fields that the engine has no number for stay zero.
+//! `struct tcp_info` of linux/tcp.h, field by field. Zero, as there is no such thing here: `tcpi_fackets` and
+//! `tcpi_last_ack_sent` (on Linux, too), `tcpi_rehash` (IPv6's), `tcpi_rcv_rtt` and `tcpi_rcv_space` (windows
+//! grow by what the program reads, see the engine's `receive`).
 
 use narrows_client::TcpInfo;
 use std::{mem::offset_of, time::Duration};
@@ -49,12 +51,32 @@ pub fn encode(info: &TcpInfo) -> [u8; LEN] {
     }
     put!(tcpi_state, info.state as u8);
     put!(tcpi_retransmits, info.backoff);
+    put!(tcpi_probes, info.probes);
     put!(tcpi_backoff, info.backoff);
     put!(tcpi_options, options);
     put!(tcpi_snd_rcv_wscale, low & 0xf | high << 4);
+    if let Some(flags) = structure.get_mut(offset_of!(libc::tcp_info, tcpi_snd_rcv_wscale) + 1) {
+        *flags = u8::from(info.delivery_rate_app_limited) | (info.fast_open_failure & 3) << 1;
+    }
+    put!(tcpi_ato, microseconds(info.acknowledgment_timeout));
     put!(tcpi_rto, microseconds(info.retransmission_timeout));
     put!(tcpi_snd_mss, mss);
-    put!(tcpi_rcv_mss, u32::from(info.receive_mss));
+    put!(tcpi_rcv_mss, info.peer_segment);
+    put!(tcpi_pmtu, u32::from(info.path_mtu));
+    put!(tcpi_rcv_ssthresh, info.receive_limit);
+    put!(tcpi_reordering, info.reordering);
+    put!(tcpi_reord_seen, info.reorderings);
+    put!(tcpi_data_segs_out, saturated(info.text_segments_sent));
+    put!(tcpi_data_segs_in, saturated(info.text_segments_received));
+    put!(tcpi_busy_time, long_microseconds(info.busy));
+    put!(tcpi_rwnd_limited, long_microseconds(info.window_limited));
+    put!(tcpi_sndbuf_limited, long_microseconds(info.buffer_limited));
+    put!(tcpi_delivered_ce, info.delivered_marked);
+    put!(tcpi_dsack_dups, info.duplicates_reported);
+    put!(tcpi_rcv_ooopack, info.out_of_order);
+    put!(tcpi_total_rto, info.timeouts);
+    put!(tcpi_total_rto_recoveries, info.timeout_recoveries);
+    put!(tcpi_total_rto_time, milliseconds(info.timeout_time));
     put!(tcpi_ca_state, info.repair as u8);
     put!(tcpi_unacked, info.bytes_outstanding.div_ceil(mss));
     put!(tcpi_sacked, info.bytes_sacked.div_ceil(mss));
@@ -97,6 +119,10 @@ fn microseconds(time: Duration) -> u32 {
     u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }
 
+fn long_microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 fn milliseconds(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
@@ -118,6 +144,12 @@ mod tests {
             slow_start_threshold: u32::MAX,
             send_mss: 1448,
             receive_mss: 1460,
+            peer_segment: 1448,
+            delivery_rate_app_limited: true,
+            fast_open_failure: 2,
+            busy: Duration::from_millis(7),
+            probes: 2,
+            timeouts: 4,
             send_window_scale: 7,
             receive_window_scale: 9,
             timestamps: true,
@@ -150,5 +182,9 @@ mod tests {
         assert_eq!(parsed.tcpi_total_retrans, 3);
         assert_eq!(parsed.tcpi_bytes_sent, 1 << 40);
         assert_eq!(parsed.tcpi_snd_wnd, 65_536);
+        assert_eq!(parsed.tcpi_rcv_mss, 1448);
+        assert_eq!(bytes[7], 1 | 2 << 1, "two bit fields");
+        assert_eq!(parsed.tcpi_busy_time, 7000);
+        assert_eq!((parsed.tcpi_probes, parsed.tcpi_total_rto), (2, 4));
     }
 }

@@ -5,7 +5,7 @@ use crate::{host::Host, link::LinkSettings};
 use core::fmt;
 use narrows_stack::{
     Instant,
-    tcp::{congestion::Algorithm, connection::Repair},
+    tcp::{congestion::Algorithm, info::Repair},
 };
 use narrows_wire::{
     arp,

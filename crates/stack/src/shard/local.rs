@@ -124,12 +124,16 @@ mod tests {
     fn a_full_queue_leaves_a_handshake_under_way() {
         let mut host = Host::with_peer();
         let listener = host.socket(Request::OpenTcp, (OWN, 80));
-        host.request(Request::Listen { socket: listener, backlog: 0 });
-        let clients = [5000, 5001].map(|port| {
+        host.request(Request::Listen { socket: listener, backlog: 1 });
+        let connect = |host: &mut Host, port| {
             let client = host.socket(Request::OpenTcp, (OWN, port));
             host.request(Request::Connect { socket: client, remote: at(80) });
             client
-        });
+        };
+        connect(&mut host, 5000);
+        let _ = host.shard.loop_back(host.now);
+        // There is room for one more, and two begin.
+        let clients = [5001, 5002].map(|port| connect(&mut host, port));
         let _ = host.shard.loop_back(host.now);
         assert_eq!(host.shard.local_peer(clients[1]), Some(LocalPeer::HalfOpen { listener }));
     }

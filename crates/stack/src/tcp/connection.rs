@@ -5,9 +5,11 @@
 
 use super::{
     Settings,
+    chronograph::Chronograph,
     congestion::Congestion,
     ecn::Ecn,
     fast_open::FastOpen,
+    info::{History, Totals},
     listen::{HalfOpen, Opening},
     notices::Notices,
     options::Negotiated,
@@ -22,12 +24,7 @@ use super::{
     time_wait::{TIME_WAIT, TimeWait, TimeWaitTimestamps},
     timers::{Timers, Waiting},
 };
-use crate::{
-    counters::DropReason,
-    event::Readiness,
-    request::Error,
-    time::{Duration, Instant},
-};
+use crate::{counters::DropReason, event::Readiness, request::Error, time::Instant};
 use narrows_wire::{
     tcp::{Flags, Segment},
     tcp_options::Options,
@@ -97,92 +94,6 @@ pub enum IcmpError {
     FragmentationNeeded { mtu: u16 },
 }
 
-/// What a report (and TCP_INFO) can show of a connection. Windows in bytes, times as durations.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Info {
-    pub state: State,
-    pub algorithm: super::congestion::Algorithm,
-    pub congestion_window: u32,
-    /// `None`: nothing has set it yet.
-    pub slow_start_threshold: Option<u32>,
-    /// Octets a second: at which text leaves, if it is paced; and at which the path delivers, if that is
-    /// measured.
-    pub pacing_rate: Option<u64>,
-    pub max_pacing_rate: u64,
-    pub delivery_rate: Option<u64>,
-    pub send_window: u32,
-    pub receive_window: u32,
-    pub send_mss: u16,
-    pub receive_mss: u16,
-    pub send_window_scale: u8,
-    pub receive_window_scale: u8,
-    pub timestamps: bool,
-    pub sack: bool,
-    pub ecn: bool,
-    /// Acknowledgments leave at once.
-    pub quick_acks: bool,
-    pub smoothed_rtt: Duration,
-    pub rtt_variance: Duration,
-    pub min_rtt: Duration,
-    pub retransmission_timeout: Duration,
-    /// The text of a SYN was taken.
-    pub syn_text: bool,
-    pub fast_open_failure: super::fast_open::Failure,
-    pub bytes_in_flight: u32,
-    pub bytes_sent: u64,
-    pub bytes_acknowledged: u64,
-    pub bytes_received: u64,
-    pub bytes_retransmitted: u64,
-    pub segments_sent: u64,
-    pub segments_received: u64,
-    pub retransmissions: u64,
-    /// Segments that the peer is known to have, a SYN included.
-    pub delivered: u32,
-    /// How far from the next byte to read the urgent one is, if there is one.
-    pub urgent_offset: Option<u32>,
-    /// Unanswered retransmissions of the oldest byte, and probes.
-    pub backoff: u8,
-    pub repair: Repair,
-    /// Sent and not acknowledged; of that: reported to have arrived beyond a hole, taken for lost,
-    /// sent again.
-    pub bytes_outstanding: u32,
-    pub bytes_sacked: u32,
-    pub bytes_lost: u32,
-    pub bytes_in_repair: u32,
-    /// Queued and never sent.
-    pub bytes_unsent: u32,
-    /// How long ago text last left, text last came, and an acknowledgment last came.
-    pub since_sent: Duration,
-    pub since_received: Duration,
-    pub since_acknowledged: Duration,
-}
-
-/// How far a connection trusts the path at the moment (Linux: tcpi_ca_state).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Repair {
-    /// Nothing hints at a loss.
-    Open,
-    /// Something was overtaken, or acknowledged twice.
-    Disorder,
-    /// Losses are being repaired.
-    Recovery,
-    /// After a timeout.
-    Timeout,
-}
-
-/// Counts for reports.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Totals {
-    pub bytes_sent: u64,
-    pub bytes_acknowledged: u64,
-    pub bytes_received: u64,
-    pub bytes_retransmitted: u64,
-    pub segments_sent: u64,
-    pub segments_received: u64,
-    pub retransmissions: u64,
-    pub delivered: u32,
-}
-
 /// Segments that are due whatever the windows say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Due {
@@ -241,6 +152,9 @@ pub struct Connection {
     /// No challenge before that (RFC 5961 §7), nor answer to something outside the window.
     pub(super) silent_until: Instant,
     pub(super) totals: Totals,
+    /// What few connections have met.
+    pub(super) history: Option<Box<History>>,
+    pub(super) chronograph: Chronograph,
     /// Shared with the socket, and with what else was accepted by the same listener.
     pub(super) settings: Arc<Settings>,
 }
@@ -319,6 +233,8 @@ impl Connection {
             heard_at: now,
             silent_until: Instant::ZERO,
             totals: Totals::default(),
+            history: None,
+            chronograph: Chronograph::default(),
             settings: Arc::clone(settings),
         }
     }
@@ -395,6 +311,7 @@ impl Connection {
         if self.phase.is_handshake() {
             return;
         }
+        self.note_holding(now);
         if !self.phase.may_send() {
             self.timers.stop_waiting();
         } else if self.snd.outstanding() > 0 {
@@ -499,60 +416,9 @@ impl Connection {
         self.phase.may_send() || self.is_early()
     }
 
-    /// Segments sent again so far.
-    pub fn retransmissions(&self) -> u64 {
+    /// Segments sent again so far; the number wraps.
+    pub fn retransmissions(&self) -> u32 {
         self.totals.retransmissions
-    }
-
-    pub fn info(&self, now: Instant) -> Info {
-        Info {
-            state: self.state(),
-            algorithm: self.congestion.algorithm(),
-            congestion_window: self.congestion.window,
-            slow_start_threshold: self.congestion.threshold(),
-            pacing_rate: self.pacing.as_ref().map(|pacing| pacing.rate()),
-            max_pacing_rate: self.settings.max_pacing_rate,
-            delivery_rate: self.congestion.model_bandwidth(),
-            send_window: self.snd.wnd,
-            receive_window: self.rcv.window(),
-            send_mss: self.negotiated.max_payload(),
-            receive_mss: self.negotiated.receive_mss,
-            send_window_scale: self.negotiated.send_scale,
-            receive_window_scale: self.negotiated.receive_scale,
-            timestamps: self.negotiated.stamps.is_some(),
-            sack: self.negotiated.sack,
-            ecn: self.negotiated.ecn,
-            quick_acks: self.rcv.acks.is_quick(),
-            smoothed_rtt: self.rtt.smoothed(),
-            rtt_variance: self.rtt.variance(),
-            min_rtt: self.rtt.minimum(),
-            retransmission_timeout: self.rtt.timeout(self.unanswered.count),
-            syn_text: self.fast_open.as_ref().is_some_and(|state| state.taken),
-            fast_open_failure: self
-                .fast_open
-                .as_ref()
-                .map_or_else(Default::default, |state| state.failure),
-            bytes_in_flight: self.in_flight(),
-            bytes_sent: self.totals.bytes_sent,
-            bytes_acknowledged: self.totals.bytes_acknowledged,
-            bytes_received: self.totals.bytes_received,
-            bytes_retransmitted: self.totals.bytes_retransmitted,
-            segments_sent: self.totals.segments_sent,
-            segments_received: self.totals.segments_received,
-            retransmissions: self.totals.retransmissions,
-            delivered: self.totals.delivered,
-            urgent_offset: self.rcv.urgent_offset(),
-            backoff: self.unanswered.count,
-            repair: self.recovery.repair(),
-            bytes_outstanding: self.snd.outstanding(),
-            bytes_sacked: self.recovery.sacked(self.segment()),
-            bytes_lost: self.recovery.board.lost(),
-            bytes_in_repair: self.recovery.board.in_repair(),
-            bytes_unsent: self.snd.unsent(),
-            since_sent: now.since(self.snd.sent_at),
-            since_received: now.since(self.rcv.acks.received_at()),
-            since_acknowledged: now.since(self.heard_at),
-        }
     }
 
     /// Lets everything that is queued leave, as far as the windows allow: neither Nagle's algorithm

@@ -78,6 +78,11 @@ impl Acks {
         self.quick = QUICK_ACKS;
     }
 
+    /// So many bytes came out of order: as those in order, they show how long segments are.
+    pub fn overtaken(&mut self, len: u32, mss: u32) {
+        self.segment = self.segment.max(len.min(mss));
+    }
+
     /// `len` bytes came in order; `unacknowledged` have, that the peer was not told of; `mss` is
     /// the most that one segment holds (several may have come as one).
     pub fn received(
@@ -133,6 +138,16 @@ impl Acks {
         if on && self.need == Need::Soon {
             self.need = Need::Now;
         }
+    }
+
+    /// Payload of the peer's full-sized segments, as far as seen.
+    pub fn segment(&self) -> u32 {
+        self.segment
+    }
+
+    /// How long an acknowledgment waits for text to go with.
+    pub fn delay(&self) -> Duration {
+        if self.is_quick() { Duration::ZERO } else { MAX_DELAY }
     }
 
     /// Are acknowledgments sent at once?

@@ -5,6 +5,7 @@
 //! | module | what is there |
 //! |---|---|
 //! | `connection` | the state, how it begins, what can be asked of it |
+//! | `info`, `chronograph` | what reports show |
 //! | `phase` | the states of RFC 9293 and every transition |
 //! | `input` | segments: §3.10.7, one helper for each step |
 //! | `output` | what leaves next |
@@ -21,6 +22,7 @@
 //! | `listen`, `time_wait` | SYN-RECEIVED and TIME-WAIT, small types of their own |
 
 mod assembler;
+mod chronograph;
 pub mod congestion;
 pub mod connection;
 pub mod cookies;
@@ -28,6 +30,7 @@ mod delayed_ack;
 mod delivery_rate;
 pub mod ecn;
 pub mod fast_open;
+pub mod info;
 mod input;
 pub mod listen;
 pub mod notices;
@@ -52,7 +55,8 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Connection, Info, State};
+pub use connection::{Connection, State};
+pub use info::Info;
 
 use crate::time::Duration;
 use congestion::Algorithm;

@@ -14,6 +14,8 @@ const MIN_MAX_SEGMENT: u16 = 88;
 pub(super) const MAX_WINDOW_SCALE: u8 = 14;
 /// A timestamp this old says nothing about new ones (RFC 7323 §5.5).
 const TIMESTAMP_VALIDITY: Duration = Duration::from_secs(24 * 24 * 3600);
+/// Of IPv4 and TCP without options.
+const HEADERS: u16 = 40;
 /// Octets of the timestamps option, padded.
 const TIMESTAMPS_LEN: u16 = 12;
 
@@ -153,6 +155,17 @@ impl Negotiated {
     pub fn max_payload(&self) -> u16 {
         let timestamps = if self.stamps.is_some() { TIMESTAMPS_LEN } else { 0 };
         self.send_mss.saturating_sub(timestamps)
+    }
+
+    /// The most payload that the peer's segments have beside timestamps.
+    pub fn receive_payload(&self) -> u16 {
+        let timestamps = if self.stamps.is_some() { TIMESTAMPS_LEN } else { 0 };
+        self.receive_mss.saturating_sub(timestamps)
+    }
+
+    /// Octets of a packet with a full-sized segment.
+    pub fn path_mtu(&self) -> u16 {
+        self.send_mss.saturating_add(HEADERS)
     }
 
     /// How many SACK blocks fit beside the timestamps (RFC 2018 §3).

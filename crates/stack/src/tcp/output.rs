@@ -161,6 +161,7 @@ impl Connection {
             self.snd.nxt = end;
         }
         if octets > 0 {
+            self.totals.text_segments_sent = self.totals.text_segments_sent.wrapping_add(1);
             self.recovery.board.send(self.snd.iss + 1, end, now);
             self.totals.bytes_sent += u64::from(octets);
         }
@@ -168,7 +169,7 @@ impl Connection {
             self.unanswered.since = now;
         }
         self.timers.wait(Waiting::Timeout, now + self.rtt.timeout(self.unanswered.count));
-        self.totals.segments_sent += 1;
+        self.totals.segments_sent = self.totals.segments_sent.wrapping_add(1);
         let mut options = self.negotiated.syn_options(now);
         let flags = if self.asks_for_ecn() { ecn::ask(Flags::SYN) } else { Flags::SYN };
         let mut outgoing = Outgoing::bare(self.snd.iss, Seq(0), flags);
@@ -261,7 +262,8 @@ impl Connection {
         self.note_departure(now, octets);
         self.totals.bytes_sent += u64::from(octets);
         self.totals.bytes_retransmitted += u64::from(octets);
-        self.totals.retransmissions += u64::from(octets.div_ceil(self.segment()));
+        let segments = octets.div_ceil(self.segment());
+        self.totals.retransmissions = self.totals.retransmissions.wrapping_add(segments);
     }
 
     /// A segment with the text of `start..end`, and the FIN if that is in there.
@@ -278,7 +280,10 @@ impl Connection {
         let window = self.rcv.offer(self.negotiated.receive_scale, self.receive_segment());
         self.told();
         let segments = (payload_len as u32).div_ceil(segment).max(1);
-        self.totals.segments_sent += u64::from(segments);
+        self.totals.segments_sent = self.totals.segments_sent.wrapping_add(segments);
+        if payload_len > 0 {
+            self.totals.text_segments_sent = self.totals.text_segments_sent.wrapping_add(segments);
+        }
         Outgoing {
             sequence: start.0,
             acknowledgment: self.rcv.nxt.0,
@@ -313,7 +318,7 @@ impl Connection {
 
     /// RFC 9293 §3.10.5: a RST that the peer will accept.
     pub(super) fn reset(&mut self, now: Instant) -> Outgoing {
-        self.totals.segments_sent += 1;
+        self.totals.segments_sent = self.totals.segments_sent.wrapping_add(1);
         let flags = Flags::RST.with(Flags::ACK);
         // As Linux, with the window; and RFC 7323 §3.2 asks for timestamps.
         let window = self.rcv.offer(self.negotiated.receive_scale, self.receive_segment());

@@ -19,6 +19,11 @@ impl Edges {
         core::mem::take(&mut self.risen)
     }
 
+    /// Does the program wait for room?
+    pub fn is_starved(&self) -> bool {
+        self.starved
+    }
+
     /// After a write: did it leave room?
     pub fn wrote(&mut self, room: usize) {
         self.starved |= room == 0;

@@ -108,7 +108,7 @@ impl Receiver {
     /// How much the window may hold at the moment: twice what the program has ever taken keeps
     /// ahead of a sender in slow start, while a peer that only just came can't make us hold a
     /// large buffer by placing a byte at its end. (Linux: dynamic right-sizing.)
-    fn capacity(&self) -> usize {
+    pub fn capacity(&self) -> usize {
         let capacity = self.limit.min(FIRST_CAPACITY.max(self.read.saturating_mul(2)));
         capacity.min(self.clamp as usize)
     }

@@ -9,7 +9,7 @@
 
 use super::{
     congestion::{Before, Congestion},
-    connection::Repair,
+    info::Repair,
     rtt::Rtt,
     scoreboard::{Delivered, Departure, Scoreboard},
     seq::Seq,
@@ -21,6 +21,8 @@ const DUPLICATE_THRESHOLD: u32 = 3;
 /// How far D-SACKs stretch RACK's patience, in quarters of the least round-trip time: beyond
 /// that, the smoothed round-trip time bounds it anyway.
 const MAX_PATIENCE: u8 = 16;
+/// Linux's bound to what is reported of reordering (tcp_max_reordering).
+const MAX_REORDERING: u16 = 300;
 /// How long a peer may sit on the acknowledgment of a lone segment: Linux delays up to 40 ms.
 const DELAYED_ACK_ALLOWANCE: Duration = Duration::from_millis(50);
 /// A probe never comes earlier: below that, scheduling looks like loss.
@@ -54,6 +56,10 @@ struct Rack {
     /// The highest octet that has arrived.
     highest: Seq,
     reordering: bool,
+    /// The most segments that one has overtaken, and how often that was seen (Linux: tcpi_reordering,
+    /// tcpi_reord_seen).
+    overtaken: u16,
+    reorderings: u16,
     /// Quarters of the least round-trip time.
     patience: u8,
 }
@@ -124,6 +130,8 @@ impl Recovery {
                 rtt: Duration::ZERO,
                 highest: iss,
                 reordering: false,
+                overtaken: 0,
+                reorderings: 0,
                 patience: 1,
             },
             duplicates: 0,
@@ -144,6 +152,12 @@ impl Recovery {
             Mode::Fast(_) => Repair::Recovery,
             Mode::Timeout => Repair::Timeout,
         }
+    }
+
+    /// The most segments that one has overtaken, where Linux begins with three; and how often.
+    pub fn reordering(&self) -> (u32, u32) {
+        let most = u32::from(self.rack.overtaken).max(DUPLICATE_THRESHOLD);
+        (most, self.rack.reorderings.into())
     }
 
     /// Octets that have arrived beyond a hole, as far as the peer says or its duplicates tell.
@@ -212,8 +226,14 @@ impl Recovery {
             self.rack.latest = Some(departure);
             self.rack.rtt = sample;
         }
-        if arrival.delivered.lowest.is_some_and(|lowest| lowest.before(self.rack.highest)) {
+        if let Some(lowest) = arrival.delivered.lowest
+            && lowest.before(self.rack.highest)
+        {
+            let segments = self.rack.highest.since(lowest).div_ceil(arrival.segment.max(1));
             self.rack.reordering = true;
+            self.rack.reorderings = self.rack.reorderings.saturating_add(1);
+            let segments = u16::try_from(segments).unwrap_or(MAX_REORDERING);
+            self.rack.overtaken = self.rack.overtaken.max(segments.min(MAX_REORDERING));
         }
         if let Some(highest) = arrival.delivered.highest {
             self.rack.highest = self.rack.highest.max(highest);

@@ -102,6 +102,11 @@ impl Sender {
         }
     }
 
+    /// Octets a second that the path delivered lately, if that was measured.
+    pub fn delivery_rate(&self) -> Option<u64> {
+        self.tuning.rate()
+    }
+
     /// Where the queued bytes end, and a FIN would be.
     pub fn end(&self) -> Seq {
         // The ring's limit is MAX_BUFFER.

@@ -19,9 +19,16 @@ const MIN_SPAN: Duration = Duration::from_millis(1);
 pub(super) struct SendTuning {
     since: Instant,
     acknowledged: u32,
+    /// What the last measurement gave, in KiB a second: enough to tell, in half the room.
+    rate: u32,
 }
 
 impl SendTuning {
+    /// Octets a second that the path delivered, rounded down to a KiB; `None`: not measured yet.
+    pub fn rate(&self) -> Option<u64> {
+        (self.rate > 0).then_some(u64::from(self.rate) << 10)
+    }
+
     /// `bytes` more were acknowledged on a path with this minimum round trip. At the end of a
     /// measurement: how many bytes the buffer should take.
     pub fn acknowledged(&mut self, now: Instant, bytes: usize, min_rtt: Duration) -> Option<usize> {
@@ -34,6 +41,8 @@ impl SendTuning {
         let delivered = core::mem::take(&mut self.acknowledged);
         self.since = now;
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let rate = u128::from(delivered) * 1_000_000_000 / u128::from(nanos(span).max(1)) >> 10;
+        self.rate = u32::try_from(rate).unwrap_or(u32::MAX);
         let product = u128::from(delivered) * u128::from(SHARE) * u128::from(nanos(min_rtt));
         usize::try_from(product / u128::from(nanos(span).max(1))).ok()
     }

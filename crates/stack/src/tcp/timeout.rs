@@ -75,9 +75,10 @@ impl Connection {
             return self.give_up();
         }
         self.unanswered.count += 1;
+        self.note_timeout(now);
         if self.phase.is_handshake() {
             self.due.handshake = true;
-            self.totals.retransmissions += 1;
+            self.totals.retransmissions = self.totals.retransmissions.wrapping_add(1);
             return;
         }
         let space = (self.snd.una, self.snd.nxt);

@@ -239,7 +239,8 @@ fn transmit_connection(
         let SocketBody::Connection(connection) = &mut socket.body else { return };
         let retransmissions = connection.retransmissions();
         let Some(outgoing) = connection.poll_segment(now, max_payload) else { break };
-        shard.counters.tcp_retransmissions += connection.retransmissions() - retransmissions;
+        let again = connection.retransmissions().wrapping_sub(retransmissions);
+        shard.counters.tcp_retransmissions += u64::from(again);
         let Some(mut headers) = headers(Some(&link), &flow, service, &outgoing) else { break };
         if let Err(reason) = headers.may_leave(shard, now, sender, outgoing.payload_len) {
             shard.drop(reason);

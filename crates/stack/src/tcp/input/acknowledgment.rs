@@ -90,12 +90,16 @@ impl Connection {
             self.unanswered.count = 0;
             self.unanswered.since = now;
             self.unanswered.progress = true;
+            self.note_timeouts_over(now);
             self.due.tail = false;
         } else if self.snd.wnd > 0 && outstanding == 0 {
             // The window is open: nobody needs to probe it any more.
             self.unanswered.count = 0;
         }
         let duplicated = self.selective(segment, una, ack, &mut delivered);
+        if duplicated > 0 {
+            self.history().duplicates_reported += duplicated.div_ceil(self.segment());
+        }
         self.totals.delivered += delivered.octets.div_ceil(self.segment());
         if outstanding == 0 {
             return;

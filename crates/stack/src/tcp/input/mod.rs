@@ -41,7 +41,11 @@ impl Connection {
         segment: &Segment<'_>,
         marked: bool,
     ) -> Outcome {
-        self.totals.segments_received += 1;
+        // Several that came as one count as many, as far as that can be told.
+        let segments = (segment.payload.len() as u32).div_ceil(self.rcv.acks.segment().max(1));
+        let totals = &mut self.totals;
+        totals.segments_received = totals.segments_received.wrapping_add(segments.max(1));
+        totals.text_segments_received = totals.text_segments_received.wrapping_add(segments);
         let mut early = None;
         let steps = match self.phase {
             Phase::Closed => Err(Stop::Reset(DropReason::TcpNoSocket, reset_for(segment))),

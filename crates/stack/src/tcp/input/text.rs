@@ -55,7 +55,11 @@ impl Connection {
                 self.acknowledge_text(now, readable, header.flags, holes);
             }
             // RFC 5681 §4.2: at once, so that the peer finds the hole.
-            Placed::OutOfOrder => self.rcv.acks.disturbed(),
+            Placed::OutOfOrder => {
+                self.rcv.acks.overtaken(text.len() as u32, self.receive_segment());
+                self.history().out_of_order += 1;
+                self.rcv.acks.disturbed();
+            }
             Placed::Refused => {
                 self.rcv.acks.now();
                 return Err(Stop::Drop(DropReason::TcpOutOfOrderLimit));
