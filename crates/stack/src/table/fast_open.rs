@@ -1,5 +1,6 @@
-//! What servers taught about fast open (RFC 7413 §4.1.3): their cookies and segment sizes. Invariant:
-//! there are at most [`SERVERS`], and the longest known goes for a new one.
+//! What servers taught about fast open (RFC 7413 §4.1.3): their cookies and segment sizes. A cookie is for
+//! one address of ours, so both name it, as on Linux. Invariant: there are at most [`SERVERS`], and the
+//! longest known goes for a new one.
 
 use crate::{
     random::Key,
@@ -9,7 +10,7 @@ use core::net::IpAddr;
 use narrows_wire::fast_open::FastOpen;
 use std::collections::{HashMap, VecDeque};
 
-/// Servers that are remembered: Linux keeps as many buckets. 64 bytes each.
+/// Servers that are remembered: Linux keeps as many buckets. Under 100 bytes each.
 const SERVERS: usize = 1024;
 
 /// Which form of the option was refused before.
@@ -30,11 +31,14 @@ struct Known {
     refused: Refused,
 }
 
+/// An address of ours, and the server's.
+pub type Pair = (IpAddr, IpAddr);
+
 #[derive(Debug)]
 pub struct CookieCache {
-    servers: HashMap<IpAddr, Known, Key>,
+    servers: HashMap<Pair, Known, Key>,
     /// In the order in which they became known.
-    order: VecDeque<IpAddr>,
+    order: VecDeque<Pair>,
 }
 
 impl CookieCache {
@@ -42,8 +46,8 @@ impl CookieCache {
         Self { servers: HashMap::with_hasher(key), order: VecDeque::new() }
     }
 
-    /// What a SYN to `server` may say and carry. `free`: text needs no cookie there.
-    pub fn prospect(&self, server: IpAddr, free: bool) -> Prospect {
+    /// What a SYN to a server may say and carry. `free`: text needs no cookie there.
+    pub fn prospect(&self, server: Pair, free: bool) -> Prospect {
         let known = self.servers.get(&server).copied().unwrap_or_default();
         let mss = (known.mss > 0).then_some(known.mss);
         if free {
@@ -55,7 +59,7 @@ impl CookieCache {
         Prospect { option: Some(known.cookie.unwrap_or(wish)), mss, text }
     }
 
-    pub fn learn(&mut self, server: IpAddr, lesson: &Lesson) {
+    pub fn learn(&mut self, server: Pair, lesson: &Lesson) {
         if !self.servers.contains_key(&server) {
             if self.order.len() >= SERVERS
                 && let Some(oldest) = self.order.pop_front()
@@ -85,7 +89,8 @@ mod tests {
     use core::net::Ipv4Addr;
     use narrows_wire::fast_open::Cookie;
 
-    const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+    const SERVER: Pair = (OWN, IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
     const REFUSED: Lesson =
         Lesson { mss: 1460, cookie: None, text_lost: false, refused: Some(false) };
 
@@ -113,6 +118,8 @@ mod tests {
         assert_eq!(cache.prospect(SERVER, false).option, option, "a SYN-ACK without keeps it");
         let free = Prospect { option: None, mss: Some(1460), text: true };
         assert_eq!(cache.prospect(SERVER, true), free);
+        let other = (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9)), SERVER.1);
+        assert_eq!(cache.prospect(other, false).option, wish, "from another address of ours");
     }
 
     #[test]
@@ -133,10 +140,10 @@ mod tests {
     fn the_longest_known_goes_first() {
         let mut cache = cache();
         for last in 0..=SERVERS as u32 {
-            cache.learn(Ipv4Addr::from(last).into(), &granted(false));
+            cache.learn((OWN, Ipv4Addr::from(last).into()), &granted(false));
         }
         assert_eq!(cache.servers.len(), SERVERS);
-        assert!(!cache.prospect(Ipv4Addr::from(0).into(), false).text);
-        assert!(cache.prospect(Ipv4Addr::from(1).into(), false).text);
+        assert!(!cache.prospect((OWN, Ipv4Addr::from(0).into()), false).text);
+        assert!(cache.prospect((OWN, Ipv4Addr::from(1).into()), false).text);
     }
 }

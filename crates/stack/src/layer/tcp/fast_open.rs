@@ -13,10 +13,9 @@ use crate::{
     config::FastOpenMode,
     counters::DropReason,
     request::SocketId,
-    table::demux::Flow,
+    table::{demux::Flow, fast_open::Pair},
     tcp::{Connection, fast_open::Prospect, listen::HalfOpen},
 };
-use core::net::IpAddr;
 use narrows_wire::{fast_open::FastOpen, tcp::Segment};
 
 /// What a SYN gets.
@@ -98,7 +97,7 @@ pub(super) fn note(shard: &mut Shard, now: Instant, id: SocketId) {
     let Some(connection) = socket.connection() else { return };
     let (lesson, completion) = (connection.take_lesson(), connection.take_completion());
     if let Some(lesson) = lesson {
-        shard.cookies.learn(flow.remote.ip(), &lesson);
+        shard.cookies.learn((flow.local.ip(), flow.remote.ip()), &lesson);
     }
     if let Some(completion) = completion
         && let Some(listener) = input::listener(shard, &flow)
@@ -109,7 +108,7 @@ pub(super) fn note(shard: &mut Shard, now: Instant, id: SocketId) {
 }
 
 /// What the SYN of a program that may open fast says and carries.
-pub(super) fn prospect(shard: &Shard, id: SocketId, server: IpAddr) -> Prospect {
+pub(super) fn prospect(shard: &Shard, id: SocketId, server: Pair) -> Prospect {
     let socket = shard.sockets.get(id);
     let free = shard.config.fast_open.mode.contains(FastOpenMode::CLIENT_WITHOUT_COOKIE)
         || socket.is_some_and(|socket| socket.settings.fast_open_without_cookie);

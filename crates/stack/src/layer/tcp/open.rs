@@ -66,8 +66,7 @@ pub(crate) fn connect(
     let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
     let fast = socket.settings.fast_open_connect
         && shard.config.fast_open.mode.contains(FastOpenMode::CLIENT);
-    let prospect = fast.then(|| fast_open::prospect(shard, id, remote.ip()));
-    begin(shard, now, id, remote, prospect)?;
+    let prospect = begin(shard, now, id, remote, fast)?;
     Ok(if prospect.is_some_and(|prospect| prospect.text) { Reply::Deferred } else { Reply::Done })
 }
 
@@ -87,9 +86,8 @@ pub(crate) fn connect_with(
     let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
     match &socket.body {
         SocketBody::Closed => {
-            let prospect = fast_open::prospect(shard, id, remote.ip());
-            begin(shard, now, id, remote, Some(prospect))?;
-            if !prospect.text {
+            let prospect = begin(shard, now, id, remote, true)?;
+            if !prospect.is_some_and(|prospect| prospect.text) {
                 return Ok(0);
             }
         }
@@ -133,14 +131,15 @@ pub(crate) fn disconnect(shard: &mut Shard, now: Instant, id: SocketId) -> Resul
     Ok(Reply::Done)
 }
 
-/// Gives a closed socket its flow, and a connection on it.
+/// Gives a closed socket its flow, and a connection on it; if it may open fast, says what is known of the
+/// server.
 fn begin(
     shard: &mut Shard,
     now: Instant,
     id: SocketId,
     remote: SocketAddr,
-    prospect: Option<Prospect>,
-) -> Result<(), Error> {
+    fast: bool,
+) -> Result<Option<Prospect>, Error> {
     let IpAddr::V4(destination) = remote.ip() else { return Err(Error::FamilyNotSupported) };
     if remote.port() == 0 || destination.is_broadcast() || destination.is_multicast() {
         return Err(Error::NetworkUnreachable);
@@ -161,6 +160,7 @@ fn begin(
         any if any.is_unspecified() => path.source.into(),
         bound => bound,
     };
+    let prospect = fast.then(|| fast_open::prospect(shard, id, (source, remote.ip())));
     let flow = match socket.binding {
         Some(binding) => {
             let flow = flow_from(source, binding.local.port(), remote);
@@ -208,7 +208,7 @@ fn begin(
     shard.demux.insert_flow(flow, FlowOwner::Connection(id));
     shard.counters.tcp_connections_opened += 1;
     settle(shard, now, id);
-    Ok(())
+    Ok(prospect)
 }
 
 /// Can a new connection have this flow? Nobody has it, or a TIME-WAIT that timestamps make safe
