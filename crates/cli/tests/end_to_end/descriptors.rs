@@ -25,4 +25,6 @@ scripts! {
     threads_accept
     passing_descriptors
     names_and_families
+    fast_open
+    tcp_info
 }

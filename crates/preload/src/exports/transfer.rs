@@ -1,9 +1,9 @@
 //! The data calls. On a stream's anchor and on any other descriptor they are the kernel's; on an
 //! anchor of datagrams each record has a header.
 
-use super::{anchor, datagram};
+use super::{anchor, datagram, input};
 use crate::{
-    kernel,
+    control, kernel,
     known::{self, Kind},
     packet::ring,
     real, transfer,
@@ -12,6 +12,7 @@ use libc::{
     c_int, c_long, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, nfds_t, off_t, pollfd,
     sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec,
 };
+use rustix::io::Errno;
 use std::{os::fd::AsRawFd, ptr, slice};
 
 /// Looks at the result of a call that reads into `room` bytes.
@@ -41,6 +42,28 @@ fn after_send(fd: c_int, sent: ssize_t, flags: c_int) -> ssize_t {
         kernel::set_errno(libc::EPIPE);
     }
     sent
+}
+
+/// MSG_FASTOPEN: connects to where the bytes go, which then may leave with the SYN. Other sockets than
+/// TCP's are left to themselves.
+///
+/// # Safety
+///
+/// `address` must be null or have `len` bytes.
+unsafe fn connect_fast(
+    fd: c_int,
+    flags: c_int,
+    address: *const sockaddr,
+    len: socklen_t,
+) -> Result<(), Errno> {
+    match anchor(fd) {
+        Some(anchor) if !address.is_null() => {
+            // SAFETY: the caller's promise.
+            let address = unsafe { input(address.cast(), len) }?;
+            control::connect_fast(anchor, address, flags & libc::MSG_DONTWAIT != 0)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The room in a list of slices, as far as it matters: whether there is any.
@@ -241,6 +264,13 @@ pub unsafe extern "C-unwind" fn sendto(
         // SAFETY: the program's arguments, as they came.
         return unsafe { datagram::send_to(anchor, buffer, len, flags, address, address_len) };
     }
+    if flags & libc::MSG_FASTOPEN != 0 {
+        // SAFETY: the address, as it came.
+        if let Err(errno) = unsafe { connect_fast(fd, flags, address, address_len) } {
+            return kernel::fail(errno) as ssize_t;
+        }
+    }
+    let flags = flags & !libc::MSG_FASTOPEN;
     // Linux ignores the address that is given on a TCP socket.
     let (address, address_len) = if !address.is_null() && anchor(fd).is_some() {
         (ptr::null(), 0)
@@ -263,6 +293,17 @@ pub unsafe extern "C-unwind" fn sendmsg(
         // SAFETY: the program's arguments, as they came.
         return unsafe { datagram::send_message(anchor, message, flags) };
     }
+    if flags & libc::MSG_FASTOPEN != 0 && !message.is_null() {
+        // SAFETY: there is a message, and its address as it came.
+        let connected = unsafe {
+            let address = (*message).msg_name.cast_const().cast();
+            connect_fast(fd, flags, address, (*message).msg_namelen)
+        };
+        if let Err(errno) = connected {
+            return kernel::fail(errno) as ssize_t;
+        }
+    }
+    let flags = flags & !libc::MSG_FASTOPEN;
     let quiet = flags | libc::MSG_NOSIGNAL;
     // SAFETY: sendmsg(2) asks for a message, which may have an address.
     let addressed = !message.is_null() && unsafe { !(*message).msg_name.is_null() };
