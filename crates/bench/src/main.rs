@@ -11,6 +11,7 @@ mod lab;
 mod local;
 mod loss;
 mod machine;
+mod memory;
 mod policy;
 mod reassembly;
 mod report;
@@ -42,6 +43,8 @@ const ROUTES: &str = "routes";
 const POLICY: &str = "policy";
 /// Nor does reassembly.
 const REASSEMBLY: &str = "reassembly";
+/// Nor connections that wait.
+const MEMORY: &str = "memory";
 /// A router between two hosts.
 const FORWARDING: &str = "forwarding";
 /// Two programs on one host: every way there is between them.
@@ -63,7 +66,7 @@ struct Arguments {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// Only work whose name contains this: bulk-1-out, bulk-4-in, round-trip-local,
-    /// connections-in, idle …; or one of: routes, reassembly (the engine alone), policy,
+    /// connections-in, idle …; or one of: routes, reassembly, memory (the engine alone), policy,
     /// forwarding, local, loss (or loss: and a part of the name of a path: "loss:1 %", loss:sharing)
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
@@ -93,6 +96,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Some(ROUTES) => return routes::run(),
         Some(POLICY) => return policy::run(),
         Some(REASSEMBLY) => return reassembly::run(),
+        Some(MEMORY) => return memory::run(),
         _ => {}
     }
     narrows_testbed::enter_user_namespace_if_needed()?;
