@@ -1,7 +1,7 @@
 //! What the engine can be told at its start. Every limit has a name and a reason here.
 
 use crate::{
-    tcp::{Settings, congestion::Algorithm},
+    tcp::{Settings, congestion::Algorithm, ecn::EcnMode, mtu_probe::MtuProbing},
     time::Duration,
 };
 use core::{hash::Hasher, net::IpAddr};
@@ -42,19 +42,24 @@ impl Default for Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpDefaults {
     pub congestion: Algorithm,
+    pub ecn: EcnMode,
+    pub mtu_probing: MtuProbing,
     pub syn_cookies: SynCookies,
 }
 
 impl Default for TcpDefaults {
     fn default() -> Self {
-        let config = Config::default();
-        Self { congestion: config.tcp.congestion, syn_cookies: config.syn_cookies }
+        let Config { tcp, syn_cookies, .. } = Config::default();
+        let Settings { congestion, ecn, mtu_probing, .. } = tcp;
+        Self { congestion, ecn, mtu_probing, syn_cookies }
     }
 }
 
 impl Config {
     pub fn set_tcp_defaults(&mut self, defaults: &TcpDefaults) {
         self.tcp.congestion = defaults.congestion;
+        self.tcp.ecn = defaults.ecn;
+        self.tcp.mtu_probing = defaults.mtu_probing;
         self.syn_cookies = defaults.syn_cookies;
     }
 }

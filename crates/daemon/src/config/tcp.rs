@@ -4,7 +4,7 @@
 use super::{Checker, ConfigError};
 use narrows_stack::{
     config::{SynCookies, TcpDefaults},
-    tcp::congestion::Algorithm,
+    tcp::{congestion::Algorithm, ecn::EcnMode, mtu_probe::MtuProbing},
 };
 use serde::Deserialize;
 use toml::Spanned;
@@ -13,8 +13,22 @@ use toml::Spanned;
 #[serde(deny_unknown_fields)]
 pub(super) struct TcpTable {
     congestion: Option<Spanned<String>>,
+    ecn: Option<Spanned<i64>>,
+    mtu_probing: Option<Spanned<i64>>,
     syncookies: Option<Spanned<i64>>,
 }
+
+const ECN: [(i64, EcnMode, &str); 3] = [
+    (0, EcnMode::Off, "none"),
+    (1, EcnMode::Active, "asked for"),
+    (2, EcnMode::Passive, "for peers that ask"),
+];
+
+const MTU_PROBING: [(i64, MtuProbing, &str); 3] = [
+    (0, MtuProbing::Never, "none"),
+    (1, MtuProbing::BlackHole, "where segments vanish"),
+    (2, MtuProbing::Always, "always"),
+];
 
 const SYN_COOKIES: [(i64, SynCookies, &str); 3] = [
     (0, SynCookies::Never, "none"),
@@ -32,6 +46,12 @@ impl Checker<'_> {
                     format!("no congestion control \"{}\": write one of {names}", name.get_ref());
                 self.error(name.span(), message)
             })?;
+        }
+        if let Some(number) = &table.ecn {
+            defaults.ecn = self.one_of("ecn", number, &ECN)?;
+        }
+        if let Some(number) = &table.mtu_probing {
+            defaults.mtu_probing = self.one_of("mtu_probing", number, &MTU_PROBING)?;
         }
         if let Some(number) = &table.syncookies {
             defaults.syn_cookies = self.one_of("syncookies", number, &SYN_COOKIES)?;

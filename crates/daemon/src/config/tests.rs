@@ -5,6 +5,7 @@ use narrows_stack::{
         arp_policy::{ArpAnnounce, ArpIgnore, ConflictDetection},
         route::{RouteKind, TableId},
     },
+    tcp::{ecn::EcnMode, mtu_probe::MtuProbing},
 };
 use narrows_wire::address::MacAddr;
 
@@ -300,18 +301,31 @@ fn the_congestion_control_of_new_sockets_is_known_by_name() {
 }
 
 #[test]
-fn syn_cookies_are_numbered_as_on_linux() {
-    let with = |number: &str| {
+fn settings_of_tcp_are_numbered_as_on_linux() {
+    let with = |line: &str| {
         let text = format!(
-            "[[interface]]\nname = \"lan\"\ndevice = \"tap:t0\"\naddress = [\"10.0.0.2/24\"]\n\n[tcp]\nsyncookies = {number}\n"
+            "[[interface]]\nname = \"lan\"\ndevice = \"tap:t0\"\naddress = [\"10.0.0.2/24\"]\n\n[tcp]\n{line}\n"
         );
-        parse(&text).map(|configuration| configuration.tcp.syn_cookies)
+        parse(&text).map(|configuration| configuration.tcp)
     };
-    for (number, meaning) in
-        [("0", SynCookies::Never), ("1", SynCookies::WhenFull), ("2", SynCookies::Always)]
-    {
-        assert_eq!(with(number), Ok(meaning));
+    let default = TcpDefaults::default();
+    for (line, expected) in [
+        ("", default),
+        ("syncookies = 0", TcpDefaults { syn_cookies: SynCookies::Never, ..default }),
+        ("syncookies = 1", TcpDefaults { syn_cookies: SynCookies::WhenFull, ..default }),
+        ("syncookies = 2", TcpDefaults { syn_cookies: SynCookies::Always, ..default }),
+        ("ecn = 0", TcpDefaults { ecn: EcnMode::Off, ..default }),
+        ("ecn = 1", TcpDefaults { ecn: EcnMode::Active, ..default }),
+        ("ecn = 2", TcpDefaults { ecn: EcnMode::Passive, ..default }),
+        ("mtu_probing = 0", TcpDefaults { mtu_probing: MtuProbing::Never, ..default }),
+        ("mtu_probing = 1", TcpDefaults { mtu_probing: MtuProbing::BlackHole, ..default }),
+        ("mtu_probing = 2", TcpDefaults { mtu_probing: MtuProbing::Always, ..default }),
+    ] {
+        assert_eq!(with(line), Ok(expected), "{line}");
     }
-    let error = with("3").unwrap_err().to_string();
-    assert!(error.contains(":7: no syncookies = 3: write one of 0 (none), 1 (when"), "{error}");
+    for key in ["syncookies", "ecn", "mtu_probing"] {
+        let error = with(&format!("{key} = 3")).unwrap_err().to_string();
+        let expected = format!(":7: no {key} = 3: write one of 0 (none), 1 (");
+        assert!(error.contains(&expected), "{error}");
+    }
 }

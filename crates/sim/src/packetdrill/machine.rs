@@ -1,11 +1,14 @@
 //! The stack under test: one shard with one interface, its clock, and what it sent.
 
-use super::Fault;
+use super::{
+    Fault,
+    settings::{Segmentation, Settings},
+};
 use crate::{app::PRINCIPAL, trace::Trace};
 use core::net::Ipv4Addr;
 use narrows_stack::{
-    Config, Error, Instant, InterfaceId, Reply, Request, Shard, Sink, SocketId,
-    request::SocketInfo,
+    Error, Instant, InterfaceId, Reply, Request, Shard, Sink, SocketId,
+    request::{LinkChange, SocketInfo},
     table::{
         interface::InterfaceSettings,
         route::{Placement, Route},
@@ -31,6 +34,8 @@ pub(super) struct Machine {
     pub shard: Shard,
     pub now: Instant,
     interface: InterfaceId,
+    /// The device takes no frames.
+    stalled: bool,
     sent: VecDeque<Sent>,
     woken: Vec<SocketId>,
     trace: Option<Trace>,
@@ -44,10 +49,16 @@ pub(super) struct Sent {
 }
 
 impl Machine {
-    pub(super) fn new(config: Config, mtu: u16, capture: Option<&Path>) -> Result<Self, Fault> {
+    pub(super) fn new(
+        settings: &Settings,
+        mtu: u16,
+        capture: Option<&Path>,
+    ) -> Result<Self, Fault> {
         let wrong = |error: Error| Fault::syntax(0, format!("the stack can't be set up: {error}"));
-        let mut shard = Shard::new(config, [7; 16]);
-        let capabilities = Capabilities { tx_checksum: true, tx_segmentation: Some(65_535) };
+        let mut shard = Shard::new(settings.config.clone(), [7; 16]);
+        let tx_segmentation = (settings.segmentation == Segmentation::Device).then_some(65_535);
+        let capabilities = Capabilities { tx_checksum: true, tx_segmentation };
+        let (mtu, stalled) = (settings.mtu.unwrap_or(mtu), settings.stalled);
         let settings = InterfaceSettings {
             name: "tun0".into(),
             mac: LOCAL_MAC,
@@ -69,7 +80,17 @@ impl Machine {
         let route = Route::unicast(to, interface, Some(GATEWAY));
         request(Request::AddRoute { route, placement: Placement::Alone })?;
         let trace = capture.map(Trace::create).transpose().map_err(unwritable)?;
-        Ok(Self { shard, now: START, interface, sent: VecDeque::new(), woken: Vec::new(), trace })
+        let (sent, woken) = (VecDeque::new(), Vec::new());
+        Ok(Self { shard, now: START, interface, stalled, sent, woken, trace })
+    }
+
+    /// What the network around the stack has become.
+    pub(super) fn surround(&mut self, mtu: Option<u16>, stalled: bool) -> Result<(), Fault> {
+        self.stalled = stalled;
+        let Some(mtu) = mtu else { return Ok(()) };
+        let change = LinkChange::Mtu(mtu);
+        let set = self.request(Request::SetLink { interface: self.interface, change });
+        set.map(drop).map_err(|error| Fault::syntax(0, format!("MTU {mtu}: {error}")))
     }
 
     pub(super) fn request(&mut self, request: Request) -> Result<Reply, Error> {
@@ -109,9 +130,11 @@ impl Machine {
             while let Some(event) = self.shard.poll_event() {
                 self.woken.push(event.socket);
             }
-            let mut wire = Wire { frames: Vec::new() };
+            let mut wire = Wire { frames: Vec::new(), stalled: self.stalled };
             let more = self.shard.loop_back(self.now)
                 | self.shard.poll_transmit(self.now, self.interface, &mut wire);
+            // What waits for the device waits until something else happens.
+            let more = more && !self.stalled;
             let quiet = wire.frames.is_empty() && !more;
             for frame in wire.frames {
                 self.record(&frame)?;
@@ -168,11 +191,12 @@ fn unwritable(error: std::io::Error) -> Fault {
 
 struct Wire {
     frames: Vec<Vec<u8>>,
+    stalled: bool,
 }
 
 impl Sink for Wire {
     fn has_room(&self) -> bool {
-        true
+        !self.stalled
     }
 
     fn send(&mut self, _offload: TxOffload, header: &[u8], payload: [&[u8]; 2]) {

@@ -84,8 +84,7 @@ impl<'a> Runner<'a> {
             let needs_machine = !matches!(first.action, Action::Shell(_));
             if needs_machine && self.machine.is_none() {
                 let capture = options.capture.as_deref();
-                let config = self.settings.config.clone();
-                self.machine = Some(Machine::new(config, self.mtu, capture)?);
+                self.machine = Some(Machine::new(&self.settings, self.mtu, capture)?);
             }
             self.event(first)?;
             events = rest;

@@ -11,7 +11,7 @@ use narrows_stack::{
     Config,
     config::{FastOpenConfig, FastOpenKey, FastOpenMode, SynCookies},
     counters::DropReason,
-    tcp::{State, ecn::EcnMode},
+    tcp::{State, ecn::EcnMode, mtu_probe::MtuProbing},
     time::Duration,
 };
 
@@ -19,12 +19,26 @@ use narrows_stack::{
 #[derive(Clone, Debug, Default)]
 pub(super) struct Settings {
     pub config: Config,
+    /// What the route to the remote host takes, once a command has said.
+    pub mtu: Option<u16>,
+    /// The device cuts long segments up.
+    pub segmentation: Segmentation,
+    /// The device takes no frames.
+    pub stalled: bool,
     /// Counters when they were last looked at.
     looked: [u64; COUNTERS.len()],
 }
 
+/// What the device does with long segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Segmentation {
+    #[default]
+    Device,
+    Stack,
+}
+
 /// Settings that the stack does not have, with the values that say what it does anyhow.
-const AS_IT_IS: [(&str, &str); 19] = [
+const AS_IT_IS: [(&str, &str); 18] = [
     ("net.inet.tcp.blackhole", "0"),
     ("net.inet.tcp.delayed_ack", "1"),
     ("net.inet.tcp.fastopen.server_enable", "0"),
@@ -40,7 +54,6 @@ const AS_IT_IS: [(&str, &str); 19] = [
     ("net.inet.tcp.ts_offset_per_conn", "1"),
     ("net.ipv4.tcp_congestion_control", "cubic"),
     ("net.ipv4.tcp_fastopen_blackhole_timeout_sec", "0"),
-    ("net.ipv4.tcp_mtu_probing", "0"),
     ("net.ipv4.tcp_recovery", "1"),
     ("net.ipv4.tcp_slow_start_after_idle", "1"),
     ("net.ipv4.tcp_synack_retries", "5"),
@@ -80,6 +93,7 @@ impl Settings {
         }
         if let Some(machine) = machine {
             machine.shard.set_config(self.config.clone());
+            machine.surround(self.mtu, self.stalled)?;
         }
         Ok(())
     }
@@ -91,6 +105,9 @@ impl Settings {
         machine: Option<&mut Machine>,
     ) -> Result<(), Fault> {
         let unsupported = || Fault::unsupported(line, format!("the command `{command}`"));
+        if command.starts_with("ethtool -K tun0 ") && command.contains("so off") {
+            self.segmentation = Segmentation::Stack;
+        }
         if SURROUNDINGS.iter().any(|known| command.starts_with(known)) {
             return Ok(());
         }
@@ -110,6 +127,8 @@ impl Settings {
                 self.set(line, name.trim(), value.trim().trim_matches('"'))?;
             }
             name if name.starts_with("sysctl_restore_") => self.config = Config::default(),
+            "ip" => self.mtu = Some(route_mtu(rest).ok_or_else(unsupported)?),
+            "tc" => self.stalled = stalls(rest).ok_or_else(unsupported)?,
             "nstat" => self.nstat(line, command, machine.as_deref())?,
             "sockstat" => sockstat(line, command, machine.as_deref())?,
             "tcpdrop" if rest == "-s TIME_WAIT" => {
@@ -172,6 +191,17 @@ impl Settings {
             "net.core.somaxconn" | "kern.ipc.soacceptqueue" => {
                 self.config.limits.backlog = bytes()?;
             }
+            "net.ipv4.tcp_mtu_probing" => {
+                tcp.mtu_probing = match value {
+                    "0" => MtuProbing::Never,
+                    "1" => MtuProbing::BlackHole,
+                    "2" => MtuProbing::Always,
+                    _ => return Err(unsupported()),
+                };
+            }
+            "net.ipv4.tcp_base_mss" => {
+                tcp.base_segment = u16::try_from(number()?).map_err(|_| unsupported())?;
+            }
             "net.ipv4.tcp_tso_win_divisor" => {
                 tcp.deferred_part = u32::try_from(number()?).map_err(|_| unsupported())?;
             }
@@ -233,6 +263,20 @@ impl Settings {
             format!("{name} is {counted}"),
         ))
     }
+}
+
+/// `route change … mtu lock 640 …`: the MTU. What a SYN tells follows from it.
+fn route_mtu(rest: &str) -> Option<u16> {
+    let rest = rest.strip_prefix("route change ").or(rest.strip_prefix("route replace "))?;
+    let mut words = rest.split_whitespace().skip_while(|word| *word != "mtu").skip(1);
+    words.find(|word| *word != "lock")?.parse().ok()
+}
+
+/// `qdisc … root pfifo limit 0` lets nothing out, until it is deleted.
+fn stalls(rest: &str) -> Option<bool> {
+    let stalls = rest.trim_end().ends_with("root pfifo limit 0");
+    let over = rest.starts_with("qdisc del");
+    (rest.starts_with("qdisc ") && (stalls || over)).then_some(stalls)
 }
 
 /// The key that the suites' scripts make cookies with.

@@ -11,6 +11,7 @@ use super::{
     fast_open::FastOpen,
     info::{History, Totals},
     listen::{HalfOpen, Opening},
+    mtu_probe::Search,
     notices::Notices,
     options::Negotiated,
     pacing::Pacing,
@@ -155,6 +156,8 @@ pub struct Connection {
     /// What few connections have met.
     pub(super) history: Option<Box<History>>,
     pub(super) chronograph: Chronograph,
+    /// Only where the longest segments of the path are searched for.
+    pub(super) search: Option<Box<Search>>,
     /// Shared with the socket, and with what else was accepted by the same listener.
     pub(super) settings: Arc<Settings>,
 }
@@ -235,6 +238,7 @@ impl Connection {
             totals: Totals::default(),
             history: None,
             chronograph: Chronograph::default(),
+            search: None,
             settings: Arc::clone(settings),
         }
     }
@@ -272,6 +276,7 @@ impl Connection {
         self.phase = phase;
         match phase {
             Phase::Established => {
+                self.begin_search(now);
                 self.start_keep_alive(now);
                 if self.snd.shut {
                     self.step(now, Step::Shutdown);
@@ -315,7 +320,10 @@ impl Connection {
         if !self.phase.may_send() {
             self.timers.stop_waiting();
         } else if self.snd.outstanding() > 0 {
-            if matches!(self.timers.waiting(), Waiting::Nothing | Waiting::Persist) {
+            if matches!(
+                self.timers.waiting(),
+                Waiting::Nothing | Waiting::Persist | Waiting::Device
+            ) {
                 self.timers.started = now;
                 self.wait_for_acknowledgment(now, None);
             }
@@ -323,6 +331,11 @@ impl Connection {
             if self.timers.waiting() != Waiting::Persist && !self.due.probe {
                 let timeout = now + self.rtt.timeout(self.unanswered.count);
                 self.timers.wait(Waiting::Persist, timeout);
+            }
+        } else if self.snd.unsent() > 0 && self.patience_ends() != Instant::NEVER {
+            if self.timers.waiting() != Waiting::Device {
+                self.unanswered.since = now;
+                self.timers.wait(Waiting::Device, now + self.rtt.timeout(0));
             }
         } else {
             self.timers.stop_waiting();

@@ -14,11 +14,13 @@
 //! | `send`, `receive` | the two sequence spaces, their bytes and windows |
 //! | `assembler`, `delayed_ack` | the receiving side's detail |
 //! | `scoreboard`, `recovery`, `rtt` | the sending side's |
+//! | `frto` | whether a timeout was needless |
 //! | `congestion`, `delivery_rate`, `pacing` | how much may be in flight, and how fast it leaves |
 //! | `options` | what the SYNs agreed on |
 //! | `fast_open` | text in SYNs |
 //! | `cookies` | handshakes of which nothing is kept |
 //! | `records`, `notices` | where segments must end; what a program wants to hear of its octets |
+//! | `mtu_probe` | how long segments may be where nobody says |
 //! | `listen`, `time_wait` | SYN-RECEIVED and TIME-WAIT, small types of their own |
 
 mod assembler;
@@ -30,9 +32,11 @@ mod delayed_ack;
 mod delivery_rate;
 pub mod ecn;
 pub mod fast_open;
+mod frto;
 pub mod info;
 mod input;
 pub mod listen;
+pub mod mtu_probe;
 pub mod notices;
 mod options;
 mod output;
@@ -61,6 +65,7 @@ pub use info::Info;
 use crate::time::Duration;
 use congestion::Algorithm;
 use ecn::EcnMode;
+use mtu_probe::MtuProbing;
 pub use pacing::UNLIMITED;
 
 /// What a program can set on a socket; connections inherit their listener's.
@@ -79,6 +84,10 @@ pub struct Settings {
     pub congestion: Algorithm,
     /// Octets a second that may leave at most ([`UNLIMITED`]: any), as SO_MAX_PACING_RATE sets it.
     pub max_pacing_rate: u64,
+    /// Which connections search for the longest segments of their path by themselves (RFC 4821), and with how many
+    /// octets of payload and options they begin.
+    pub mtu_probing: MtuProbing,
+    pub base_segment: u16,
     /// What SYNs offer (RFC 7323, RFC 2018).
     pub timestamps: bool,
     pub window_scaling: bool,
@@ -135,6 +144,8 @@ impl Default for Settings {
             max_segment: None,
             congestion: Algorithm::Cubic,
             max_pacing_rate: UNLIMITED,
+            mtu_probing: MtuProbing::Never,
+            base_segment: 1024,
             timestamps: true,
             window_scaling: true,
             sack: true,

@@ -26,7 +26,9 @@ enum Next {
     TailAgain(Seq, Seq),
     /// So many octets that were never sent, a FIN included.
     New(u32),
-    /// The same, beyond the congestion window, as a tail-loss probe.
+    /// One segment of so many octets, which may be too long for the path.
+    MtuProbe(u32),
+    /// The same as new ones, beyond the congestion window, as a tail-loss probe.
     TailNew(u32),
     Acknowledgment,
 }
@@ -64,6 +66,7 @@ impl Connection {
                 outgoing
             }
             Next::New(octets) => self.send_new(now, octets, max_payload),
+            Next::MtuProbe(octets) => self.send_mtu_probe(now, octets),
             Next::TailNew(octets) => {
                 self.due.tail = false;
                 let outgoing = self.send_new(now, octets, 0);
@@ -106,6 +109,10 @@ impl Connection {
 
     fn decide_text(&self) -> Option<Next> {
         let gate = self.gate();
+        let new = if self.recovery.prefers_new() { self.snd.sendable(&gate) } else { 0 };
+        if new > 0 {
+            return Some(Next::New(new));
+        }
         if let Some((start, end)) = self.recovery.board.first_lost() {
             let octets = end.since(start);
             let room = gate.congestion_window.saturating_sub(gate.in_flight);
@@ -118,6 +125,8 @@ impl Connection {
             }
         } else if let Some(next) = self.decide_tail(gate.segment) {
             return Some(next);
+        } else if let Some(octets) = self.probe_due(&gate) {
+            return Some(Next::MtuProbe(octets));
         } else {
             let octets = self.snd.sendable(&gate);
             if octets > 0 {
@@ -201,12 +210,19 @@ impl Connection {
         let start = self.snd.nxt;
         let fin = start + octets == self.snd.end() + 1;
         // The word that we have reduced is for one segment.
-        let reduced = core::mem::take(&mut self.ecn.reduced);
+        let reduced = self.ecn.reduced;
         let burst = self.burst(if reduced { 0 } else { max_payload }, segment);
         // A FIN rides along with the last text.
         let octets = if octets - u32::from(fin) > burst { burst } else { octets };
+        self.send_whole(now, octets, segment)
+    }
+
+    /// So many octets leave for the first time, at once; `segment` is the payload of a full one.
+    pub(super) fn send_whole(&mut self, now: Instant, octets: u32, segment: u32) -> Outgoing {
+        let start = self.snd.nxt;
         let end = start + octets;
-        let flags = self.text_flags(start, end);
+        let reduced = core::mem::take(&mut self.ecn.reduced);
+        let flags = self.text_flags(start, end, segment);
         let flags = if reduced { flags.with(Flags::CWR) } else { flags };
         let idle = self.snd.outstanding() == 0;
         if idle {
@@ -238,11 +254,11 @@ impl Connection {
 
     /// PSH where the queue ends; and on several segments in one, as Linux has it, so that a receiver
     /// that joins segments does not wait for more.
-    fn text_flags(&self, start: Seq, end: Seq) -> Flags {
+    fn text_flags(&self, start: Seq, end: Seq, segment: u32) -> Flags {
         let (_, text) = self.snd.text(start, end);
         let queue_ends = end.at_or_after(self.snd.end()) && !self.snd.unpushed;
         let last = text > 0 && (queue_ends || self.snd.record_after(end - 1) == Some(end));
-        let several = text > self.segment() as usize && !self.snd.unpushed;
+        let several = text > segment as usize && !self.snd.unpushed;
         let push = last || several;
         if push { Flags::ACK.with(Flags::PSH) } else { Flags::ACK }
     }
@@ -254,7 +270,7 @@ impl Connection {
         let stamp = self.negotiated.stamps.map(|stamps| stamps.now(now));
         self.count_again(now, start, end);
         self.recovery.retransmitted(start, end, now, stamp);
-        self.emit(now, start, end, self.text_flags(start, end))
+        self.emit(now, start, end, self.text_flags(start, end, segment))
     }
 
     fn count_again(&mut self, now: Instant, start: Seq, end: Seq) {

@@ -9,6 +9,7 @@
 
 use super::{
     congestion::{Before, Congestion},
+    frto::Doubt,
     info::Repair,
     rtt::Rtt,
     scoreboard::{Delivered, Departure, Scoreboard},
@@ -95,6 +96,8 @@ pub(super) struct Recovery {
     probe: Option<TailProbe>,
     /// Only while there is something to give back.
     undo: Option<Box<Undo>>,
+    /// Was the timeout needless?
+    pub(super) doubt: Doubt,
 }
 
 /// One acknowledgment, as the steps before found it.
@@ -117,6 +120,8 @@ pub(super) struct Arrival {
     pub sack: bool,
     /// Our timestamp, as the peer echoes it.
     pub echo: Option<u32>,
+    /// May something be sent that never was?
+    pub new_text: bool,
 }
 
 impl Recovery {
@@ -137,7 +142,22 @@ impl Recovery {
             duplicates: 0,
             probe: None,
             undo: None,
+            doubt: Doubt::None,
         }
+    }
+
+    pub(super) fn is_after_timeout(&self) -> bool {
+        self.mode == Mode::Timeout
+    }
+
+    /// Recovery ends when this is acknowledged.
+    pub(super) fn high(&self) -> Seq {
+        self.high
+    }
+
+    /// Recovery lasts until `high` is acknowledged.
+    pub(super) fn extend(&mut self, high: Seq) {
+        self.high = high;
     }
 
     pub fn is_open(&self) -> bool {
@@ -158,6 +178,11 @@ impl Recovery {
     pub fn reordering(&self) -> (u32, u32) {
         let most = u32::from(self.rack.overtaken).max(DUPLICATE_THRESHOLD);
         (most, self.rack.reorderings.into())
+    }
+
+    /// Do segments overtake more of others than makes a loss?
+    pub fn overtakes(&self) -> bool {
+        u32::from(self.rack.overtaken) > DUPLICATE_THRESHOLD
     }
 
     /// Octets that have arrived beyond a hole, as far as the peer says or its duplicates tell.
@@ -201,6 +226,7 @@ impl Recovery {
         self.note_arrivals(arrival, rtt);
         self.end_probe(arrival, congestion);
         self.find_needless(arrival, congestion);
+        self.doubt_timeout(arrival, congestion);
         if arrival.advanced && !self.is_open() && arrival.una.at_or_after(self.high) {
             self.finish(arrival.nxt, congestion);
         }
@@ -278,16 +304,20 @@ impl Recovery {
             (Some(stamp), Some(echo)) => arrival.advanced && Seq(echo).before(Seq(stamp)),
             _ => false,
         };
-        if (explained || early)
-            && let Some(undo) = self.undo.take()
-        {
-            congestion.undo(undo.before);
-            self.board.find_lost();
+        if explained || early {
             self.rack.patience = (self.rack.patience + 1).min(MAX_PATIENCE);
             self.rack.reordering = true;
-            self.mode = Mode::Open;
-            self.duplicates = 0;
+            self.give_back(congestion);
         }
+    }
+
+    /// The repair was needless: everything is as before it.
+    pub(super) fn give_back(&mut self, congestion: &mut Congestion) {
+        let Some(undo) = self.undo.take() else { return };
+        congestion.undo(undo.before);
+        self.board.find_lost();
+        self.mode = Mode::Open;
+        self.duplicates = 0;
     }
 
     fn finish(&mut self, nxt: Seq, congestion: &mut Congestion) {
@@ -401,6 +431,7 @@ impl Recovery {
             segment,
             sack: true,
             echo: None,
+            new_text: false,
         };
         self.proceed(&arrival, 0, congestion);
         deadline
@@ -419,6 +450,11 @@ impl Recovery {
         if !again {
             self.begin(nxt, segment, congestion);
         }
+        // A repair that was under way had its losses, and so had one that was getting on since a timeout.
+        self.doubt = match (&self.mode, self.doubt) {
+            (Mode::Open, _) | (Mode::Timeout, Doubt::Asked) => Doubt::Asked,
+            _ => Doubt::None,
+        };
         self.high = nxt;
         self.mode = Mode::Timeout;
         self.duplicates = 0;
@@ -428,11 +464,21 @@ impl Recovery {
         congestion.timed_out(self.in_flight(nxt.since(una), segment), segment);
     }
 
+    /// What was lost was lost for its length: it is sent again, and the window stays.
+    pub fn excuse(&mut self, congestion: &mut Congestion) {
+        if let Some(undo) = self.undo.take() {
+            congestion.undo(undo.before);
+        }
+        self.mode = Mode::Timeout;
+        self.doubt = Doubt::None;
+    }
+
     /// Everything in flight is too long for the path and is sent again in smaller pieces; that is
     /// no congestion (RFC 1191 §6.5): the window and its threshold stay.
     pub fn too_long(&mut self, now: Instant, nxt: Seq) {
         self.board.lose_all(now);
         self.mode = Mode::Timeout;
+        self.doubt = Doubt::None;
         self.high = nxt;
         self.undo = None;
         self.probe = None;

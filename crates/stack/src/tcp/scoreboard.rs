@@ -67,6 +67,8 @@ pub(super) struct Delivered {
     /// The lowest number of an octet, sent once, that was said to have arrived.
     pub lowest: Option<Seq>,
     pub highest: Option<Seq>,
+    /// Some of it had been sent again.
+    pub again: bool,
 }
 
 impl Delivered {
@@ -303,6 +305,7 @@ impl Scoreboard {
                 range.start = end;
             }
         }
+        delivered.again |= ambiguous;
         if ambiguous {
             // What was sent once may have waited at the peer for what was sent again.
             delivered.sampled = None;

@@ -41,7 +41,7 @@ impl SendTuning {
         let delivered = core::mem::take(&mut self.acknowledged);
         self.since = now;
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let rate = u128::from(delivered) * 1_000_000_000 / u128::from(nanos(span).max(1)) >> 10;
+        let rate = (u128::from(delivered) * 1_000_000_000 / u128::from(nanos(span).max(1))) >> 10;
         self.rate = u32::try_from(rate).unwrap_or(u32::MAX);
         let product = u128::from(delivered) * u128::from(SHARE) * u128::from(nanos(min_rtt));
         usize::try_from(product / u128::from(nanos(span).max(1))).ok()

@@ -5,7 +5,10 @@ use super::{
     phase::Phase,
     timers::{Waiting, take_due},
 };
-use crate::{request::Error, time::Instant};
+use crate::{
+    request::Error,
+    time::{Duration, Instant},
+};
 use narrows_ring::Pool;
 
 /// Of the SYN-ACK of an early connection (Linux: tcp_synack_retries).
@@ -15,6 +18,8 @@ const RETRIES: u8 = 15;
 /// When nobody holds the socket any more (Linux: tcp_orphan_retries). It bounds as well how long a
 /// peer that keeps its window shut can keep an orphan's bytes (Sockstress).
 const ORPHAN_RETRIES: u8 = 8;
+/// How often a device that takes nothing is looked after (Linux: TCP_RESOURCE_PROBE_INTERVAL).
+const DEVICE_INTERVAL: Duration = Duration::from_millis(500);
 /// Headers of IPv4 and TCP without options.
 const HEADERS: u16 = 40;
 /// The least path MTU that is believed (Linux: min_pmtu).
@@ -34,6 +39,7 @@ impl Connection {
             Waiting::Timeout => self.retransmission_timeout(now),
             Waiting::TailProbe => self.tail_probe_timeout(now),
             Waiting::Reordering => self.reordering_timeout(now),
+            Waiting::Device => self.device_timeout(now),
             Waiting::Persist => reply = self.persist_timeout(now),
         }
         if take_due(&mut self.timers.lifetime, now) {
@@ -81,6 +87,7 @@ impl Connection {
             self.totals.retransmissions = self.totals.retransmissions.wrapping_add(1);
             return;
         }
+        self.suspect_black_hole(now);
         let space = (self.snd.una, self.snd.nxt);
         let segment = self.segment();
         self.recovery.timed_out(now, space, segment, &mut self.congestion, &self.rtt);
@@ -124,6 +131,15 @@ impl Connection {
         self.probes = self.probes.saturating_add(1);
         self.due.probe = true;
         None
+    }
+
+    /// RFC 5482: the program's patience may end before anything has left.
+    fn device_timeout(&mut self, now: Instant) {
+        if self.user_timed_out(now) {
+            return self.give_up();
+        }
+        self.probes = self.probes.saturating_add(1);
+        self.timers.wait(Waiting::Device, now + DEVICE_INTERVAL);
     }
 
     /// Keepalive, or the end of FIN-WAIT-2 or TIME-WAIT.
@@ -205,7 +221,11 @@ impl Connection {
     /// is not taken for lost. As Linux's tcp_sync_mss; like there it is asked when something is about to be
     /// sent.
     pub fn fit_path(&mut self, mtu: u16) {
-        if self.phase.is_handshake() || !self.negotiated.fit(mtu.saturating_sub(HEADERS)) {
+        if self.phase.is_handshake() {
+            return;
+        }
+        let mtu = self.probed(mtu);
+        if !self.negotiated.fit(mtu.saturating_sub(HEADERS)) {
             return;
         }
         // A window of less than a segment would wait for an acknowledgment that nothing brings.

@@ -17,6 +17,9 @@ pub(super) enum Waiting {
     /// RFC 9293 §3.8.6.1: text waits, nothing is outstanding, and the peer's window (or our own
     /// politeness about small segments) forbids to send it.
     Persist,
+    /// Text may leave, nothing is outstanding, and the device takes none: only a program that set a
+    /// limit to its patience needs to be told.
+    Device,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

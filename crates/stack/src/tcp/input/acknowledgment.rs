@@ -123,9 +123,10 @@ impl Connection {
             segment: segment_size,
             sack: self.negotiated.sack,
             echo: segment.options.timestamps.map(|timestamps| timestamps.echo),
+            new_text: self.snd.unsent() > 0 && self.snd.window_room() > 0,
         };
         let announced = self.recovery.announced(segment_size);
-        let may_grow = advanced && self.recovery.lets_grow();
+        let could_grow = self.recovery.lets_grow();
         let marked = self.negotiated.ecn && header.flags.contains(Flags::ECE);
         let (una, nxt) = (arrival.una, arrival.nxt);
         self.congestion.count_marks(arrival.delivered.octets, marked, una, nxt);
@@ -133,10 +134,13 @@ impl Connection {
             self.slow_down(&arrival);
         }
         let reordering = self.recovery.acknowledged(&arrival, &mut self.congestion, &self.rtt);
+        self.judge_probe(now);
         if self.congestion.has_model() {
             self.follow_model(&arrival, announced);
         }
-        if may_grow && self.recovery.lets_grow() {
+        // As Linux: where segments overtake each other, what has arrived beyond a hole counts, too.
+        let overtakes = self.recovery.overtakes() && arrival.delivered.octets > 0;
+        if could_grow && (advanced || overtakes) && self.recovery.lets_grow() {
             self.grow(&arrival, announced);
         }
         let news = advanced || arrival.delivered.octets > 0;

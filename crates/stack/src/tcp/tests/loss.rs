@@ -3,7 +3,7 @@
 use super::fixture::*;
 use crate::{
     request::Error,
-    tcp::{Settings, connection::Fate, connection::IcmpError},
+    tcp::{Settings, connection::Fate, connection::IcmpError, info::Repair},
 };
 use narrows_wire::tcp_options::Options;
 
@@ -117,14 +117,61 @@ fn a_timeout_begins_slow_start_over() {
     assert_eq!((window(&fixture), fixture.connection.congestion.threshold), (1000, 7000));
     fixture.advance_ms(100);
     fixture.accepts(&ack(1002));
-    assert_eq!(fixture.sent(), [(1002, 1, ACK, 1000), (2002, 1, ACK, 1000)]);
+    assert_eq!(fixture.sent(), [(10_002, 1, ACK, 1000), (11_002, 1, ACK, 1000)], "RFC 5682");
+    fixture.accepts(&ack(1002));
+    assert_eq!(fixture.sent(), [(1002, 1, ACK, 1000)], "the loss was real");
     // A second timeout for the same flight does not halve the threshold again.
     fixture.next_sent();
     assert_eq!(fixture.connection.congestion.threshold, 7000);
     // The peer had everything but the first.
-    fixture.accepts(&ack(10_002));
+    fixture.accepts(&ack(12_002));
     assert!(fixture.connection.recovery.is_open());
-    assert!(fixture.sent().iter().all(|segment| segment.0 >= 10_002));
+    assert!(fixture.sent().iter().all(|segment| segment.0 >= 12_002));
+}
+
+/// The timeout comes, and the oldest segment is sent again.
+fn timed_out(peer: Options) -> Fixture {
+    let mut fixture = flight(peer);
+    let before = fixture.connection.info(fixture.now).retransmissions;
+    while fixture.connection.info(fixture.now).retransmissions == before
+        || fixture.connection.recovery.repair() != Repair::Timeout
+    {
+        let next = fixture.connection.next_timeout().expect("a timer runs");
+        fixture.now = fixture.now.max(next);
+        fixture.connection.handle_timeout(fixture.now, &mut fixture.pool);
+        fixture.sent();
+    }
+    fixture
+}
+
+/// RFC 5682: the flight was late, not lost.
+#[test]
+fn a_needless_timeout_is_found_without_timestamps() {
+    for peer in [plain(), with_sack()] {
+        let mut fixture = timed_out(peer);
+        let all = fixture.connection.snd.nxt.0.wrapping_sub(ISS);
+        fixture.accepts(&ack(1002));
+        let sent = fixture.sent();
+        assert!(!sent.is_empty() && sent.iter().all(|segment| segment.0 >= all), "{sent:?}");
+        fixture.accepts(&ack(2002));
+        assert_eq!(fixture.connection.recovery.repair(), Repair::Open);
+        assert!(window(&fixture) >= 10_000, "{}", window(&fixture));
+        let sent = fixture.sent();
+        assert!(sent.iter().all(|segment| segment.0 >= all), "{sent:?}");
+    }
+}
+
+#[test]
+fn a_timeout_with_a_real_loss_repairs_it() {
+    let mut fixture = timed_out(plain());
+    fixture.accepts(&ack(1002));
+    let new = fixture.sent();
+    assert_eq!(new.len(), 2, "two new segments: {new:?}");
+    // Those arrive, and what is before them does not.
+    fixture.accepts(&ack(1002));
+    let again = fixture.sent();
+    assert!(again.iter().any(|segment| segment.0 == 1002), "{again:?}");
+    assert_eq!(fixture.connection.recovery.repair(), Repair::Timeout);
 }
 
 #[test]

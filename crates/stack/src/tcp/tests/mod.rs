@@ -7,6 +7,7 @@ mod handshake;
 mod hostile;
 mod lifetime;
 mod loss;
+mod machine;
 mod paced;
 mod pipe;
 mod sequence;

@@ -87,6 +87,7 @@ fn acknowledgment_counts_only_what_was_not_reported() {
             sampled: Some(AT(0)),
             lowest: Some(Seq(0)),
             highest: Some(Seq(25)),
+            again: false,
         }
     );
     assert_eq!(runs(&board), [(100, Sent)]);
