@@ -3,7 +3,6 @@
 
 mod change;
 mod filter;
-mod group;
 pub mod row;
 mod traffic;
 

@@ -1,11 +1,12 @@
 //! `narrows rule`: which tables are looked up for what, printed as `ip rule` and `ip -j rule` do, and
-//! changed in its words.
+//! changed in its words. `iifgroup` and `oifgroup`, which ip-rule(8) has not, are nft(8)'s.
 
 use crate::{arguments::Query, report, route::names, words::Words};
 use anyhow::{Context, Result, ensure};
 use narrows_client::Stack;
 use narrows_ipc::{
     change::Change,
+    group,
     route::{RuleAction, RuleRow, RuleSelector},
 };
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use std::{
 const COMMANDS: [&str; 4] = ["show", "add", "delete", "flush"];
 
 const GRAMMAR: &str = "write [not] [from PREFIX] [to PREFIX] [iif NAME] [oif NAME] \
-    [fwmark N[/MASK]] [uidrange FIRST-LAST] [priority N] lookup TABLE|goto N|blackhole|\
+    [iifgroup GROUP] [oifgroup GROUP] [fwmark N[/MASK]] [uidrange FIRST-LAST] [priority N] lookup TABLE|goto N|blackhole|\
     unreachable|prohibit";
 
 pub fn execute(query: &Query, stack: &Stack, out: &mut dyn Write) -> Result<()> {
@@ -75,6 +76,8 @@ fn read(mut words: Words<'_>) -> Result<RuleRow> {
             "to" => selector.to = prefix(&mut words, word)?,
             "iif" | "dev" => selector.input = Some(words.value(word)?.to_owned()),
             "oif" => selector.output = Some(words.value(word)?.to_owned()),
+            "iifgroup" => selector.input_group = Some(group(&mut words, word)?),
+            "oifgroup" => selector.output_group = Some(group(&mut words, word)?),
             "fwmark" => selector.mark = Some(mark(&mut words, word)?),
             "uidrange" => selector.users = Some(users(&mut words, word)?),
             "priority" | "preference" | "order" | "pref" | "prio" => {
@@ -119,6 +122,15 @@ fn parse(text: &str) -> Option<u32> {
     }
 }
 
+fn group(words: &mut Words<'_>, keyword: &str) -> Result<u32> {
+    let value = words.value(keyword)?;
+    group::number(value).ok_or_else(|| {
+        words.error(format_args!(
+            "{keyword} `{value}`: write a number, or a name of /etc/iproute2/group"
+        ))
+    })
+}
+
 fn mark(words: &mut Words<'_>, keyword: &str) -> Result<(u32, u32)> {
     let text = words.value(keyword)?;
     let parsed = match text.split_once('/') {
@@ -157,6 +169,12 @@ fn write(out: &mut dyn Write, rule: &RuleRow, resolved: impl Fn(u32) -> bool) ->
     }
     if let Some(name) = &selector.output {
         write!(out, "oif {name} ")?;
+    }
+    if let Some(group) = selector.input_group {
+        write!(out, "iifgroup {} ", group::name(group))?;
+    }
+    if let Some(group) = selector.output_group {
+        write!(out, "oifgroup {} ", group::name(group))?;
     }
     if let Some((first, last)) = selector.users {
         write!(out, "uidrange {first}-{last} ")?;
@@ -206,6 +224,12 @@ fn to_json(rule: &RuleRow, resolved: impl Fn(u32) -> bool) -> Value {
     }
     if let Some(name) = &selector.output {
         json["oif"] = json!(name);
+    }
+    if let Some(group) = selector.input_group {
+        json["iifgroup"] = json!(group::name(group));
+    }
+    if let Some(group) = selector.output_group {
+        json["oifgroup"] = json!(group::name(group));
     }
     if let Some((first, last)) = selector.users {
         (json["uid_start"], json["uid_end"]) = (json!(first), json!(last));
@@ -257,6 +281,13 @@ mod tests {
                 "99:\tnot from 1.1.1.1 oif v1 goto 30000 [unresolved]\n",
                 json!({"priority": 99, "not": null, "src": "1.1.1.1", "oif": "v1",
                        "goto": 30000, "unresolved": null}),
+            ),
+            // Not Linux's.
+            (
+                "add iifgroup 7 oifgroup default lookup 100 prio 98",
+                "98:\tfrom all iifgroup 7 oifgroup default lookup 100\n",
+                json!({"priority": 98, "src": "all", "iifgroup": "7", "oifgroup": "default",
+                       "table": "100"}),
             ),
             (
                 "add prio 200 blackhole",

@@ -4,6 +4,7 @@ mod address;
 mod link;
 mod policy;
 
+pub(crate) use address::{MAX_LABEL, facts};
 pub(crate) use link::remove as remove_link;
 
 use crate::{options, route, rule, worker::Worker};

@@ -6,6 +6,7 @@
 //! one device under two interfaces, devices that aren't there, addresses the kernel has itself.
 
 use narrows_device::{DeviceSpec, link::Link};
+use narrows_ipc::change::AddressDetails;
 use narrows_policy::{Defaults, Effect, Rule, audit::Forbid};
 use narrows_stack::{
     config::TcpDefaults,
@@ -33,6 +34,7 @@ mod daemon;
 mod dhcp;
 mod filter;
 mod forbid;
+mod group;
 mod link;
 mod local;
 mod neighbor;
@@ -92,6 +94,8 @@ pub(crate) struct InterfaceConfig {
     pub options: LinkOptions,
     /// IPv4, each with the prefix length of its network.
     pub addresses: Vec<Prefix>,
+    /// What is said of some of them beside that.
+    pub described: Vec<(Prefix, AddressDetails)>,
     pub source: AddressSource,
     /// What the kernel gets on its side of a TAP.
     pub kernel: Option<(Ipv4Addr, u8)>,
@@ -172,7 +176,7 @@ struct InterfaceTable {
     redirects: Option<bool>,
     mtu: Option<Spanned<i64>>,
     mac: Option<Spanned<String>>,
-    group: Option<Spanned<i64>>,
+    group: Option<Spanned<group::GroupName>>,
     promiscuous: Option<bool>,
     bind: Option<Spanned<Vec<Spanned<String>>>>,
     fdb: Option<Spanned<Vec<Spanned<String>>>>,
@@ -211,6 +215,7 @@ impl InterfaceConfig {
             link,
             options,
             addresses,
+            described: Vec::new(),
             source: AddressSource::Static,
             kernel,
             arp: arp::DEFAULT,
@@ -230,6 +235,7 @@ impl Configuration {
                 link: LinkConfig::Device(DeviceSpec::Tap("narrows0".into())),
                 options: LinkOptions::default(),
                 addresses: Prefix::new(address, 24).into_iter().collect(),
+                described: Vec::new(),
                 source: AddressSource::Static,
                 kernel: Some((Ipv4Addr::new(10, 111, 0, 1), 24)),
                 arp: arp::DEFAULT,
@@ -365,6 +371,7 @@ impl Checker<'_> {
             link,
             options,
             addresses: Vec::new(),
+            described: Vec::new(),
             source,
             kernel: None,
             arp,
@@ -372,9 +379,11 @@ impl Checker<'_> {
             // Known when all interfaces are.
             zone: ZoneId::PUBLIC,
         };
-        for text in table.address.iter().flat_map(|list| list.get_ref().list()) {
-            let prefix = self.own_address(earlier, &interface, text)?;
+        for entry in table.address.iter().flat_map(|list| list.get_ref().list()) {
+            let prefix = self.own_address(earlier, &interface, &address::prefix_of(entry))?;
             interface.addresses.push(prefix);
+            let details = self.address_details(prefix, entry)?;
+            interface.described.extend(details.map(|details| (prefix, details)));
         }
         if let Some(text) = &table.kernel {
             interface.kernel = Some(self.kernel_address(&interface, text)?);

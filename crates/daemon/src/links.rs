@@ -3,12 +3,14 @@
 
 use crate::{
     attachment::Attachment,
+    change::facts,
     config::{BondConfig, InterfaceConfig, LinkConfig},
     keeper::Keeper,
 };
 use anyhow::{Context, Result, bail};
 use mio::Registry;
 use narrows_device::{Device, DeviceSpec, TapDevice, link};
+use narrows_ipc::change::AddressDetails;
 use narrows_stack::{
     Instant, InterfaceId, Shard,
     request::{LinkChange, LinkSettings, NewLink, PortChange, Principal, Reply, Request},
@@ -16,8 +18,11 @@ use narrows_stack::{
         autoconf::AddressSource, bond::BondSettings, interface::InterfaceSettings, zone::ZoneId,
     },
 };
-use narrows_wire::{address::MacAddr, offload::Capabilities};
-use std::net::Ipv4Addr;
+use narrows_wire::{
+    address::{MacAddr, Prefix},
+    offload::Capabilities,
+};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The longest IPv4 packet.
 const MAX_MTU: u16 = u16::MAX;
@@ -133,6 +138,9 @@ impl Site<'_> {
         for prefix in &config.addresses {
             self.request(Request::AddAddress { interface: id, prefix: *prefix })?;
         }
+        for (prefix, details) in &config.described {
+            self.request(described(id, *prefix, details, self.now)?)?;
+        }
         if config.source != AddressSource::Static {
             self.request(Request::SetAddressSource { interface: id, source: config.source })?;
         }
@@ -235,4 +243,16 @@ impl Site<'_> {
     pub(crate) fn request(&mut self, request: Request) -> Result<Reply> {
         Ok(self.shard.request(self.now, Principal::default(), request)?)
     }
+}
+
+/// What the file says of an address, which lasts from now on.
+pub(crate) fn described(
+    interface: InterfaceId,
+    prefix: Prefix,
+    details: &AddressDetails,
+    now: Instant,
+) -> Result<Request> {
+    let IpAddr::V4(address) = prefix.address() else { bail!("{} is not IPv4", prefix.address()) };
+    let facts = facts(now, details).map_err(|why| anyhow::anyhow!("{address}: {why}"))?;
+    Ok(Request::DescribeAddress { interface, address, facts })
 }

@@ -49,6 +49,8 @@ pub(crate) fn report(worker: &Worker) -> impl Iterator<Item = RuleRow> {
             to: selector.to.map(pair),
             input: selector.input.map(name),
             output: selector.output.map(name),
+            input_group: selector.input_group,
+            output_group: selector.output_group,
             mark: selector.mark,
             users: selector.users.as_ref().map(|users| (*users.start(), *users.end())),
         },
@@ -78,6 +80,8 @@ fn selector(worker: &Worker, asked: &RuleSelector) -> Result<Selector, Error> {
         to: network(asked.to)?,
         input: named(&asked.input)?,
         output: named(&asked.output)?,
+        input_group: asked.input_group,
+        output_group: asked.output_group,
         mark: asked.mark,
         users: asked.users.map(|(first, last)| first..=last),
     })

@@ -12,6 +12,7 @@ pub mod change;
 pub mod codec;
 pub mod datagram;
 pub mod error;
+pub mod group;
 pub mod link;
 pub mod listener;
 pub mod message;

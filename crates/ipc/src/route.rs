@@ -128,6 +128,8 @@ pub struct RuleSelector {
     pub to: Option<(IpAddr, u8)>,
     pub input: Option<String>,
     pub output: Option<String>,
+    pub input_group: Option<u32>,
+    pub output_group: Option<u32>,
     /// Value and mask.
     pub mark: Option<(u32, u32)>,
     /// First and last.

@@ -241,6 +241,8 @@ impl Display for RuleRow {
         words.extend(selector.to.map(|(address, length)| format!("to {address}/{length}")));
         words.extend(selector.input.as_ref().map(|name| format!("iif {name}")));
         words.extend(selector.output.as_ref().map(|name| format!("oif {name}")));
+        words.extend(selector.input_group.map(|group| format!("iifgroup {group}")));
+        words.extend(selector.output_group.map(|group| format!("oifgroup {group}")));
         words.extend(selector.mark.map(|(mark, mask)| format!("fwmark {mark:#x}/{mask:#x}")));
         words.extend(selector.users.map(|(first, last)| format!("uidrange {first}-{last}")));
         words.extend(self.action.map(|action| match action {
@@ -305,6 +307,8 @@ mod tests {
             selector: RuleSelector {
                 not: true,
                 from: Some(([10, 0, 0, 0].into(), 8)),
+                input_group: Some(7),
+                output_group: Some(0),
                 mark: Some((1, 0xff)),
                 ..RuleSelector::default()
             },

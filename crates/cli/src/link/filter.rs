@@ -57,7 +57,7 @@ impl Filter {
 /// A group's number or name.
 pub fn group(words: &mut Words<'_>) -> Result<u32> {
     let word = words.value("group")?;
-    super::group::number(word).ok_or_else(|| {
+    narrows_ipc::group::number(word).ok_or_else(|| {
         words
             .error(format_args!("group `{word}`: write a number, or a name of /etc/iproute2/group"))
     })

@@ -65,7 +65,7 @@ pub fn master(link: &LinkRow) -> Option<&str> {
 }
 
 pub fn group(link: &LinkRow) -> String {
-    super::group::name(link.state.group)
+    narrows_ipc::group::name(link.state.group)
 }
 
 /// A line of its own, where it is not `public`.

@@ -142,3 +142,36 @@ fn what_the_engine_would_refuse_changes_nothing() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn what_is_said_of_an_address_changes_without_it() -> Result<()> {
+    as_root(|| {
+        let stage = Stage::new()?;
+        let described =
+            |words: &str| format!("{WIRE}address = [{{ address = \"10.77.0.2/24\", {words} }}]\n");
+        let shown = || Ok::<_, anyhow::Error>(stage.ask(&["addr", "show", "dev", "wire"])?.stdout);
+        write(&stage, &described("label = \"wire:7\", valid_lft = 900"))?;
+        ensure!(reload(&stage)? == "wire: what is said of 10.77.0.2/24\n");
+        let text = shown()?;
+        ensure!(
+            text.contains("inet 10.77.0.2/24 brd 10.77.0.255 scope global dynamic wire:7"),
+            "{text}"
+        );
+        ensure!(text.contains("valid_lft 900sec") || text.contains("valid_lft 89"), "{text}");
+        ensure!(reload(&stage)? == "nothing has changed\n");
+        write(&stage, &described("valid_lft = 9, preferred_lft = 10"))?;
+        let refused = stage.ask(&["reload"])?;
+        ensure!(
+            !refused.status.success() && refused.stderr.contains("narrows.toml:4"),
+            "{refused:?}"
+        );
+        write(&stage, &format!("{WIRE}{ADDRESS}"))?;
+        ensure!(reload(&stage)? == "wire: what is said of 10.77.0.2/24\n");
+        let text = shown()?;
+        ensure!(
+            text.contains("scope global wire\n") && text.contains("valid_lft forever"),
+            "{text}"
+        );
+        Ok(())
+    })
+}

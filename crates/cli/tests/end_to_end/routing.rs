@@ -289,3 +289,23 @@ fn use_gateways(network: &Gateways, served: &[AtomicUsize; 2]) -> Result<()> {
     ensure!(counts()[0] > first + 12, "{:?}", counts());
     Ok(())
 }
+
+#[test]
+fn a_rule_is_about_a_group_of_interfaces() -> Result<()> {
+    as_root(|| {
+        let router = Router::new([1500; 3])?;
+        let passes = |from: usize| {
+            let times = narrows_testbed::ping(&router.hosts[from], host(2), 1);
+            times.is_ok_and(|times| times.len() == 1)
+        };
+        let ask = |words: &str| narrows(&router.daemon, &router.namespace, words);
+        ask("rule add iifgroup 7 prohibit prio 100")?;
+        ensure!(ask("rule show")?.contains("100:\tfrom all iifgroup 7 prohibit\n"));
+        ensure!(passes(0) && passes(1));
+        ask("link set w0 group 7")?;
+        ensure!(!passes(0) && passes(1));
+        ask("rule del iifgroup 7")?;
+        ensure!(passes(0) && passes(1));
+        Ok(())
+    })
+}

@@ -8,13 +8,14 @@ use narrows_ipc::{
     route::RouteScope,
 };
 use narrows_stack::{
+    Instant,
     request::{Principal, Request},
     table::{address_facts::AddressFacts, route::Scope},
 };
 use std::{net::IpAddr, time::Duration};
 
 /// The longest label, as the longest interface name (IFNAMSIZ less its NUL).
-const MAX_LABEL: usize = 15;
+pub(crate) const MAX_LABEL: usize = 15;
 
 /// An address, or another description of one that is there. One that can't be described as asked is
 /// not added either.
@@ -27,7 +28,7 @@ pub(super) fn set(
 ) -> Result<(), Error> {
     let id = interface_named(worker, interface)?;
     let own = prefix(address, length)?;
-    let facts = facts(worker, details)?;
+    let facts = facts(worker.clock.now(), details)?;
     let IpAddr::V4(address) = address else { return Err(Error::FamilyNotSupported) };
     let held = worker.shard.interface(id).is_some_and(|found| found.addresses.contains(&own))
         || worker.shard.unusable_addresses(id).any(|(prefix, _)| prefix == own);
@@ -54,8 +55,8 @@ pub(super) fn set(
     Ok(())
 }
 
-fn facts(worker: &Worker, details: &AddressDetails) -> Result<AddressFacts, Error> {
-    let now = worker.clock.now();
+/// For an address that is described now.
+pub(crate) fn facts(now: Instant, details: &AddressDetails) -> Result<AddressFacts, Error> {
     let until = |seconds: u32| now + Duration::from_secs(seconds.into());
     let AddressDetails { label, scope, peer, valid, preferred } = details;
     let fits = |label: &String| (1..=MAX_LABEL).contains(&label.len());

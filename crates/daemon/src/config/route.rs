@@ -1,7 +1,8 @@
 //! `[[route]]` and `[[rule]]`: where packets go, and which tables are looked up for what.
 
 use super::{
-    Checker, ConfigError, Configuration, InterfaceConfig, default_route, split_prefix, text_of,
+    Checker, ConfigError, Configuration, InterfaceConfig, default_route, group::GroupName,
+    split_prefix, text_of,
 };
 use narrows_stack::{
     InterfaceId,
@@ -139,6 +140,8 @@ pub(super) struct RuleTable {
     to: Option<Spanned<String>>,
     iif: Option<Spanned<String>>,
     oif: Option<Spanned<String>>,
+    iifgroup: Option<Spanned<GroupName>>,
+    oifgroup: Option<Spanned<GroupName>>,
     fwmark: Option<Spanned<String>>,
     uidrange: Option<Spanned<String>>,
     table: Option<Spanned<TableName>>,
@@ -391,6 +394,8 @@ impl Checker<'_> {
             invert: table.not.unwrap_or(false),
             from: table.from.as_ref().map(|text| self.destination(text)).transpose()?,
             to: table.to.as_ref().map(|text| self.destination(text)).transpose()?,
+            input_group: self.optional_group(&table.iifgroup)?,
+            output_group: self.optional_group(&table.oifgroup)?,
             mark: table.fwmark.as_ref().map(|text| self.mark(text)).transpose()?,
             users: table.uidrange.as_ref().map(|text| self.users(text)).transpose()?,
             ..Selector::default()

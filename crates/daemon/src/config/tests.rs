@@ -9,6 +9,7 @@ use narrows_stack::{
 };
 use narrows_wire::address::MacAddr;
 
+mod addresses;
 mod daemon;
 mod links;
 mod quota;
@@ -97,6 +98,7 @@ fn a_whole_file() {
                 link: LinkConfig::Device(DeviceSpec::Packet("eth1".into())),
                 options: LinkOptions::default(),
                 addresses: vec![prefix("10.0.0.2/24"), prefix("10.0.0.3/24")],
+                described: Vec::new(),
                 source: AddressSource::Static,
                 kernel: None,
                 arp: ArpPolicy {
@@ -115,6 +117,7 @@ fn a_whole_file() {
                 link: LinkConfig::Device(DeviceSpec::Tap("narrows7".into())),
                 options: LinkOptions::default(),
                 addresses: vec![prefix("10.112.0.2/31")],
+                described: Vec::new(),
                 source: AddressSource::Static,
                 kernel: Some((Ipv4Addr::new(10, 112, 0, 3), 31)),
                 arp: arp::DEFAULT,

@@ -41,12 +41,7 @@ impl Checker<'_> {
                 self.error(mtu.span(), message)
             })?);
         }
-        if let Some(group) = &table.group {
-            options.group = u32::try_from(*group.get_ref()).map_err(|_| {
-                let message = format!("group = {}: write 0 to {}", group.get_ref(), u32::MAX);
-                self.error(group.span(), message)
-            })?;
-        }
+        options.group = self.optional_group(&table.group)?.unwrap_or(0);
         options.mac = table.mac.as_ref().map(|mac| self.station(mac)).transpose()?;
         let stations = |list: &Vec<Spanned<String>>| -> Result<BTreeSet<_>, _> {
             list.iter().map(|mac| self.station(mac)).collect()

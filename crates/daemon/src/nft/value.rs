@@ -245,6 +245,7 @@ impl Type {
             Self::Dscp => "a class such as ef or af11",
             Self::Ecn => "not-ect, ect0, ect1 or ce",
             Self::User => "the number of a user",
+            Self::Group => "a number, or a name of /etc/iproute2/group",
             Self::Family => "ipv4",
             _ => "a number",
         }
@@ -286,6 +287,7 @@ impl Type {
         let value = match self {
             Self::Ipv4 => field::address(word.parse().ok()?),
             Self::Mac => mac(word)?,
+            Self::Group => narrows_ipc::group::number(word)?.into(),
             _ => match word.strip_prefix("0x") {
                 Some(digits) => u128::from_str_radix(digits, 16).ok()?,
                 None => word.parse().ok()?,

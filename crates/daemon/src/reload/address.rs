@@ -1,7 +1,10 @@
 //! Addresses of interfaces that stay.
 
 use super::{Difference, Step};
-use crate::config::{InterfaceConfig, text_of};
+use crate::{
+    config::{InterfaceConfig, text_of},
+    links::described,
+};
 use anyhow::{Result, bail};
 use narrows_stack::{Shard, request::Request};
 use narrows_wire::address::Prefix;
@@ -56,6 +59,27 @@ pub(super) fn coming<'a>(difference: &'a Difference<'a>) -> impl Iterator<Item =
         added.map(|prefix| {
             let says = format!("{}: address {} added", config.name, text_of(*prefix));
             step(says, &config.name, *prefix, true)
+        })
+    })
+}
+
+/// Label, peer and the like; who is new to the interface has none yet.
+pub(super) fn changed<'a>(difference: &'a Difference<'a>) -> impl Iterator<Item = Step> + 'a {
+    kept(difference).flat_map(|(held, config)| {
+        config.addresses.iter().filter_map(|prefix| {
+            let details = |config: &InterfaceConfig| {
+                let mut described = config.described.iter();
+                let found = described.find(|(other, _)| other == prefix);
+                found.map(|(_, details)| details.clone()).unwrap_or_default()
+            };
+            let (before, after) = (details(held), details(config));
+            let says = format!("{}: what is said of {}", config.name, text_of(*prefix));
+            let (name, prefix) = (config.name.clone(), *prefix);
+            (before != after).then(|| {
+                Step::ask(says, move |site| {
+                    Ok(vec![described(site.named(&name)?, prefix, &after, site.now)?])
+                })
+            })
         })
     })
 }

@@ -176,6 +176,7 @@ impl<'a> Difference<'a> {
         steps.extend(interface::coming(self));
         steps.extend(interface::ports(self));
         steps.extend(address::coming(self));
+        steps.extend(address::changed(self));
         steps.extend(neighbor::coming(self));
         steps.extend(route::coming(self));
         steps.extend(icmp(self));

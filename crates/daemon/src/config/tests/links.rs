@@ -106,7 +106,7 @@ fn each_error_names_the_line_and_what_to_write() {
             "narrows.toml:5: eth1 has an MTU of 1500 in the kernel: write at most 1500, or set it \
              first with `ip link set eth1 mtu 9000`",
         ),
-        (format!("{LAN}group = -1"), "narrows.toml:5: group = -1: write 0 to"),
+        (format!("{LAN}group = -1"), "narrows.toml:5: group -1: write 0 to"),
         (
             format!("{LAN}mac = \"01:00:5e:00:00:01\""),
             "narrows.toml:5: \"01:00:5e:00:00:01\" is not",

@@ -212,6 +212,7 @@ pub(crate) fn set(
         LinkChange::Group(group) => {
             if let Some(link) = shard.links.get_mut(id) {
                 link.group = group;
+                shard.routes.set_group(id, group);
             }
         }
     }

@@ -365,6 +365,12 @@ impl RouteTables {
         Ok(removed)
     }
 
+    /// Rules may be about groups of interfaces.
+    pub(crate) fn set_group(&mut self, interface: InterfaceId, group: u32) {
+        self.rules.set_group(interface, group);
+        self.generation += 1;
+    }
+
     /// The way of a packet.
     pub fn lookup(&self, query: &Query) -> Answer<'_> {
         for action in self.rules.about(query) {

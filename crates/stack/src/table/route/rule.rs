@@ -5,6 +5,7 @@ use super::{Query, RouteError, RouteKind, TableId};
 use crate::table::interface::InterfaceId;
 use core::ops::RangeInclusive;
 use narrows_wire::address::Prefix;
+use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -25,6 +26,9 @@ pub struct Selector {
     pub input: Option<InterfaceId>,
     /// What the sending socket is bound to.
     pub output: Option<InterfaceId>,
+    /// The same by group: ip-rule(8) has no words for it, nft(8) calls them `iifgroup` and `oifgroup`.
+    pub input_group: Option<u32>,
+    pub output_group: Option<u32>,
     /// Value and mask of the mark.
     pub mark: Option<(u32, u32)>,
     /// Of the sending socket's owner. Nobody owns what is forwarded: it has user 0, as on Linux.
@@ -54,7 +58,8 @@ impl Action {
 }
 
 impl Selector {
-    fn matches(&self, query: &Query) -> bool {
+    fn matches(&self, query: &Query, groups: &BTreeMap<InterfaceId, u32>) -> bool {
+        let group = |interface: InterfaceId| groups.get(&interface).copied().unwrap_or(0);
         let from = |prefix: Prefix| {
             // Nothing is known of a source that is yet to be chosen.
             prefix.length() == 0
@@ -65,6 +70,8 @@ impl Selector {
             && self.to.is_none_or(|prefix| prefix.contains(query.destination.into()))
             && self.input.is_none_or(|interface| interface == input)
             && self.output.is_none_or(|interface| query.output == Some(interface))
+            && self.input_group.is_none_or(|wanted| wanted == group(input))
+            && self.output_group.is_none_or(|wanted| query.output.map(group) == Some(wanted))
             && self.mark.is_none_or(|(value, mask)| (value ^ query.mark) & mask == 0)
             && self.users.as_ref().is_none_or(|users| users.contains(&query.principal.uid));
         all != self.invert
@@ -92,6 +99,8 @@ impl RuleFilter {
             && agrees(&asked.to, &held.to)
             && agrees(&asked.input, &held.input)
             && agrees(&asked.output, &held.output)
+            && agrees(&asked.input_group, &held.input_group)
+            && agrees(&asked.output_group, &held.output_group)
             && agrees(&asked.mark, &held.mark)
             && agrees(&asked.users, &held.users)
     }
@@ -100,6 +109,8 @@ impl RuleFilter {
 #[derive(Clone, Debug)]
 pub(super) struct RuleList {
     rules: Vec<Rule>,
+    /// Of interfaces in another group than 0.
+    groups: BTreeMap<InterfaceId, u32>,
 }
 
 /// As in the kernel.
@@ -120,6 +131,7 @@ impl Default for RuleList {
                 lookup(MAIN, TableId::MAIN),
                 lookup(DEFAULT, TableId::DEFAULT),
             ],
+            groups: BTreeMap::new(),
         }
     }
 }
@@ -137,7 +149,7 @@ impl RuleList {
     pub fn about<'a>(&'a self, query: &'a Query) -> impl Iterator<Item = Action> + 'a {
         let mut from = 0;
         self.rules.iter().filter_map(move |rule| {
-            if rule.preference < from || !rule.selector.matches(query) {
+            if rule.preference < from || !rule.selector.matches(query, &self.groups) {
                 return None;
             }
             if let Action::Goto(preference) = rule.action {
@@ -179,8 +191,16 @@ impl RuleList {
         }
     }
 
+    pub fn set_group(&mut self, interface: InterfaceId, group: u32) {
+        match group {
+            0 => self.groups.remove(&interface),
+            group => self.groups.insert(interface, group),
+        };
+    }
+
     /// An interface goes, and the rules about it.
     pub fn remove_interface(&mut self, interface: InterfaceId) {
+        self.groups.remove(&interface);
         let gone = Some(interface);
         self.rules
             .retain(|Rule { selector, .. }| selector.input != gone && selector.output != gone);
@@ -210,12 +230,39 @@ mod tests {
     }
 
     #[test]
+    fn rules_about_a_group_are_about_who_is_in_it() {
+        let (lan, wan) = (InterfaceId(1), InterfaceId(2));
+        let mut list = RuleList::default();
+        let input = Selector { input_group: Some(7), ..Selector::default() };
+        let output = Selector { output_group: Some(7), ..Selector::default() };
+        list.add(rule(10, input, 10)).expect("a new rule");
+        list.add(rule(20, output, 20)).expect("a new rule");
+        let zero = Selector { input_group: Some(0), ..Selector::default() };
+        list.add(rule(30, zero, 30)).expect("a new rule");
+        let plain = Query::to([192, 0, 2, 1].into());
+        let asked = |list: &RuleList, interface| {
+            let from = tables(list, &Query { input: Some(interface), ..plain });
+            let by = tables(list, &Query { output: Some(interface), ..plain });
+            (from.contains(&10), by.contains(&20), from.contains(&30))
+        };
+        assert_eq!(asked(&list, lan), (false, false, true));
+        list.set_group(lan, 7);
+        assert_eq!(asked(&list, lan), (true, true, false));
+        assert_eq!(asked(&list, wan), (false, false, true));
+        // Neither is what this host sends of itself, wherever it may leave.
+        assert!(!tables(&list, &plain).iter().any(|table| [10, 20].contains(table)));
+        list.remove_interface(lan);
+        assert_eq!(asked(&list, lan), (false, false, true), "the number may be another's then");
+        assert_eq!(list.len(), 6);
+    }
+
+    #[test]
     fn each_selector_selects() {
         let destination = [192, 0, 2, 1].into();
         let plain = Query::to(destination);
         let from = |source: [u8; 4]| Query { source: Some(source.into()), ..plain };
         let by = |input| Query { input: Some(InterfaceId(input)), ..plain };
-        let any = Selector::default;
+        let (any, none) = (Selector::default, BTreeMap::new());
         for (selector, yes, no) in [
             (
                 Selector { from: prefix("10.0.0.0/8"), ..any() },
@@ -251,8 +298,8 @@ mod tests {
                 Query::to([10, 0, 0, 1].into()),
             ),
         ] {
-            assert!(selector.matches(&yes), "{selector:?} {yes:?}");
-            assert!(!selector.matches(&no), "{selector:?} {no:?}");
+            assert!(selector.matches(&yes, &none), "{selector:?} {yes:?}");
+            assert!(!selector.matches(&no, &none), "{selector:?} {no:?}");
         }
     }
 

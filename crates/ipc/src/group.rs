@@ -1,4 +1,5 @@
-//! Groups of interfaces: numbers, and the names that /etc/iproute2/group gives them.
+//! Groups of interfaces: numbers, and the names that /etc/iproute2/group gives them, to ip(8), nft(8) and
+//! to all of Narrows.
 
 use std::fs;
 
@@ -20,11 +21,13 @@ fn parse(text: &str) -> Vec<(u32, String)> {
     [(0, "default".to_owned())].into_iter().chain(named).collect()
 }
 
+/// The group's number, by that or by its name.
 pub fn number(word: &str) -> Option<u32> {
     let named = || names().into_iter().find(|(_, name)| name == word);
     word.parse().ok().or_else(|| named().map(|(number, _)| number))
 }
 
+/// Its name; one without a name is a number.
 pub fn name(number: u32) -> String {
     let named = names().into_iter().find(|(other, _)| *other == number);
     named.map_or_else(|| number.to_string(), |(_, name)| name)
