@@ -1,5 +1,7 @@
 //! VLANs, bonds and bridges, with the kernel (or another daemon) at the other ends of the wires.
 
+mod open_vswitch;
+
 use crate::stage::{NARROWS, On, PATIENCE, Stage, eventually, installed, succeed};
 use anyhow::{Context, Result, ensure};
 use narrows_testbed::{Daemon, Namespace, Network, Process, as_root, ping};
