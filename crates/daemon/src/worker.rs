@@ -51,6 +51,10 @@ const TURN_REQUESTS: usize = 8 * session::WORK_PER_TURN;
 const REQUEST_COST: usize = 32 << 10;
 const ANCHOR_COST: usize = 8 << 10;
 
+/// Turns for which deadlines wait for the frames that came before them: so many frames may have waited
+/// while the daemon did not run, and flows that never end hold nobody up for longer.
+const HELD_TURNS: u32 = 4;
+
 /// Sessions accepted in one turn.
 const TURN_ACCEPTS: usize = 64;
 
@@ -94,6 +98,8 @@ pub(crate) struct Worker {
     pub watches: Watches,
     /// The daemon is to end.
     pub stopping: bool,
+    /// Turns since deadlines were looked at.
+    held_turns: u32,
     listener: Listener,
     /// Sessions wait to be accepted.
     sessions_wait: bool,
@@ -148,6 +154,7 @@ impl Worker {
             bills: Bills::default(),
             watches: Watches::default(),
             stopping: false,
+            held_turns: 0,
             listener,
             sessions_wait: true,
             ready_anchors: FairQueue::default(),
@@ -245,10 +252,11 @@ impl Worker {
         for attachment in &mut self.attachments {
             more |= attachment.receive(&mut self.shard, now);
         }
+        let frames_wait = more;
         self.retry(now);
         more |= self.accept_sessions();
         self.serve_sessions();
-        self.expire(now);
+        self.expire(now, frames_wait);
         self.note_events();
         self.note_notices();
         self.renew_devices();
@@ -320,9 +328,16 @@ impl Worker {
         }
     }
 
-    fn expire(&mut self, now: Instant) {
-        if self.shard.next_timeout().is_some_and(|at| at <= now) {
-            self.shard.handle_timeout(now);
+    /// What is due is done, but first it is seen what came in time. After a while in which the daemon did
+    /// not run, the acknowledgments of what it would send again are among the frames that wait.
+    fn expire(&mut self, now: Instant, frames_wait: bool) {
+        if frames_wait && self.held_turns < HELD_TURNS {
+            self.held_turns += 1;
+        } else {
+            self.held_turns = 0;
+            if self.shard.next_timeout().is_some_and(|at| at <= now) {
+                self.shard.handle_timeout(now);
+            }
         }
         self.trim(now);
         cut_through::sweep(self, now);
@@ -607,13 +622,17 @@ impl Worker {
     /// Frames in and out, and nothing for programs: those are gone.
     pub(crate) fn serve_devices(&mut self) {
         let now = self.clock.now();
+        let mut more = false;
         for attachment in &mut self.attachments {
-            attachment.receive(&mut self.shard, now);
+            more |= attachment.receive(&mut self.shard, now);
         }
-        self.expire(now);
+        self.expire(now, more);
         self.note_notices();
         for attachment in &mut self.attachments {
             while attachment.transmit(&mut self.shard, now) {}
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
