@@ -7,7 +7,7 @@ mod policy;
 pub(crate) use address::{MAX_LABEL, facts};
 pub(crate) use link::remove as remove_link;
 
-use crate::{options, route, rule, worker::Worker};
+use crate::{config::no_hosts, options, route, rule, worker::Worker};
 use mio::Token;
 use narrows_ipc::{
     Answer, Error, Reply,
@@ -39,6 +39,9 @@ pub(crate) fn apply(worker: &mut Worker, token: Token, change: Change) -> Answer
         return Ok(Reply::Done);
     }
     if let Change::SetAddress { interface, address, length, details, mode } = &change {
+        if let Some(what) = no_hosts(prefix(*address, *length)?).filter(|_| interface != "lo") {
+            return Ok(Reply::Refused(format!("{address} {what}")));
+        }
         address::set(worker, interface, (*address, *length), details, *mode)?;
         worker.interfaces_changed();
         tracing::info!(pid, %change, "changed");

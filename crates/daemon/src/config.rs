@@ -332,6 +332,30 @@ impl Configuration {
     }
 }
 
+/// Is one network part of the other? A single host's address is in nobody's way.
+fn overlap(one: Prefix, other: Prefix) -> bool {
+    let hosts = one.length() < 32 && other.length() < 32;
+    hosts && (one.contains(other.address()) || other.contains(one.address()))
+}
+
+/// What keeps an address from being a host's.
+pub(crate) fn no_hosts(prefix: Prefix) -> Option<&'static str> {
+    let IpAddr::V4(address) = prefix.address() else { return None };
+    match address.octets()[0] {
+        0 | 240.. => Some("can't be a host's"),
+        _ if address.is_multicast() => Some("is multicast"),
+        _ if address.is_loopback() => Some("is loopback, always there"),
+        // RFC 3021: /31 has neither a network nor a broadcast address.
+        _ if prefix.length() < 31 && prefix.network().address() == prefix.address() => {
+            Some("is the network's own")
+        }
+        _ if prefix.broadcast() == Some(prefix.address()) => {
+            Some("is the network's broadcast address")
+        }
+        _ => None,
+    }
+}
+
 /// One file being checked.
 struct Checker<'a> {
     file: &'a Path,
@@ -476,6 +500,16 @@ impl Checker<'_> {
                 );
                 return Err(self.error(text.span(), message));
             }
+            if let Some(own) = other.addresses.iter().find(|own| overlap(**own, prefix)) {
+                let message = format!(
+                    "{} overlaps {}, the network of interface \"{}\": write an address of another \
+                     network",
+                    text_of(prefix.network()),
+                    text_of(own.network()),
+                    other.name
+                );
+                return Err(self.error(text.span(), message));
+            }
         }
         let holds =
             |link: &&Link| link.addresses.iter().any(|(own, _)| IpAddr::V4(*own) == address);
@@ -521,32 +555,19 @@ impl Checker<'_> {
             let message = format!("no prefix length: write \"{address}/24\" or the like");
             return Err(self.error(text.span(), message));
         };
-        let refuse = |what: &str| {
-            let message = format!("{address} {what}: write a host's address, as \"10.0.0.2/24\"");
-            Err(self.error(text.span(), message))
-        };
         let prefix = Prefix::new(IpAddr::V4(address), length).filter(|_| length > 0);
         let Some(prefix) = prefix else {
             let message = format!("prefix length {length}: write 1 to 32");
             return Err(self.error(text.span(), message));
         };
-        if address.octets()[0] == 0 || address.octets()[0] >= 240 {
-            return refuse("can't be a host's");
+        match no_hosts(prefix) {
+            Some(what) => {
+                let message =
+                    format!("{address} {what}: write a host's address, as \"10.0.0.2/24\"");
+                Err(self.error(text.span(), message))
+            }
+            None => Ok(prefix),
         }
-        if address.is_multicast() {
-            return refuse("is multicast");
-        }
-        if address.is_loopback() {
-            return refuse("is loopback, always there");
-        }
-        // RFC 3021: /31 has neither a network nor a broadcast address.
-        if length < 31 && prefix.network().address() == prefix.address() {
-            return refuse("is the network's own");
-        }
-        if prefix.broadcast() == Some(prefix.address()) {
-            return refuse("is the network's broadcast address");
-        }
-        Ok(prefix)
     }
 
     fn not_an_address(&self, text: &Spanned<String>) -> ConfigError {

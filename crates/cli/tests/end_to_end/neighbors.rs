@@ -98,8 +98,8 @@ fn changes_that_make_no_sense_are_refused_and_change_nothing() -> Result<()> {
         for (words, said) in [
             ("addr add 10.77.0.2/24 dev wire", "there is one already"),
             ("addr add 10.77.0.2/16 dev wire", "the address is in use"),
-            ("addr add 10.79.0.0/24 dev wire", "not possible"),
-            ("addr add 224.0.0.9/24 dev wire", "not possible"),
+            ("addr add 10.79.0.0/24 dev wire", "10.79.0.0 is the network's own"),
+            ("addr add 224.0.0.9/24 dev wire", "224.0.0.9 is multicast"),
             ("addr add 10.79.0.2/24 dev nothing", "Device \"nothing\" does not exist"),
             ("addr del 10.77.0.9/24 dev wire", "it has only 10.77.0.2/24"),
             ("addr del 10.77.0.2/16 dev wire", "it has only 10.77.0.2/24"),

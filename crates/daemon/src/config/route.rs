@@ -305,6 +305,14 @@ impl Checker<'_> {
             }
             (false, named) => self.link_of(configuration, named, via, text)?,
         };
+        let mut networks = configuration.interfaces.iter().flat_map(|config| &config.addresses);
+        if let Some(own) = networks.find(|own| own.broadcast() == Some(IpAddr::V4(via))) {
+            let message = format!(
+                "{via} is everybody on {}: write the gateway's address",
+                text_of(own.network())
+            );
+            return Err(self.error(text.span(), message));
+        }
         let own = |config: &InterfaceConfig| {
             config.addresses.iter().any(|own| own.address() == IpAddr::V4(via))
         };

@@ -261,6 +261,10 @@ fn each_error_names_the_line_and_what_to_write() {
             "narrows.toml:7: 10.0.0.2 is our own address",
         ),
         (
+            &route("to = \"default\"\nvia = \"10.0.0.255\""),
+            "narrows.toml:7: 10.0.0.255 is everybody on 10.0.0.0/24: write the gateway's address",
+        ),
+        (
             &route("to = \"default\"\ninterface = \"wan\""),
             "narrows.toml:7: no interface \"wan\": write one of lan",
         ),
