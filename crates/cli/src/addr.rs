@@ -92,7 +92,10 @@ fn write_link(out: &mut dyn Write, link: &LinkRow, all: &[LinkRow]) -> Result<()
     let (flags, state) = (row::flags(link, all).join(","), row::state(link));
     let master = row::master(link).map(|master| format!("master {master} ")).unwrap_or_default();
     let (full, group) = (row::name(link), row::group(link));
-    writeln!(out, "{id}: {full}: <{flags}> mtu {mtu} {master}state {state} group {group}")?;
+    writeln!(
+        out,
+        "{id}: {full}: <{flags}> mtu {mtu} qdisc noqueue {master}state {state} group {group}"
+    )?;
     writeln!(out, "    link/{kind} {} brd {everyone}", Mac(link.mac))?;
     if !link.device.is_empty() {
         writeln!(out, "    alias {}", link.device)?;
@@ -179,7 +182,19 @@ mod tests {
         let (running, promiscuous, group) = (up, false, 0);
         let routing = crate::link::tests::routing();
         let (traffic, zone) = (Traffic::default(), None);
-        LinkState { kind, master: None, up, running, promiscuous, group, zone, routing, traffic }
+        let arp = Default::default();
+        LinkState {
+            kind,
+            master: None,
+            up,
+            running,
+            promiscuous,
+            group,
+            zone,
+            routing,
+            arp,
+            traffic,
+        }
     }
 
     fn rows() -> Vec<LinkRow> {
@@ -226,11 +241,11 @@ mod tests {
             write_link(&mut out, &row, &[]).unwrap();
         }
         let expected = "\
-1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 state UNKNOWN group default
+1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN group default
     link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00
     inet 127.0.0.1/8 scope host lo
        valid_lft forever preferred_lft forever
-2: lan: <BROADCAST,MULTICAST> mtu 1500 state DOWN group default
+2: lan: <BROADCAST,MULTICAST> mtu 1500 qdisc noqueue state DOWN group default
     link/ether 02:fc:00:00:00:01 brd ff:ff:ff:ff:ff:ff
     alias packet:eth1
     inet 10.0.0.2/24 brd 10.0.0.255 scope global lan
@@ -255,7 +270,7 @@ mod tests {
             rows[1],
             json!({
                 "ifindex": 2, "ifname": "lan", "flags": ["BROADCAST", "MULTICAST"], "mtu": 1500,
-                "operstate": "DOWN", "group": "default", "link_type": "ether",
+                "qdisc": "noqueue", "operstate": "DOWN", "group": "default", "link_type": "ether",
                 "address": "02:fc:00:00:00:01", "broadcast": "ff:ff:ff:ff:ff:ff",
                 "ifalias": "packet:eth1",
                 "addr_info": [

@@ -17,7 +17,7 @@ use anyhow::Result;
 use filter::Filter;
 use narrows_client::Stack;
 use narrows_ipc::{
-    link::{LinkKind, RoutingState},
+    link::{ArpState, LinkKind, RoutingState},
     message::LinkRow,
 };
 use serde_json::{Value, json};
@@ -100,6 +100,14 @@ fn write_link(out: &mut dyn Write, link: &LinkRow, all: &[LinkRow], details: boo
                 "    forward {forward} host_model {host_model} reverse_path {reverse_path} \
                  redirects {redirects}"
             )?;
+            let ArpState { ignore, announce, filter, accept, proxy, conflict_detection } =
+                &link.state.arp;
+            let (filter, accept, proxy) = (word(*filter), word(*accept), word(*proxy));
+            writeln!(
+                out,
+                "    arp_ignore {ignore} arp_announce {announce} arp_filter {filter} \
+                 arp_accept {accept} proxy_arp {proxy} conflict_detection {conflict_detection}"
+            )?;
         }
     }
     if let LinkKind::Device(device) = &link.state.kind {
@@ -111,7 +119,6 @@ fn write_link(out: &mut dyn Write, link: &LinkRow, all: &[LinkRow], details: boo
 
 fn to_json(link: &LinkRow, all: &[LinkRow], details: bool) -> Value {
     let mut value = row::head_json(link, all);
-    value["qdisc"] = json!("noqueue");
     value["linkmode"] = json!("DEFAULT");
     if let LinkKind::Device(device) = &link.state.kind {
         value["ifalias"] = json!(device);
@@ -126,6 +133,16 @@ fn to_json(link: &LinkRow, all: &[LinkRow], details: bool) -> Value {
             "host_model": host_model,
             "reverse_path": reverse_path,
             "redirects": redirects,
+        });
+        let ArpState { ignore, announce, filter, accept, proxy, conflict_detection } =
+            &link.state.arp;
+        value["arp"] = json!({
+            "arp_ignore": ignore,
+            "arp_announce": announce,
+            "arp_filter": filter,
+            "arp_accept": accept,
+            "proxy_arp": proxy,
+            "conflict_detection": conflict_detection,
         });
     }
     value["promiscuity"] = json!(u8::from(link.state.promiscuous));

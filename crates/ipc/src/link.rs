@@ -37,6 +37,7 @@ pub struct LinkState {
     /// `None`: `public`.
     pub zone: Option<String>,
     pub routing: RoutingState,
+    pub arp: ArpState,
     pub traffic: Traffic,
 }
 
@@ -63,6 +64,18 @@ pub struct RoutingState {
     pub redirects: bool,
 }
 
+/// How an interface asks and answers by ARP, in Linux's words and numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArpState {
+    pub ignore: u8,
+    pub announce: u8,
+    pub filter: bool,
+    pub accept: bool,
+    pub proxy: bool,
+    /// `announce`, `probe` or `off`.
+    pub conflict_detection: String,
+}
+
 /// One thing to set on an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkSetting {
@@ -76,6 +89,14 @@ pub enum LinkSetting {
     HostModel(String),
     ReversePath(String),
     Redirects(bool),
+    ArpIgnore(u8),
+    ArpAnnounce(u8),
+    ArpFilter(bool),
+    ArpAccept(bool),
+    ProxyArp(bool),
+    ConflictDetection(String),
+    /// `static`, `dhcp` or `link-local`.
+    AddressSource(String),
     /// `None`: takes it out of the one it is part of.
     Master(Option<String>),
     Mode(String),

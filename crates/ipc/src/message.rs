@@ -20,7 +20,7 @@ use std::{
 };
 
 /// Raised with every change of a message. Both sides must have the same.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 
 /// The first message of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

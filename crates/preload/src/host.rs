@@ -137,6 +137,7 @@ pub mod tests {
                     reverse_path: "strict".into(),
                     redirects: false,
                 },
+                arp: Default::default(),
                 traffic: Traffic::default(),
             },
         };

@@ -84,6 +84,7 @@ pub fn head_json(link: &LinkRow, all: &[LinkRow]) -> Value {
         "ifname": link.name,
         "flags": flags(link, all),
         "mtu": link.mtu,
+        "qdisc": "noqueue",
         "operstate": state(link),
         "group": group(link),
         "link_type": kind,

@@ -11,6 +11,12 @@ fn state(kind: LinkKind) -> LinkState {
         group: 0,
         zone: None,
         routing: routing(),
+        arp: ArpState {
+            ignore: 1,
+            announce: 2,
+            conflict_detection: "probe".into(),
+            ..ArpState::default()
+        },
         traffic: Traffic::default(),
     }
 }
@@ -72,6 +78,7 @@ LOWERLAYERDOWN mode DEFAULT group default
     link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff promiscuity 1
     vlan protocol 802.1Q id 7 <REORDER_HDR>
     forward off host_model strong reverse_path strict redirects off
+    arp_ignore 1 arp_announce 2 arp_filter off arp_accept off proxy_arp off conflict_detection probe
 4: b: <BROADCAST,MULTICAST> mtu 1500 qdisc noqueue state DOWN mode DEFAULT group default
     link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff
     alias packet:eth2
@@ -92,6 +99,8 @@ fn json_has_the_keys_of_ip() {
             "broadcast": "ff:ff:ff:ff:ff:ff", "promiscuity": 1,
             "routing": {"forward": false, "host_model": "strong", "reverse_path": "strict",
                         "redirects": false},
+            "arp": {"arp_ignore": 1, "arp_announce": 2, "arp_filter": false, "arp_accept": false,
+                    "proxy_arp": false, "conflict_detection": "probe"},
             "linkinfo": {"info_kind": "vlan",
                          "info_data": {"protocol": "802.1Q", "id": 7, "flags": ["REORDER_HDR"]}},
         })

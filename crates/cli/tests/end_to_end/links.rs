@@ -411,13 +411,19 @@ fn settings_of_an_interface_change_together_or_not_at_all() -> Result<()> {
             ("promisc on host_model mild", "host_model mild: write one of strong, weak"),
             ("group 7 reverse_path maybe", "reverse_path maybe: write one of strict, loose, off"),
             ("up mtu 60", "mtu 60"),
+            ("arp_filter on arp_ignore 3", "arp_ignore 3: write 0, 1, 2 or 8"),
+            ("proxy_arp on arp_announce 3", "arp_announce 3: write 0, 1 or 2"),
+            ("conflict_detection no", "conflict_detection no: write one of announce, probe, off"),
+            ("group 7 address_source bootp", "address_source bootp: write one of static, dhcp"),
             ("redirects on type bond mode 802.3ad", "that is for bonds and bridges"),
         ] {
             let output = set(words)?;
             ensure!(!output.status.success() && output.stderr.contains(why), "{words}: {output:?}");
             ensure!(shown()? == before, "{words}: {}", shown()?);
         }
-        let all = "name uplink forward on host_model weak reverse_path loose redirects on";
+        let all = "name uplink forward on host_model weak reverse_path loose redirects on \
+                   arp_ignore 8 arp_announce 0 arp_filter on arp_accept on proxy_arp on \
+                   conflict_detection off";
         let output = set(all)?;
         ensure!(output.status.success(), "{output:?}");
         let after = shown()?;
@@ -426,6 +432,9 @@ fn settings_of_an_interface_change_together_or_not_at_all() -> Result<()> {
             after.contains("    forward on host_model weak reverse_path loose redirects on\n"),
             "{after}"
         );
+        let arp = "    arp_ignore 8 arp_announce 0 arp_filter on arp_accept on proxy_arp on \
+                   conflict_detection off\n";
+        ensure!(after.contains(arp), "{after}");
         let log = stage.daemon.log();
         ensure!(log.contains(&format!("change=link set wire {all}")), "{log}");
         Ok(())

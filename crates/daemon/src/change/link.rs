@@ -14,6 +14,8 @@ use narrows_stack::{
     InterfaceId,
     request::{LinkChange, LinkSettings, PortChange, Request},
     table::{
+        arp_policy::{ArpAnnounce, ArpIgnore, ConflictDetection},
+        autoconf::AddressSource,
         bond::{ArpMonitor, BondMode, BondSettings, HashPolicy, MAX_MEMBERS},
         bridge::BridgeSettings,
         interface::MIN_MTU,
@@ -172,6 +174,13 @@ fn set(site: &mut Site<'_>, id: InterfaceId, setting: &LinkSetting) -> Result<()
         | LinkSetting::HostModel(_)
         | LinkSetting::ReversePath(_)
         | LinkSetting::Redirects(_) => return set_routing(site, id, setting),
+        LinkSetting::ArpIgnore(_)
+        | LinkSetting::ArpAnnounce(_)
+        | LinkSetting::ArpFilter(_)
+        | LinkSetting::ArpAccept(_)
+        | LinkSetting::ProxyArp(_)
+        | LinkSetting::ConflictDetection(_) => return set_arp(site, id, setting),
+        LinkSetting::AddressSource(name) => return set_source(site, id, name),
         other => return set_kind(site, id, other),
     };
     site.request(Request::SetLink { interface: id, change })?;
@@ -208,6 +217,39 @@ fn set_routing(site: &mut Site<'_>, id: InterfaceId, setting: &LinkSetting) -> R
         _ => bail!("that is not about routing"),
     }
     site.request(Request::SetRouting { interface: id, routing })?;
+    Ok(())
+}
+
+fn set_arp(site: &mut Site<'_>, id: InterfaceId, setting: &LinkSetting) -> Result<()> {
+    let mut policy = site.shard.interface(id).context("it is gone")?.arp;
+    match setting {
+        LinkSetting::ArpIgnore(number) => {
+            policy.arp_ignore = ArpIgnore::from_number(*number)
+                .with_context(|| format!("arp_ignore {number}: write 0, 1, 2 or 8"))?;
+        }
+        LinkSetting::ArpAnnounce(number) => {
+            policy.arp_announce = ArpAnnounce::from_number(*number)
+                .with_context(|| format!("arp_announce {number}: write 0, 1 or 2"))?;
+        }
+        LinkSetting::ArpFilter(on) => policy.arp_filter = *on,
+        LinkSetting::ArpAccept(on) => policy.arp_accept = *on,
+        LinkSetting::ProxyArp(on) => policy.proxy_arp = *on,
+        LinkSetting::ConflictDetection(name) => {
+            let names = ConflictDetection::ALL.map(ConflictDetection::name).join(", ");
+            policy.conflict_detection = ConflictDetection::parse(name)
+                .with_context(|| format!("conflict_detection {name}: write one of {names}"))?;
+        }
+        _ => bail!("that is not about ARP"),
+    }
+    site.request(Request::SetArpPolicy { interface: id, policy })?;
+    Ok(())
+}
+
+fn set_source(site: &mut Site<'_>, id: InterfaceId, name: &str) -> Result<()> {
+    let names = AddressSource::ALL.map(AddressSource::name).join(", ");
+    let source = AddressSource::parse(name)
+        .with_context(|| format!("address_source {name}: write one of {names}"))?;
+    site.request(Request::SetAddressSource { interface: id, source })?;
     Ok(())
 }
 

@@ -27,40 +27,27 @@ impl Checker<'_> {
     pub(super) fn arp_policy(&self, table: &InterfaceTable) -> Result<ArpPolicy, ConfigError> {
         let mut policy = DEFAULT;
         if let Some(value) = &table.conflict_detection {
-            policy.conflict_detection = match value.get_ref().as_str() {
-                "announce" => ConflictDetection::Announce,
-                "probe" => ConflictDetection::Probe,
-                "off" => ConflictDetection::Off,
-                other => {
-                    let message = format!(
-                        "conflict_detection = \"{other}\": write \"announce\", \"probe\" or \"off\""
-                    );
-                    return Err(self.error(value.span(), message));
-                }
-            };
+            let word = value.get_ref();
+            policy.conflict_detection = ConflictDetection::parse(word).ok_or_else(|| {
+                let message = format!(
+                    "conflict_detection = \"{word}\": write \"announce\", \"probe\" or \"off\""
+                );
+                self.error(value.span(), message)
+            })?;
         }
         if let Some(value) = &table.arp_ignore {
-            policy.arp_ignore = match value.get_ref() {
-                0 => ArpIgnore::AnyInterface,
-                1 => ArpIgnore::OtherInterfaces,
-                2 => ArpIgnore::OtherSubnets,
-                8 => ArpIgnore::All,
-                other => {
-                    let message = format!("arp_ignore = {other}: write 0, 1, 2 or 8");
-                    return Err(self.error(value.span(), message));
-                }
-            };
+            let number = *value.get_ref();
+            let found = u8::try_from(number).ok().and_then(ArpIgnore::from_number);
+            policy.arp_ignore = found.ok_or_else(|| {
+                self.error(value.span(), format!("arp_ignore = {number}: write 0, 1, 2 or 8"))
+            })?;
         }
         if let Some(value) = &table.arp_announce {
-            policy.arp_announce = match value.get_ref() {
-                0 => ArpAnnounce::Any,
-                1 => ArpAnnounce::SameSubnet,
-                2 => ArpAnnounce::Best,
-                other => {
-                    let message = format!("arp_announce = {other}: write 0, 1 or 2");
-                    return Err(self.error(value.span(), message));
-                }
-            };
+            let number = *value.get_ref();
+            let found = u8::try_from(number).ok().and_then(ArpAnnounce::from_number);
+            policy.arp_announce = found.ok_or_else(|| {
+                self.error(value.span(), format!("arp_announce = {number}: write 0, 1 or 2"))
+            })?;
         }
         policy.arp_filter = self.switch("arp_filter", table.arp_filter.as_ref())?;
         policy.arp_accept = self.switch("arp_accept", table.arp_accept.as_ref())?;

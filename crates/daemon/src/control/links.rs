@@ -3,7 +3,8 @@
 use super::interface_name;
 use crate::{anchor::datagram::interface_number, worker::Worker, zones};
 use narrows_ipc::link::{
-    BondRow, FdbRow, LacpRow, LinkKind, LinkState, MemberRow, PortRow, RoutingState, Traffic,
+    ArpState, BondRow, FdbRow, LacpRow, LinkKind, LinkState, MemberRow, PortRow, RoutingState,
+    Traffic,
 };
 use narrows_stack::{
     InterfaceId,
@@ -54,6 +55,7 @@ pub(super) fn state(worker: &Worker, id: InterfaceId) -> LinkState {
         group: link.map_or(0, |link| link.group),
         zone: zones::name_of(worker, id),
         routing: routing(worker, id),
+        arp: arp(worker, id),
         traffic: link.map(|link| traffic(link.traffic)).unwrap_or_default(),
     }
 }
@@ -78,6 +80,18 @@ fn routing(worker: &Worker, id: InterfaceId) -> RoutingState {
         host_model: held.host_model.name().into(),
         reverse_path: held.reverse_path.name().into(),
         redirects: held.redirects,
+    }
+}
+
+fn arp(worker: &Worker, id: InterfaceId) -> ArpState {
+    let held = worker.shard.interface(id).map(|station| station.arp).unwrap_or_default();
+    ArpState {
+        ignore: held.arp_ignore.number(),
+        announce: held.arp_announce.number(),
+        filter: held.arp_filter,
+        accept: held.arp_accept,
+        proxy: held.proxy_arp,
+        conflict_detection: held.conflict_detection.name().into(),
     }
 }
 

@@ -18,6 +18,25 @@ pub enum ArpIgnore {
     All,
 }
 
+impl ArpIgnore {
+    pub const ALL: [Self; 4] =
+        [Self::AnyInterface, Self::OtherInterfaces, Self::OtherSubnets, Self::All];
+
+    /// As Linux has it.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::AnyInterface => 0,
+            Self::OtherInterfaces => 1,
+            Self::OtherSubnets => 2,
+            Self::All => 8,
+        }
+    }
+
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|value| value.number() == number)
+    }
+}
+
 /// Which address of ours a question names as its sender's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ArpAnnounce {
@@ -28,6 +47,23 @@ pub enum ArpAnnounce {
     /// 2: the interface's best one for the target.
     #[default]
     Best,
+}
+
+impl ArpAnnounce {
+    pub const ALL: [Self; 3] = [Self::Any, Self::SameSubnet, Self::Best];
+
+    /// As Linux has it.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Any => 0,
+            Self::SameSubnet => 1,
+            Self::Best => 2,
+        }
+    }
+
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|value| value.number() == number)
+    }
 }
 
 /// What is done about other stations with an address of ours (RFC 5227).
@@ -41,6 +77,22 @@ pub enum ConflictDetection {
     /// A new address is usable when nobody answered for it, some 4 to 7 seconds later, and given
     /// up at a conflict that defending it did not settle.
     Probe,
+}
+
+impl ConflictDetection {
+    pub const ALL: [Self; 3] = [Self::Announce, Self::Probe, Self::Off];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Announce => "announce",
+            Self::Probe => "probe",
+            Self::Off => "off",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|value| value.name() == name)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -25,6 +25,22 @@ pub enum AddressSource {
     LinkLocal,
 }
 
+impl AddressSource {
+    pub const ALL: [Self; 3] = [Self::Static, Self::Dhcp, Self::LinkLocal];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Dhcp => "dhcp",
+            Self::LinkLocal => "link-local",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.name() == name)
+    }
+}
+
 /// RFC 3927 §9: after so many conflicts, at most one new address a minute.
 const MAX_CONFLICTS: u32 = 10;
 const RATE_LIMIT_INTERVAL: Duration = Duration::from_secs(60);
