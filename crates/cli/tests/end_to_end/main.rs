@@ -4,6 +4,7 @@
 //! namespaces and fail without. Programs of the distribution that aren't installed are left
 //! out, unless `NARROWS_TESTS_REQUIRE_ALL` is set.
 
+mod answers;
 mod autoconf;
 mod commands;
 mod configuration;
