@@ -174,8 +174,10 @@ pub fn connect_fast(
     set_option(anchor, &SocketOption::FastOpenConnect(true))?;
     let blocking = !nonblocking && !fcntl_getfl(anchor)?.contains(OFlags::NONBLOCK);
     let connected = connect_as(anchor, address, blocking);
-    // The program has not asked for it: the next connection of this socket is one like any other.
-    set_option(anchor, &SocketOption::FastOpenConnect(false))?;
+    if connected.is_err() && connected != Err(Errno::INPROGRESS) {
+        // The next attempt is one like any other. An open connection takes this option no more, as on Linux.
+        set_option(anchor, &SocketOption::FastOpenConnect(false))?;
+    }
     connected
 }
 
