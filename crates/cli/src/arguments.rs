@@ -26,6 +26,12 @@ pub enum Command {
     Ss(Ss),
     /// Show what the daemon counted, and what it dropped and why
     Stat(Stat),
+    /// Show or write packets as they pass, as tcpdump(8) does, at any stage of their way
+    Dump(Dump),
+    /// Show each packet's whole way, and what decided at each step
+    Trace(Trace),
+    /// Say what becomes of each frame of a capture, and why, without a daemon
+    Explain(Explain),
     /// Show what was dropped: why, where, whose it was, and what to do about it
     Drops(Drops),
     /// Show and change the addresses of interfaces, as ip-address(8) does
@@ -152,6 +158,119 @@ pub struct Stat {
     /// JSON
     #[arg(short, long)]
     pub json: bool,
+}
+
+/// What tcpdump(8) takes, where it means the same.
+#[derive(Clone, Debug, Args)]
+pub struct Dump {
+    /// The interface; any: every one
+    #[arg(short, long, value_name = "NAME")]
+    pub interface: Option<String>,
+    /// Where on their way: receive, filter, reassembled, transmit, drop [default: receive,transmit]
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub stage: Vec<String>,
+    /// What is dropped, and why: --stage drop
+    #[arg(long)]
+    pub drops: bool,
+    /// Write pcapng to a file; - is the standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+    /// Read a pcap or pcapng file instead; - is the standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub read: Option<PathBuf>,
+    /// End after so many packets
+    #[arg(short, long, value_name = "COUNT")]
+    pub count: Option<u64>,
+    /// Bytes that are kept of each packet
+    #[arg(short, long = "snapshot-length", value_name = "BYTES")]
+    pub snap: Option<u32>,
+    /// Begin another file when one has so many millions of bytes
+    #[arg(short = 'C', value_name = "MEGABYTES", value_parser = clap::value_parser!(u64).range(1..1_000_000))]
+    pub file_size: Option<u64>,
+    /// Keep so many files, and overwrite the oldest
+    #[arg(short = 'W', value_name = "FILES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub files: Option<u32>,
+    /// Begin another file every so many seconds
+    #[arg(short = 'G', value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub rotate_seconds: Option<u64>,
+    /// Don't look up names (they never are)
+    #[arg(short, action = clap::ArgAction::Count)]
+    pub numeric: u8,
+    /// Print the link header
+    #[arg(short = 'e')]
+    pub link: bool,
+    /// Print more of headers
+    #[arg(short, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Print less
+    #[arg(short)]
+    pub quiet: bool,
+    /// Print sequence numbers as they are
+    #[arg(short = 'S')]
+    pub absolute: bool,
+    /// Print no time; twice: seconds since 1970
+    #[arg(short = 't', action = clap::ArgAction::Count)]
+    pub no_time: u8,
+    /// Print the packet in hex; twice: with the link header
+    #[arg(short = 'x', action = clap::ArgAction::Count)]
+    pub hex: u8,
+    /// The same, with characters
+    #[arg(short = 'X', action = clap::ArgAction::Count)]
+    pub hex_ascii: u8,
+    /// Print the packet's characters
+    #[arg(short = 'A', action = clap::ArgAction::Count)]
+    pub ascii: u8,
+    /// Print each line when it comes
+    #[arg(short = 'l')]
+    pub line_buffered: bool,
+    /// Write each packet when it comes
+    #[arg(short = 'U')]
+    pub packet_buffered: bool,
+    /// As pcap-filter(7) has it
+    #[arg(value_name = "FILTER")]
+    pub filter: Vec<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Trace {
+    /// Packets that were at this interface
+    #[arg(short, long, value_name = "NAME")]
+    pub interface: Option<String>,
+    /// End after so many packets
+    #[arg(short, long, value_name = "COUNT")]
+    pub count: Option<u64>,
+    /// JSON, a line a packet
+    #[arg(short, long)]
+    pub json: bool,
+    /// As pcap-filter(7) has it
+    #[arg(value_name = "FILTER")]
+    pub filter: Vec<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Explain {
+    /// A pcap or pcapng file of Ethernet frames; - is the standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The host that gets them, as its configuration says [default: one with the IPv4 address that most
+    /// frames are for]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// By which interface they come [default: the first with a device]
+    #[arg(short, long, value_name = "NAME", requires = "config")]
+    pub interface: Option<String>,
+    /// With the listening sockets and the rules of the daemon that runs
+    #[arg(long)]
+    pub live: bool,
+    /// Only the frame of this number, from 1
+    #[arg(long, value_name = "NUMBER")]
+    pub frame: Option<usize>,
+    /// JSON, a line a frame
+    #[arg(short, long)]
+    pub json: bool,
+    /// Only frames that it takes, as pcap-filter(7) has it
+    #[arg(value_name = "FILTER")]
+    pub filter: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Args)]

@@ -14,6 +14,8 @@ mod demo;
 mod down;
 mod drill;
 mod drops;
+mod dump;
+mod explain;
 mod link;
 mod maddr;
 mod neigh;
@@ -27,6 +29,7 @@ mod rule;
 mod run;
 mod ss;
 mod stat;
+mod trace;
 mod up;
 mod words;
 mod zone;
@@ -67,6 +70,9 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<ExitCode> {
         Command::Run(program) => run::execute(&program, &socket)?,
         Command::Ss(options) => ss::execute(&options, &ask()?, out)?,
         Command::Stat(options) => stat::execute(&options, &ask()?, out)?,
+        Command::Dump(options) => dump::execute(&options, ask, out)?,
+        Command::Trace(options) => trace::execute(&options, &ask()?, out)?,
+        Command::Explain(options) => explain::execute(&options, ask, out)?,
         Command::Drops(options) => drops::execute(&options, &ask()?, out)?,
         Command::Addr(query) => addr::execute(&query, &ask()?, out)?,
         Command::Link(query) => link::execute(&query, &ask()?, out)?,

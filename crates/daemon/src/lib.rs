@@ -21,6 +21,7 @@
 //! | `quota` | what each user may take, what he has taken, and whose turn it is |
 //! | `sandbox`, `keeper` | what the daemon gives up, and who keeps it |
 //! | `config` | the configuration file |
+//! | [`explain`] | what a daemon would do with a capture, without one |
 //! | `watching` | programs that watch packets pass |
 //! | `nft` | rulesets in nft(8)'s language |
 //! | `reload` | what differs in it, and how to get there |
@@ -41,6 +42,7 @@ mod control;
 mod cut_through;
 mod epitaph;
 mod event_loop;
+pub mod explain;
 mod farewell;
 mod handshakes;
 mod identity;

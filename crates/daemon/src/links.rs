@@ -80,6 +80,11 @@ pub(crate) struct Hardware {
 }
 
 impl Hardware {
+    /// Of a device that nobody opens.
+    pub(crate) fn assumed(mac: MacAddr, mtu: u16, capabilities: Capabilities) -> Self {
+        Self { mac, mtu, capabilities }
+    }
+
     pub(crate) fn of(device: &Device) -> Self {
         Self {
             mac: device.mac(),

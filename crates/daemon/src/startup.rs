@@ -111,7 +111,7 @@ fn listen(options: &Options, config: &DaemonConfig) -> Result<Listener> {
     })
 }
 
-fn engine_config(configuration: &Configuration) -> Config {
+pub(crate) fn engine_config(configuration: &Configuration) -> Config {
     // Timestamps are of the time of day in UT.
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let day = Duration::from_secs(24 * 60 * 60);

@@ -116,14 +116,18 @@ impl Reader {
 
 /// Somebody wants to watch.
 pub(crate) fn open(worker: &mut Worker, session: Token, options: WatchOptions) -> Outcome {
-    match try_open(worker, session, options) {
+    let principal = worker.sessions.get_mut(session).map(|session| session.principal.clone());
+    match principal.ok_or(Error::BadMessage).and_then(|who| try_open(worker, who, options)) {
         Ok(program_end) => Outcome::Anchor(program_end),
         Err(error) => Outcome::Answer(Err(error)),
     }
 }
 
-fn try_open(worker: &mut Worker, session: Token, options: WatchOptions) -> Result<OwnedFd, Error> {
-    let principal = worker.sessions.get_mut(session).ok_or(Error::BadMessage)?.principal.clone();
+fn try_open(
+    worker: &mut Worker,
+    principal: Rc<Principal>,
+    options: WatchOptions,
+) -> Result<OwnedFd, Error> {
     let interface = interface_of(options.interface)?;
     let name = interface.map(|interface| name_of(worker, interface));
     worker.authority.packet(&principal, name.as_deref(), Access::Observe)?;
@@ -300,3 +304,6 @@ fn stage_of(stage: Stages) -> Stage {
     let found = Stage::ALL.into_iter().find(|one| to_engine(*one) == stage);
     found.unwrap_or(Stage::Drop)
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,7 @@ mod rehearsal;
 mod report;
 mod requests;
 mod routing;
+mod watching;
 mod zones;
 
 pub use local::LocalPeer;
@@ -36,9 +37,7 @@ use crate::{
     filter::Filter,
     layer,
     random::{Key, Random},
-    request::{
-        Envelope, Error, FrameAddress, Patience, Principal, SendFlags, SocketId, SocketKind,
-    },
+    request::{Envelope, Error, FrameAddress, Patience, SendFlags, SocketId, SocketKind},
     table::{
         autoconf::Autoconf,
         conflict::ClaimTable,
@@ -61,7 +60,7 @@ use crate::{
         route::RouteTables,
         socket::{Remnants, SocketBody, SocketTable},
         timer::{TimerKey, TimerWheel},
-        watch::{Audience, Record, Step, Watch, WatcherId, Watchers},
+        watch::{Step, Watchers},
         zone::ZoneTable,
     },
     tcp::{Settings, cookies::Cookies},
@@ -375,28 +374,6 @@ impl Shard {
     #[must_use]
     pub fn poll_notice(&mut self) -> Option<Notice> {
         self.notices.pop_front()
-    }
-
-    /// Tells somebody of packets from now on; `None`: as many watch as can.
-    pub fn watch(&mut self, principal: Principal, watch: Watch) -> Option<WatcherId> {
-        self.watchers.get_or_insert_default().add(principal, watch)
-    }
-
-    pub fn unwatch(&mut self, watcher: WatcherId) {
-        if self.watchers.as_mut().is_some_and(|watchers| watchers.remove(watcher)) {
-            self.watchers = None;
-        }
-    }
-
-    /// What was seen, and whom to tell of it; `None` when all is told.
-    #[must_use]
-    pub fn poll_record(&mut self) -> Option<(Audience, Record)> {
-        self.watchers.as_mut()?.pop()
-    }
-
-    /// Records that somebody lost because too many waited, since this was last asked.
-    pub fn take_lost_records(&mut self, watcher: WatcherId) -> u64 {
-        self.watchers.as_mut().map_or(0, |watchers| watchers.take_lost(watcher))
     }
 
     /// Queues a notice. If nobody asks for them, the oldest go.

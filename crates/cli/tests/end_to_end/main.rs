@@ -27,6 +27,7 @@ mod refusals;
 mod reload;
 mod routing;
 mod sandbox;
+mod seeing;
 mod stage;
 mod transfers;
 mod udp;

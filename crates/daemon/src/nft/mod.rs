@@ -31,8 +31,9 @@ mod service;
 mod value;
 
 use apply::apply;
+pub(crate) use ast::Ruleset;
 use parser::parse;
-pub(crate) use service::{Rules, answer, check, load, log, renew_ports};
+pub(crate) use service::{Rules, answer, check, compile_for, describe, load, log, renew_ports};
 
 /// What is wrong with a ruleset, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

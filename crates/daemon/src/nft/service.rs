@@ -12,9 +12,9 @@ use crate::{session::Outcome, worker::Worker};
 use mio::Token;
 use narrows_ipc::{Error, Reply, message::NftOptions};
 use narrows_stack::{
-    InterfaceId,
+    Instant, InterfaceId, Shard,
     event::FilterLog,
-    filter::{Port, field, rule::ChainId},
+    filter::{Filter, Port, field, rule::ChainId},
     random::Random,
 };
 use rustix::fs::SealFlags;
@@ -164,7 +164,7 @@ fn install(worker: &mut Worker, ruleset: Ruleset, check: bool) -> Result<(), Str
     Ok(())
 }
 
-fn named(shard: &narrows_stack::Shard, name: &str) -> Option<InterfaceId> {
+fn named(shard: &Shard, name: &str) -> Option<InterfaceId> {
     if name == "lo" {
         return Some(InterfaceId::LOOPBACK);
     }
@@ -177,20 +177,40 @@ pub(crate) fn renew_ports(worker: &mut Worker) {
     if worker.shard.filter().is_none() {
         return;
     }
-    let links = worker.shard.links();
+    let ports = ports(&worker.shard);
+    if let Some(filter) = worker.shard.filter_mut() {
+        filter.set_ports(ports);
+    }
+}
+
+fn ports(shard: &Shard) -> HashMap<InterfaceId, Port> {
+    let links = shard.links();
     let port = |id: InterfaceId, name: &str| Port {
         name: field::name(name).unwrap_or_default(),
         group: links.get(id).map_or(0, |link| link.group),
     };
-    let mut ports: HashMap<_, _> = worker
-        .shard
+    let mut ports: HashMap<_, _> = shard
         .interfaces()
         .map(|(id, interface)| (id, port(id, &interface.settings.name)))
         .collect();
     ports.insert(InterfaceId::LOOPBACK, port(InterfaceId::LOOPBACK, "lo"));
-    if let Some(filter) = worker.shard.filter_mut() {
-        filter.set_ports(ports);
-    }
+    ports
+}
+
+/// The rules for a host that no daemon runs. `seed`: 128 bits that its enemies don't know.
+pub(crate) fn compile_for(
+    shard: &Shard,
+    ruleset: &Ruleset,
+    now: Instant,
+    seed: [u8; 16],
+) -> Result<Option<Filter>, String> {
+    let interface = |name: &str| named(shard, name);
+    let compiled = compile(ruleset, &Names { interface: &interface }, now, &mut Random::new(seed))?;
+    Ok(compiled.map(|compiled| {
+        let mut filter = compiled.filter;
+        filter.set_ports(ports(shard));
+        filter
+    }))
 }
 
 fn listing(worker: &Worker, lists: &[List], options: NftOptions) -> String {

@@ -243,6 +243,11 @@ impl Watchers {
         numbered.filter_map(|(at, member)| Some((WatcherId(at as u8), member.as_deref()?)))
     }
 
+    /// Does anybody want to know what passes there?
+    pub(crate) fn are_about(&self, interface: InterfaceId) -> bool {
+        self.iter().any(|(_, member)| member.watch.interface.is_none_or(|only| only == interface))
+    }
+
     /// Bytes that the one of `audience` who wants most wants of a frame.
     pub(crate) fn snap(&self, audience: Audience) -> usize {
         let of = |(id, member): (WatcherId, &Watcher)| {

@@ -153,8 +153,11 @@ impl Shard {
         })
     }
 
-    /// Whether any packet socket is to hear of frames of this interface.
+    /// Whether any packet socket, or who watches, is to hear of frames of this interface.
     pub fn is_watched(&self, interface: InterfaceId) -> bool {
+        if self.watchers.as_ref().is_some_and(|watchers| watchers.are_about(interface)) {
+            return true;
+        }
         let sockets = self.packets.members.iter().filter_map(|id| super::packet_socket(self, *id));
         sockets
             .into_iter()

@@ -202,7 +202,9 @@ fn filters_interfaces_and_lengths_are_the_watchers_own() {
 #[test]
 fn who_leaves_is_told_nothing_more_and_the_last_one_ends_it() {
     let (mut host, id) = host(Stages::RECEIVE, false);
+    assert!(host.shard.is_watched(ETH));
     host.shard.unwatch(id);
+    assert!(!host.shard.is_watched(ETH));
     assert!(host.shard.watchers.is_none());
     let all = || watch(Stages::RECEIVE, false);
     let ids: Vec<_> = std::iter::from_fn(|| host.shard.watch(Principal::HOST, all())).collect();
