@@ -275,7 +275,8 @@ impl Configuration {
             checker.error(error.span().unwrap_or(0..0), error.message().to_owned())
         })?;
         let mut configuration = Self::default();
-        if tables.interface.is_empty() {
+        // A private zone needs none.
+        if tables.interface.is_empty() && tables.zone.is_empty() {
             return Err(checker
                 .error(0..0, "no interface: write [[interface]] with name, device and address"));
         }

@@ -4,6 +4,8 @@
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metrics {
     pub sessions_opened: u64,
+    /// For want of descriptors, or beyond a quota.
+    pub sessions_refused: u64,
     pub requests: u64,
     pub requests_refused: u64,
     pub anchors_opened: u64,
@@ -19,9 +21,10 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Names and values in the order of a report.
-    pub(crate) fn rows(&self) -> [(&'static str, u64); 10] {
+    pub(crate) fn rows(&self) -> [(&'static str, u64); 11] {
         [
             ("daemon-sessions-opened", self.sessions_opened),
+            ("daemon-sessions-refused", self.sessions_refused),
             ("daemon-requests", self.requests),
             ("daemon-requests-refused", self.requests_refused),
             ("daemon-anchors-opened", self.anchors_opened),

@@ -49,10 +49,9 @@ pub(crate) struct Daemon {
 pub(crate) fn start(options: &Options) -> Result<Daemon> {
     let source = Source::read(options.config.clone(), &Keeper::Absent)?;
     let configuration = &source.configuration;
-    match narrows_sys::limits::raise_descriptor_limit(DESCRIPTORS) {
-        Ok(limit) => tracing::debug!(limit, "descriptors"),
-        Err(error) => tracing::warn!(%error, "can't raise the limit of open files"),
-    }
+    let descriptors = narrows_sys::limits::raise_descriptor_limit(DESCRIPTORS)
+        .inspect(|limit| tracing::debug!(limit, "descriptors"))
+        .inspect_err(|error| tracing::warn!(%error, "can't raise the limit of open files"));
     let listener = listen(options, &configuration.daemon)?;
     let clock = Clock::start();
     let poll = Poll::new().context("epoll")?;
@@ -91,6 +90,9 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
     worker.links_changed();
     nft::load(&mut worker, source.configuration.filter.as_deref())
         .map_err(|why| anyhow::anyhow!("[filter]: {why}"))?;
+    if let Ok(limit) = descriptors {
+        worker.bills.set_descriptors(limit);
+    }
     worker.bills.set_quotas(source.configuration.quotas.clone());
     worker.source = source;
     announce(&worker, options);

@@ -303,7 +303,14 @@ impl Worker {
                     }
                     self.queue_session(token);
                 }
-                Err(error) => tracing::warn!(%error, "can't open a session"),
+                Err(error) => {
+                    self.metrics.sessions_refused += 1;
+                    let refused = self.metrics.sessions_refused;
+                    // The second, the fourth and so on: nobody fills a disk.
+                    if refused.is_power_of_two() {
+                        tracing::warn!(%error, refused, "can't open a session");
+                    }
+                }
             }
         }
         self.sessions_wait

@@ -1,9 +1,9 @@
 //! Connections between two programs of one host: cut through, and not, they are what they are on the
 //! kernel's loopback.
 
-use crate::stage::{NARROWS, On, PATIENCE, Stage, eventually, installed, scripts, succeed};
+use crate::stage::{On, PATIENCE, Stage, eventually, installed, scripts, succeed};
 use anyhow::{Context, Result, ensure};
-use narrows_testbed::{Daemon, Network, Process, as_root};
+use narrows_testbed::{Process, as_root};
 use serde_json::Value;
 use std::{
     fs,
@@ -17,10 +17,7 @@ const WIRE: &str =
 
 /// With bytes of local connections going through the engine.
 fn uncut() -> Result<Stage> {
-    let network = Network::new()?;
-    let text = format!("{WIRE}[local]\ncut_through = false\n");
-    let daemon = Daemon::start_with(&network.narrows, Path::new(NARROWS), &text)?;
-    Ok(Stage { daemon, network })
+    Stage::with(&format!("{WIRE}[local]\ncut_through = false\n"))
 }
 
 /// A counter of `narrows stat`.
@@ -52,6 +49,59 @@ fn both_ends_see_what_the_kernel_shows() -> Result<()> {
         let uncut = uncut()?;
         assert_eq!(said(&uncut, On::Narrows)?, expected);
         assert_eq!(count(&uncut, "daemon-cut-through-opened")?, 0);
+        Ok(())
+    })
+}
+
+/// Zones without an interface by a wire: all there is are two members on this host.
+const FILTERED: &str = r#"
+[[zone]]
+name = "vault"
+link = "private"
+cut_through = false
+members = [{ user = 0, address = "10.99.0.2" }]
+
+[filter]
+rules = "table ip f { chain c { type filter hook input priority 0; ip daddr 10.99.0.2 tcp dport 7000 counter } }"
+"#;
+
+const LOCAL_TRANSFER: &str = "
+import socket
+listener = socket.create_server(('10.99.0.2', 7000))
+client = socket.create_connection(('10.99.0.2', 7000))
+server, _ = listener.accept()
+for _ in range(100):
+    client.sendall(b'x' * 1000)
+    left = 1000
+    while left:
+        left -= len(server.recv(left))
+";
+
+#[test]
+fn where_a_zone_forbids_it_every_byte_passes_the_filter() -> Result<()> {
+    as_root(|| {
+        let Some(program) = installed("python3")? else { return Ok(()) };
+        let stage = Stage::with(FILTERED)?;
+        // Bytes of packets to the server, which the filter has counted.
+        let counted = || -> Result<u64> {
+            let listed = stage.ask(&["nft", "list", "ruleset"])?.stdout;
+            let bytes =
+                listed.split(" bytes ").nth(1).and_then(|rest| rest.split_whitespace().next());
+            Ok(bytes.context(listed.clone())?.parse()?)
+        };
+        succeed(python(&stage, On::Narrows, &program, LOCAL_TRANSFER, &[]))?;
+        let all = counted()?;
+        ensure!(all > 100_000, "{all} bytes");
+        ensure!(count(&stage, "daemon-cut-through-opened")? == 0);
+        // And where it allows it, the handshake alone does.
+        let text = FILTERED.replace("cut_through = false", "cut_through = true");
+        fs::write(stage.directory().join("narrows.toml"), text)?;
+        let said = stage.ask(&["reload"])?.stdout;
+        ensure!(said == "zone vault: cut_through = true\n", "{said}");
+        succeed(python(&stage, On::Narrows, &program, LOCAL_TRANSFER, &[]))?;
+        ensure!(count(&stage, "daemon-cut-through-opened")? == 1);
+        let handshake = counted()? - all;
+        ensure!(handshake < 1000, "{handshake} bytes");
         Ok(())
     })
 }

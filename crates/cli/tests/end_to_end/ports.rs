@@ -53,3 +53,45 @@ fn ports_are_shared_as_on_the_kernel() -> Result<()> {
         Ok(())
     })
 }
+
+/// One of two that share a port is killed; the other serves all who had connected. On Linux that is a
+/// setting (`tcp_migrate_req`).
+const LEFT_BEHIND: &str = "
+import os, signal, socket, sys
+def member():
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind((sys.argv[1], 7000))
+    listener.listen(100)
+    return listener
+reading, writing = os.pipe()
+other = os.fork()
+if other == 0:
+    kept = member()
+    os.write(writing, b'x')
+    signal.pause()
+os.read(reading, 1)
+listener = member()
+clients = [socket.create_connection((sys.argv[1], 7000)) for _ in range(40)]
+for number, client in enumerate(clients):
+    client.sendall(bytes([number]))
+os.kill(other, signal.SIGKILL)
+os.waitpid(other, 0)
+listener.settimeout(30)
+servers = [listener.accept()[0] for _ in clients]
+print(sorted(server.recv(1)[0] for server in servers) == list(range(40)))
+";
+
+#[test]
+fn who_connected_to_a_member_that_is_killed_is_served_by_another() -> Result<()> {
+    as_root(|| {
+        let Some(python) = installed("python3")? else { return Ok(()) };
+        for stage in [Stage::new()?, Stage::with(THROUGH_THE_ENGINE)?] {
+            let mut command = stage.command(On::Narrows, &python);
+            command.args(["-c", LEFT_BEHIND, &On::Narrows.address().to_string()]);
+            let output = Process::output(&mut command, PATIENCE)?;
+            ensure!(output.stdout == "True\n", "{output:?}");
+        }
+        Ok(())
+    })
+}

@@ -9,9 +9,12 @@
 //! | `sessions` | gets no session: ENETDOWN |
 //! | `connections_per_second` | gets EAGAIN from connect(2) |
 //!
+//! A user who has his [share](share) of the daemon's descriptors is refused as one past `sockets` or `sessions`.
+//!
 //! How work is shared out between users is [`fair`]'s.
 
 pub(crate) mod fair;
+mod share;
 
 use crate::config::{QuotaConfig, Quotas};
 use narrows_ipc::{Error, message::BillRow};
@@ -67,6 +70,7 @@ pub(crate) struct Bills {
     bills: Vec<Bill>,
     by_user: HashMap<u32, BillId>,
     quotas: Quotas,
+    descriptors: share::Descriptors,
 }
 
 /// What was refused.
@@ -75,6 +79,7 @@ enum Beyond {
     Sockets,
     Sessions,
     Connections,
+    Descriptors,
 }
 
 impl Bills {
@@ -86,6 +91,11 @@ impl Bills {
         self.quotas = quotas;
     }
 
+    /// How many descriptors the daemon may open.
+    pub(crate) fn set_descriptors(&mut self, limit: u64) {
+        self.descriptors.limit = limit;
+    }
+
     /// The bill of a user, who opens a session; an error when he has too many.
     pub(crate) fn open_session(&mut self, user: u32) -> Result<BillId, Error> {
         let id = self.of(user);
@@ -93,13 +103,18 @@ impl Bills {
         if bill.sessions >= bill.quota.sessions {
             return Err(bill.refuse(Beyond::Sessions, Error::NetworkDown));
         }
+        if !self.descriptors.allows(bill.descriptors()) {
+            return Err(bill.refuse(Beyond::Descriptors, Error::NetworkDown));
+        }
         bill.sessions += 1;
+        self.descriptors.took(share::SESSION);
         Ok(id)
     }
 
     pub(crate) fn close_session(&mut self, id: BillId) {
         if let Some(bill) = self.bills.get_mut(id.0) {
             bill.sessions = bill.sessions.saturating_sub(1);
+            self.descriptors.gave(share::SESSION);
         }
     }
 
@@ -109,13 +124,18 @@ impl Bills {
             Some(bill) if bill.sockets >= bill.quota.sockets => {
                 Err(bill.refuse(Beyond::Sockets, Error::NoBufferSpace))
             }
+            Some(bill) if !self.descriptors.allows(bill.descriptors()) => {
+                Err(bill.refuse(Beyond::Descriptors, Error::NoBufferSpace))
+            }
             _ => Ok(()),
         }
     }
 
     /// Could there be another socket on this bill? Nothing is counted.
     pub(crate) fn has_room(&self, id: BillId) -> bool {
-        self.bills.get(id.0).is_none_or(|bill| bill.sockets < bill.quota.sockets)
+        self.bills.get(id.0).is_none_or(|bill| {
+            bill.sockets < bill.quota.sockets && self.descriptors.allows(bill.descriptors())
+        })
     }
 
     /// May another connection be begun now?
@@ -130,12 +150,14 @@ impl Bills {
     pub(crate) fn socket_made(&mut self, id: BillId) {
         if let Some(bill) = self.bills.get_mut(id.0) {
             bill.sockets += 1;
+            self.descriptors.took(1);
         }
     }
 
     pub(crate) fn socket_gone(&mut self, id: BillId) {
         if let Some(bill) = self.bills.get_mut(id.0) {
             bill.sockets = bill.sockets.saturating_sub(1);
+            self.descriptors.gave(1);
         }
     }
 
@@ -177,10 +199,16 @@ impl Bills {
 }
 
 impl Bill {
+    /// Of the daemon's, what is his.
+    fn descriptors(&self) -> u64 {
+        self.sockets + share::SESSION * self.sessions
+    }
+
     /// Counts it. Logged are the first, the second, the fourth and so on, so that nobody fills a disk.
     fn refuse(&mut self, what: Beyond, error: Error) -> Error {
         self.refused += 1;
         if self.refused.is_power_of_two() {
+            let held = self.descriptors();
             let Self { user, refused, quota, .. } = self;
             match what {
                 Beyond::Sockets => {
@@ -188,6 +216,9 @@ impl Bill {
                 }
                 Beyond::Sessions => {
                     tracing::warn!(user, refused, "no more than {} sessions", quota.sessions)
+                }
+                Beyond::Descriptors => {
+                    tracing::warn!(user, refused, held, "no more descriptors than his share")
                 }
                 Beyond::Connections => tracing::warn!(
                     user,

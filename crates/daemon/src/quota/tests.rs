@@ -28,6 +28,23 @@ fn each_user_has_his_own_sessions_and_sockets() {
 }
 
 #[test]
+fn nobody_takes_the_last_descriptor() {
+    let mut bills = bills(QuotaConfig::default());
+    bills.set_descriptors(100);
+    let greedy = bills.open_session(7).expect("a session");
+    while bills.allow_socket(greedy).is_ok() {
+        bills.socket_made(greedy);
+    }
+    assert_eq!(bills.open_session(7), Err(Error::NetworkDown));
+    let other = bills.open_session(8).expect("another user's");
+    assert!(bills.has_room(other) && !bills.has_room(greedy));
+    for _ in 0..20 {
+        bills.socket_gone(greedy);
+    }
+    assert_eq!(bills.allow_socket(greedy), Ok(()));
+}
+
+#[test]
 fn connections_are_counted_by_the_second() {
     let mut bills = bills(QuotaConfig { connections_per_second: 3, ..QuotaConfig::default() });
     let id = bills.open_session(7).expect("a session");

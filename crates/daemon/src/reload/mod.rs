@@ -202,15 +202,28 @@ fn zones(difference: &Difference<'_>) -> Option<Step> {
     })
 }
 
-/// Who is admitted where.
-fn admissions(difference: &Difference<'_>) -> impl Iterator<Item = String> {
+/// Who is admitted where, and what is cut through from now on; connections that are stay so.
+fn admissions(difference: &Difference<'_>) -> Vec<String> {
     let (old, new) = (difference.old, difference.new);
-    let known = |in_: &Configuration, name: &str| in_.zones.iter().any(|zone| zone.name == name);
-    let gone = old.zones.iter().filter(|zone| !known(new, &zone.name));
-    let changed = new.zones.iter().filter(|zone| !old.zones.contains(zone));
-    let gone: Vec<_> = gone.map(|zone| format!("zone {} removed", zone.name)).collect();
-    let changed: Vec<_> = changed.map(|zone| format!("zone {}: who is in it", zone.name)).collect();
-    gone.into_iter().chain(changed)
+    let find = |name: &str| old.zones.iter().find(|zone| zone.name == name);
+    let is_gone = |name: &str| new.zones.iter().all(|zone| zone.name != name);
+    let gone = old.zones.iter().filter(|zone| is_gone(&zone.name));
+    let mut said: Vec<_> = gone.map(|zone| format!("zone {} removed", zone.name)).collect();
+    for zone in &new.zones {
+        let before = find(&zone.name);
+        if before.is_none_or(|before| {
+            (&before.admitted, before.private) != (&zone.admitted, zone.private)
+        }) {
+            said.push(format!("zone {}: who is in it", zone.name));
+        }
+        if before.map_or(!zone.cut_through, |before| before.cut_through != zone.cut_through) {
+            said.push(format!("zone {}: cut_through = {}", zone.name, zone.cut_through));
+        }
+    }
+    if old.local.cut_through != new.local.cut_through {
+        said.push(format!("[local] cut_through = {}", new.local.cut_through));
+    }
+    said
 }
 
 /// Reads the file again; what was changed, a line each.
@@ -240,7 +253,7 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
     let mut devices = open(worker, &difference)?;
     let mtus = interface::new_mtus(&difference);
     let steps = difference.steps();
-    let readmissions: Vec<_> = admissions(&difference).collect();
+    let readmissions = admissions(&difference);
     rehearse(worker, &steps, &devices)?;
     for (spec, mtu) in mtus {
         links::carry(&spec, mtu)?;

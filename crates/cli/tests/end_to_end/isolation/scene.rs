@@ -1,6 +1,6 @@
 //! Where an attack takes place: two victims, on the kernel or on Narrows, and room for an attacker.
 
-use super::attacks::Attack;
+use super::attacks::{Attack, Judge};
 use crate::stage::{NARROWS, PATIENCE};
 use anyhow::{Context, Result, bail, ensure};
 use narrows_testbed::{Daemon, Network, Process};
@@ -21,6 +21,7 @@ const CLIENT: &str = "10.99.0.3";
 const SERVER_USER: &str = "4001";
 const CLIENT_USER: &str = "4002";
 const ATTACKING_USER: &str = "4003";
+const OTHER_MEMBER: &str = "4004";
 
 const CONFIGURATION: &str = r#"
 [[interface]]
@@ -32,11 +33,18 @@ address = ["10.77.0.2/24"]
 name = "vault"
 link = "private"
 members = [{ user = 4001, address = "10.99.0.2" }, { user = 4002, address = "10.99.0.3" }]
+
+[[zone]]
+name = "attic"
+link = "private"
+members = [{ user = 4004, address = "10.98.0.2" }]
 "#;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attacker {
     User,
+    /// Of another private zone.
+    Member,
     Root,
     /// Not a program of Narrows, but in the namespace where its daemon runs.
     RootBeneath,
@@ -181,7 +189,11 @@ impl Scene {
 
     fn attacker(&self, attack: &Attack) -> Result<Talker> {
         let (mut command, user, interface) = match (attack.by, &self.daemon) {
+            (Attacker::User, Some(_)) if attack.only_narrows => {
+                (self.network.narrows.command(&self.python), ATTACKING_USER, self.interface())
+            }
             (Attacker::User, _) => (self.here(), ATTACKING_USER, self.interface()),
+            (Attacker::Member, _) => (self.here(), OTHER_MEMBER, self.interface()),
             (Attacker::Root, _) => (self.here(), "0", self.interface()),
             (Attacker::RootBeneath, Some(_)) => {
                 (self.network.narrows.command(&self.python), "0", "nw0")
@@ -197,7 +209,7 @@ impl Scene {
         let victim = self.server.as_ref().map_or(0, |server| server.process.id()).to_string();
         command.args(["-c", ATTACK, attack.script, user, SERVER, CLIENT, interface, &victim]);
         if let Some(daemon) = &self.daemon {
-            command.env("NARROWS_SOCKET", daemon.socket());
+            command.env("NARROWS_SOCKET", daemon.socket()).env("NARROWS", NARROWS);
         }
         Talker::start(command)
     }
@@ -225,24 +237,34 @@ impl Scene {
         })
     }
 
+    /// The victims talk already, or begin to.
     pub fn while_they_talk(&mut self, attack: &Attack) -> Result<Outcome> {
-        let broken = self.begin()?;
-        ensure!(broken.is_none(), "before the attack: {broken:?}");
+        if self.client.is_none() {
+            let broken = self.begin()?;
+            ensure!(broken.is_none(), "before the attack: {broken:?}");
+        }
         let mut attacker = self.attacker(attack)?;
         let mut said = attacker.line()?.context("the attacker said nothing")?;
+        if said == "ready" && attack.judge == Judge::Held {
+            let finds_it = self.victim("client", CLIENT_USER)?.line()?.is_some();
+            return Ok(match self.disturbed()? || !finds_it {
+                true => Outcome::Succeeded,
+                false => Outcome::Failed(String::new()),
+            });
+        }
         if said == "ready" {
             let talk = self.ask_client("kept")?;
             ensure!(talk.starts_with("ok"), "before the attack: {talk}");
-            if attack.script == "stop_with_full_buffers" {
-                said = "done".into();
-            } else {
-                attacker.say("look")?;
-                said = attacker.line()?.context("the attacker said no more")?;
-            }
+            attacker.say("look")?;
+            said = attacker.line()?.context("the attacker said no more")?;
         }
         let outcome = outcome(&said)?;
-        let disturbed = self.disturbed()?;
-        Ok(if disturbed { Outcome::Succeeded } else { outcome })
+        Ok(if self.disturbed()? { Outcome::Succeeded } else { outcome })
+    }
+
+    /// Can the next attack be tried on the same victims?
+    pub fn is_whole(&mut self) -> Result<bool> {
+        Ok(self.client.is_some() && !self.disturbed()?)
     }
 
     /// Have the victims heard what the other didn't say, or can't they talk any more?

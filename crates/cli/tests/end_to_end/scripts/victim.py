@@ -12,6 +12,7 @@ import threading
 
 PORT = 5000
 SECRET = b"the secret of both"
+FORGED = b"forged"
 
 role, user, server, client = sys.argv[1:5]
 os.setgroups([])
@@ -30,7 +31,7 @@ def listen_to_datagrams(datagrams):
 def answer(connection):
     with connection:
         while data := connection.recv(2000):
-            connection.sendall(b" ".join([b"heard:", *heard]) if data == b"heard?" else data)
+            connection.sendall(data if data != b"heard?" else FORGED if FORGED in heard else b"-")
 
 
 def serve():
@@ -71,11 +72,22 @@ def echo():
 
 def ask():
     kept = connect()
+    datagrams = socket.socket(type=socket.SOCK_DGRAM)
+    datagrams.settimeout(30)
+    datagrams.bind((client, 0))
+    datagrams.connect((server, PORT + 1))
+    segments = kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
     print("ready", flush=True)
     for line in sys.stdin:
         try:
             if line == "kept\n":
                 said = exchange(kept, SECRET)
+                if said != SECRET:
+                    raise OSError("they hear what the other did not say")
+                if kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) < segments:
+                    raise OSError("their packets have become shorter")
+                if exchange(datagrams, SECRET) != SECRET:
+                    raise OSError("their datagrams are not theirs")
             else:
                 if line == "heard\n":
                     echo()
