@@ -61,6 +61,8 @@ pub enum Command {
     Audit(Audit),
     /// Show and change who may do what, and ask whether somebody may
     Policy(PolicyQuery),
+    /// Show who gets a frame that comes in by an interface, in order, and what becomes of it
+    WhoHas(WhoHas),
     /// Show and change what may pass, in nft(8)'s language
     Nft(Nft),
     /// Send ICMP echo requests from Narrows' address
@@ -121,6 +123,12 @@ pub struct Ss {
     /// UDP sockets
     #[arg(short, long)]
     pub udp: bool,
+    /// Raw IP sockets
+    #[arg(short = 'w', long)]
+    pub raw: bool,
+    /// Packet sockets
+    #[arg(short = '0', long)]
+    pub packet: bool,
     /// Listening sockets only
     #[arg(short, long)]
     pub listening: bool,
@@ -148,6 +156,18 @@ pub struct Ss {
     /// [src|dst ADDRESS[/LENGTH][:PORT]] [sport|dport [= != >= <= > <] :PORT] …, which all must hold
     #[arg(value_name = "FILTER")]
     pub filter: Vec<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct WhoHas {
+    /// JSON
+    #[arg(short, long)]
+    pub json: bool,
+    pub interface: String,
+    /// As pcap-filter(7) has it: arp, ip, icmp, tcp, udp, ether|ip proto N, [tcp|udp] [src|dst] host|net|port|portrange …,
+    /// joined by `and`; without src or dst it is dst
+    #[arg(value_name = "FRAME")]
+    pub frame: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Args)]

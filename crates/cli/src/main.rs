@@ -31,6 +31,7 @@ mod ss;
 mod stat;
 mod trace;
 mod up;
+mod who_has;
 mod words;
 mod zone;
 
@@ -86,6 +87,7 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<ExitCode> {
         Command::Audit(options) => return audit::execute(&options, ask, out),
         Command::Policy(query) => return policy::execute(&query, &ask()?, out),
         Command::Ping(options) => return ping::execute(&options, &ask()?, out),
+        Command::WhoHas(options) => who_has::execute(&options, &ask()?, out)?,
         Command::Nft(arguments) => nft::execute(&ask()?, &arguments, out)?,
         Command::Reload => reload::execute(&ask()?, out)?,
         Command::Down => down::execute(&ask()?)?,

@@ -62,10 +62,13 @@ fn kill(stack: &Stack, rows: &mut Vec<SocketRow>) -> Result<()> {
 
 /// Of all kinds, unless some are named; a ping socket is of none of those.
 fn is_kind_asked_for(options: &Ss, row: &SocketRow) -> bool {
-    match (row.protocol.as_str(), options.tcp || options.udp) {
+    let named = options.tcp || options.udp || options.raw || options.packet;
+    match (row.protocol.as_str(), named) {
         (_, false) => true,
         ("tcp", true) => options.tcp,
         ("udp", true) => options.udp,
+        ("raw", true) => options.raw,
+        ("p_raw", true) => options.packet,
         _ => false,
     }
 }
@@ -103,7 +106,10 @@ fn program(owner: &Owner) -> &str {
 fn remarks(options: &Ss, row: &SocketRow) -> String {
     let processes = if options.processes { processes(row) } else { String::new() };
     let cut_through = if row.cut_through { "cut-through" } else { "" };
-    [processes.as_str(), cut_through].join(" ").trim().to_owned()
+    let lost = if row.lost > 0 { format!("lost:{}", row.lost) } else { String::new() };
+    let all = [processes.as_str(), cut_through, &lost];
+    let said: Vec<_> = all.into_iter().filter(|word| !word.is_empty()).collect();
+    said.join(" ")
 }
 
 /// Who has the socket, and who is at the other end if that is a program here.
@@ -248,6 +254,7 @@ fn to_json(row: &SocketRow) -> Value {
         "state": row.state.name(),
         "recv-q": row.receive_queue,
         "send-q": row.send_queue,
+        "lost": row.lost,
         "local": { "address": row.local.ip(), "port": row.local.port() },
     });
     if let Some(remote) = row.remote {
@@ -287,6 +294,7 @@ mod tests {
             state,
             receive_queue: 0,
             send_queue: 0,
+            lost: 0,
             owner: None,
             cut_through: false,
             peer: None,

@@ -6,6 +6,7 @@ use narrows_ipc::{
     change::Change,
     link::{BondRow, FdbRow, PortRow},
     message::{BillRow, GroupRow, LinkRow, NeighborRow, Page, SocketRow, Statistics},
+    packet::{FrameMatch, TakerRow},
     policy::{Defaults, Forbid, PolicyAnswer, PolicyQuestion, PolicyRow},
     route::{RouteAnswer, RouteQuestion, RouteRow, RuleRow},
     see::LossRow,
@@ -36,21 +37,18 @@ pub struct PolicyReport {
 impl Stack {
     /// Every socket, asked for page by page.
     pub fn sockets(&self) -> Result<Vec<SocketRow>, Error> {
-        let mut all = Vec::new();
-        let mut after = 0;
-        loop {
-            match self.ask(Request::Sockets { after })? {
-                Reply::Sockets { rows, more } => {
-                    let last = rows.last().map(|row| row.id);
-                    all.extend(rows);
-                    match last {
-                        Some(last) if more && last > after => after = last,
-                        _ => return Ok(all),
-                    }
-                }
-                _ => return Err(Error::UnexpectedAnswer),
-            }
-        }
+        self.with(|session| session.sockets())
+    }
+
+    /// Who gets such a frame, in order, and what becomes of it.
+    pub fn who_has(&self, frame: &FrameMatch) -> Result<Vec<TakerRow>, Error> {
+        self.pages(
+            |after| Request::WhoHas { frame: Box::new(frame.clone()), after },
+            |reply| match reply {
+                Reply::Takers(page) => Some(page),
+                _ => None,
+            },
+        )
     }
 
     /// Ends the TCP connection between two addresses, as one of its ends sees them: that end's program
@@ -261,6 +259,25 @@ impl Stack {
 
 /// What programs ask about this host, too.
 impl Session {
+    /// Every socket, asked for page by page.
+    pub fn sockets(&mut self) -> Result<Vec<SocketRow>, Error> {
+        let mut all = Vec::new();
+        let mut after = 0;
+        loop {
+            match self.ask(&Request::Sockets { after }, None)? {
+                Reply::Sockets { rows, more } => {
+                    let last = rows.last().map(|row| row.id);
+                    all.extend(rows);
+                    match last {
+                        Some(last) if more && last > after => after = last,
+                        _ => return Ok(all),
+                    }
+                }
+                _ => return Err(Error::UnexpectedAnswer),
+            }
+        }
+    }
+
     pub fn links(&mut self) -> Result<Vec<LinkRow>, Error> {
         self.pages(
             |after| Request::Links { after },

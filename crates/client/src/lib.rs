@@ -17,7 +17,7 @@
 //! A socket is an *anchor*: one end of a Unix socket pair whose other end the daemon holds. Data
 //! goes through it as through any stream socket, `poll` and `epoll` work on it, and the socket
 //! lives until the last copy of the descriptor is closed. A [`UdpSocket`]'s carries records, each a
-//! datagram behind a header. What an anchor can't carry (addresses of streams, options, errors)
+//! datagram behind a header, and a [`RawSocket`]'s are packets. What an anchor can't carry (addresses of streams, options, errors)
 //! goes over the [`Session`], with the anchor attached to say which socket is meant.
 
 #![forbid(unsafe_code)]
@@ -26,6 +26,8 @@ mod admin;
 pub mod anchor;
 mod error;
 mod nft;
+mod packet_socket;
+mod raw_socket;
 mod session;
 mod socket;
 mod stack;
@@ -41,6 +43,8 @@ pub use narrows_ipc::message::{
     GroupInterface, MembershipChange, NftOptions, OptionName, Owner, PathMtuDiscovery, Peer,
     QueuedError, SocketKind, SocketOption, TcpInfo, TcpState,
 };
+pub use packet_socket::PacketSocket;
+pub use raw_socket::RawSocket;
 pub use session::Session;
 pub use stack::Stack;
 pub use tcp_listener::{Incoming, TcpListener};

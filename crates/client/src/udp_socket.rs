@@ -39,12 +39,19 @@ struct Received {
 impl UdpSocket {
     /// A socket at `local`; port 0 means any free one.
     pub fn bind(stack: &Stack, local: SocketAddr) -> io::Result<Self> {
-        let anchor = stack.with(|session| {
-            let anchor = session.socket(SocketKind::Udp)?;
-            session.bind(anchor.as_fd(), local)?;
-            Ok(anchor)
-        })?;
+        let socket = Self::open(stack, SocketKind::Udp)?;
+        stack.with(|session| session.bind(socket.as_fd(), local))?;
+        Ok(socket)
+    }
+
+    /// A socket of a kind whose records are those of datagrams.
+    pub(crate) fn open(stack: &Stack, kind: SocketKind) -> io::Result<Self> {
+        let anchor = stack.with(|session| session.socket(kind))?;
         Ok(UdpSocket { stack: stack.clone(), anchor, reached: Mutex::default() })
+    }
+
+    pub(crate) fn stack(&self) -> &Stack {
+        &self.stack
     }
 
     /// The principal that would get what is sent to the connected peer, if that is a program of this
@@ -115,6 +122,7 @@ impl UdpSocket {
     }
 
     fn receive(&self, buffer: &mut [u8], flags: RecvFlags) -> io::Result<Received> {
+        let mut asked = false;
         loop {
             let received = self.receive_record(buffer, flags)?;
             if received.header.content == Content::Datagram {
@@ -123,7 +131,10 @@ impl UdpSocket {
             if flags.contains(RecvFlags::PEEK) {
                 self.receive_record(&mut [], RecvFlags::DONTWAIT)?;
             }
-            if let Some(error) = self.take_error()? {
+            // A word that comes again tells of the error queue, which reading leaves as it is.
+            if !std::mem::replace(&mut asked, true)
+                && let Some(error) = self.take_error()?
+            {
                 return Err(error);
             }
         }

@@ -31,6 +31,7 @@ use std::{
 mod links;
 pub(crate) mod losses;
 mod policy;
+mod who_has;
 
 /// Bytes of rows in one reply: a packet, with room for what is around them.
 pub(crate) const PAGE: usize = MAX_PACKET - 64;
@@ -61,6 +62,9 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
         Request::Rules { after } => Ok(Reply::Rules(page(rule::report(worker), after))),
         Request::Route(question) => route::answer(worker, &question).map(Reply::Route),
         Request::Groups { after } => Ok(Reply::Groups(page(groups(worker), after))),
+        Request::WhoHas { frame, after } => {
+            who_has::takers(worker, &frame).map(|rows| Reply::Takers(page(rows.into_iter(), after)))
+        }
         Request::Zones { after } => Ok(Reply::Zones(page(zones::report(worker), after))),
         Request::Neighbors { after } => Ok(Reply::Neighbors(page(neighbors(worker), after))),
         Request::Policy { after } => Ok(policy::report(&worker.authority.policy, after)),
@@ -93,6 +97,7 @@ fn tells_of_others(request: &Request) -> bool {
         | Request::Fdb { .. }
         | Request::Neighbors { .. }
         | Request::Groups { .. }
+        | Request::WhoHas { .. }
         | Request::Policy { .. }
         | Request::Forbidden { .. } => true,
         Request::Decide(question) => question.subject.is_some(),
@@ -175,6 +180,7 @@ fn socket_row(worker: &Worker, id: u64, info: &SocketInfo) -> SocketRow {
         SocketKind::Udp => "udp",
         SocketKind::Ping => "icmp",
         SocketKind::Packet => "p_raw",
+        SocketKind::Raw => "raw",
     };
     SocketRow {
         id,
@@ -184,6 +190,7 @@ fn socket_row(worker: &Worker, id: u64, info: &SocketInfo) -> SocketRow {
         state: options::tcp_state(info.state),
         receive_queue: info.receive_queue as u64,
         send_queue: info.send_queue as u64,
+        lost: info.lost,
         owner: owner.map(|principal| principal.report()),
         cut_through: info.id.is_some_and(|socket| worker.cuts.end(socket).is_some()),
         peer: peer.map(|peer| peer.report()),

@@ -116,9 +116,13 @@ pub(crate) fn to_engine(option: SocketOption) -> Result<EngineOption, Error> {
         SocketOption::SegmentSize(size) => EngineOption::SegmentSize(size),
         SocketOption::Coalesce(on) => EngineOption::Coalesce(on),
         SocketOption::NoChecksum(on) => EngineOption::NoChecksum(on),
-        // What is not the engine's: an interface by name, what an anchor attaches, what is read.
+        // What is not of every socket's: an interface by name, what only raw sockets have, what an anchor
+        // attaches, what is read.
         SocketOption::Device(_)
         | SocketOption::MulticastInterface(_)
+        | SocketOption::HeaderIncluded(_)
+        | SocketOption::IcmpFilter(_)
+        | SocketOption::IpOptions(_)
         | SocketOption::Attach { .. }
         | SocketOption::Kind(_)
         | SocketOption::PathMtu(_)
@@ -181,10 +185,15 @@ pub(crate) fn read(info: &SocketInfo, name: OptionName) -> Result<SocketOption, 
             EngineKind::Tcp => SocketKind::Tcp,
             EngineKind::Udp => SocketKind::Udp,
             EngineKind::Ping => SocketKind::Ping,
+            // Which protocol is another question, and asked elsewhere.
             EngineKind::Packet => SocketKind::Packet { cooked: false, protocol: 0 },
+            EngineKind::Raw => SocketKind::Raw { protocol: 0 },
         }),
         OptionName::Device
         | OptionName::MulticastInterface
+        | OptionName::HeaderIncluded
+        | OptionName::IcmpFilter
+        | OptionName::IpOptions
         | OptionName::Attach
         | OptionName::PathMtu => {
             return Err(Error::NoSuchOption);

@@ -99,6 +99,36 @@ impl Authority {
         self.ask(None, who, &Act::Packet { interface, access })
     }
 
+    /// The same, where a refusal is none yet.
+    pub(crate) fn lets_packet(
+        &self,
+        who: &Principal,
+        interface: Option<&str>,
+        access: Access,
+    ) -> bool {
+        self.decide(None, &who.subject(), &Act::Packet { interface, access }).allowed
+    }
+
+    /// May he use a raw IP socket so? `None`: on every interface.
+    pub(crate) fn raw(
+        &mut self,
+        who: &Principal,
+        interface: Option<&str>,
+        access: Access,
+    ) -> Result<(), Error> {
+        self.ask(None, who, &Act::Raw { interface, access })
+    }
+
+    /// The same, where a refusal is none yet.
+    pub(crate) fn lets_raw(
+        &self,
+        who: &Principal,
+        interface: Option<&str>,
+        access: Access,
+    ) -> bool {
+        self.decide(None, &who.subject(), &Act::Raw { interface, access }).allowed
+    }
+
     /// May he read reports about the daemon and what everybody does there?
     pub(crate) fn inspect(&mut self, who: &Principal) -> Result<(), Error> {
         self.ask(None, who, &Act::Inspect)

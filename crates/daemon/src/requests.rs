@@ -26,6 +26,7 @@ use narrows_stack::{
     SocketId,
     request::{Reply as EngineReply, Request as EngineRequest, SocketInfo},
 };
+use narrows_wire::ipv4::Protocol as IpProtocol;
 use rustix::net::sockopt;
 use std::{
     net::SocketAddr,
@@ -34,7 +35,8 @@ use std::{
 };
 
 mod datagram;
-mod packet;
+pub(crate) mod packet;
+mod raw;
 
 pub(crate) fn answer(
     worker: &mut Worker,
@@ -100,6 +102,11 @@ fn open(worker: &mut Worker, principal: Rc<Principal>, kind: SocketKind) -> Resu
             packet::may_open(worker, &principal, protocol)?;
             (EngineRequest::OpenPacket { cooked, protocol }, pair::of_records())
         }
+        SocketKind::Raw { protocol } => {
+            let interfaces = raw::may_open(worker, &principal)?;
+            let protocol = IpProtocol(protocol);
+            (EngineRequest::OpenRaw { protocol, interfaces }, pair::of_records())
+        }
     };
     let pair = pair.map_err(|error| worker.refuse_anchor(&error))?;
     let now = worker.clock.now();
@@ -111,9 +118,13 @@ fn open(worker: &mut Worker, principal: Rc<Principal>, kind: SocketKind) -> Resu
                     SocketKind::Udp => Carries::Datagrams(Protocol::Udp),
                     SocketKind::Ping => Carries::Datagrams(Protocol::Icmp),
                     SocketKind::Packet { .. } => Carries::Frames(None),
+                    SocketKind::Raw { .. } => Carries::Packets(None),
                 };
                 anchor.state = State::Datagrams(Box::new(Datagrams::new(carries)));
             };
+            if let SocketKind::Packet { .. } = kind {
+                packet::show_claimed(worker, &principal, socket, None);
+            }
             worker.add_anchor(socket, principal, pair, prepare).map_err(|error| {
                 worker.request_quietly(EngineRequest::Close { socket });
                 worker.refuse_anchor(&error)
@@ -143,6 +154,9 @@ fn about_socket(
     }
     if worker.anchors.get(socket).is_some_and(Anchor::is_packets) {
         return packet::about_packets(worker, caller, socket, request);
+    }
+    if worker.anchors.get(socket).is_some_and(Anchor::is_raw) {
+        return raw::about_raw(worker, caller, socket, request);
     }
     if worker.anchors.get(socket).is_some_and(Anchor::is_datagrams) {
         return about_datagrams(worker, caller, socket, request);

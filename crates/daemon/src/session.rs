@@ -281,6 +281,7 @@ fn is_report(request: &Request) -> bool {
             | Request::Forbidden { .. }
             | Request::Decide(_)
             | Request::Zones { .. }
+            | Request::WhoHas { .. }
     )
 }
 

@@ -6,7 +6,7 @@ use crate::{
     change::Change,
     error::Error,
     link::{BondRow, FdbRow, LinkState, PortRow},
-    packet::{PacketOption, PacketState},
+    packet::{FrameMatch, PacketOption, PacketState, TakerRow},
     policy::{Defaults, Forbid, PolicyAnswer, PolicyQuestion, PolicyRow},
     route::{RouteAnswer, RouteQuestion, RouteRow, RouteScope, RuleRow},
     see::{LossRow, WatchOptions},
@@ -20,7 +20,7 @@ use std::{
 };
 
 /// Raised with every change of a message. Both sides must have the same.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 
 /// The first message of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +171,11 @@ pub enum Request {
     Zones {
         after: u32,
     },
+    /// Who gets such a frame, in order → [`Reply::Takers`].
+    WhoHas {
+        frame: Box<FrameMatch>,
+        after: u32,
+    },
     /// One ICMP echo → [`Reply::Pong`] when answered, or an error after `timeout`.
     Ping {
         destination: Ipv4Addr,
@@ -214,6 +219,8 @@ pub enum SocketKind {
     /// Each record is a frame: see [`crate::packet`]. `cooked`: without its link header. `protocol`: an
     /// Ethernet type, 3 for every one, 0 for none yet.
     Packet { cooked: bool, protocol: u16 },
+    /// The anchor carries records, each received one a packet with its IPv4 header: see [`crate::datagram`].
+    Raw { protocol: u8 },
 }
 
 /// As many rows of a report as fit into one reply.
@@ -275,6 +282,7 @@ pub enum Reply {
     Forbidden(Page<Forbid>),
     Decided(PolicyAnswer),
     Zones(Page<ZoneRow>),
+    Takers(Page<TakerRow>),
     Pong {
         round_trip: Duration,
         ttl: u8,
@@ -344,6 +352,12 @@ pub enum SocketOption {
     /// Several datagrams may be received in one record.
     Coalesce(bool),
     NoChecksum(bool),
+    /// Of raw sockets: the program writes IPv4's header too.
+    HeaderIncluded(bool),
+    /// Of raw ICMP sockets: a bit for each type that is not wanted.
+    IcmpFilter(u32),
+    /// Of raw sockets: IPv4's options of what is sent.
+    IpOptions(Vec<u8>),
     /// What is told with each datagram received: bits of [`crate::datagram::Attached`].
     Attach {
         fields: u8,
@@ -397,6 +411,9 @@ pub enum OptionName {
     SegmentSize,
     Coalesce,
     NoChecksum,
+    HeaderIncluded,
+    IcmpFilter,
+    IpOptions,
     Attach,
     Kind,
     PathMtu,
@@ -586,6 +603,8 @@ pub struct SocketRow {
     pub state: TcpState,
     pub receive_queue: u64,
     pub send_queue: u64,
+    /// Datagrams, packets or frames lost for want of reading.
+    pub lost: u64,
     /// Who owns it: `None` for what the engine finishes on its own (TIME-WAIT, orphans).
     pub owner: Option<Owner>,
     /// Its bytes pass between two programs of this host without the daemon.

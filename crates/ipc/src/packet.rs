@@ -21,8 +21,9 @@
 //! | 48 – 55 | when it was seen: nanoseconds since 1970 |
 //! | 56 – 63 | zero |
 
-use crate::{codec::Malformed, datagram::Attached};
+use crate::{codec::Malformed, datagram::Attached, message::Owner};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// One instruction of a filter, as `struct sock_filter`.
 pub type Instruction = (u16, u8, u8, u32);
@@ -45,6 +46,35 @@ pub enum PacketOption {
         rollover: bool,
         unused: bool,
     },
+    /// Incoming frames that are the socket's alone, in place of its earlier claim; `None`: no more.
+    /// `InUse`: they overlap somebody else's.
+    Claim(Option<FrameMatch>),
+}
+
+/// Which frames that come in by an interface a socket claims, or a question is about; what is not said may
+/// be anything. What asks about a packet is about IPv4, what asks about ports is about TCP and UDP.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameMatch {
+    /// By its number.
+    pub interface: u32,
+    pub ether_type: Option<u16>,
+    pub protocol: Option<u8>,
+    pub source: Option<(IpAddr, u8)>,
+    pub destination: Option<(IpAddr, u8)>,
+    /// First and last.
+    pub source_ports: Option<(u16, u16)>,
+    pub destination_ports: Option<(u16, u16)>,
+}
+
+/// One of those who get such a frame, or see to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakerRow {
+    /// `claim`, `packet`, `filter`, `raw`, `socket`, `stack`.
+    pub stage: String,
+    /// What becomes of the frame there.
+    pub action: String,
+    /// Whose socket it is; `None`: the daemon itself.
+    pub owner: Option<Owner>,
 }
 
 /// What a socket wants an interface to let in.

@@ -18,7 +18,6 @@ use rustix::{
 use std::{
     net::{Ipv4Addr, SocketAddr},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::Once,
     thread,
     time::{Duration, Instant},
 };
@@ -37,8 +36,6 @@ pub enum Whose {
         close_on_exec: bool,
     },
     Kernel,
-    /// The kernel's for now, though of the family that Narrows serves.
-    KernelWithWarning,
 }
 
 /// Judges `socket(domain, kind, protocol)`.
@@ -61,27 +58,17 @@ pub fn whose(domain: i32, kind: i32, protocol: i32) -> Result<Whose, Errno> {
             // In the network's byte order, of which the kernel looks at 16 bits.
             protocol: u16::from_be(protocol as u16),
         },
-        (libc::AF_INET, _, _) => return Ok(Whose::KernelWithWarning),
+        (libc::AF_INET, libc::SOCK_RAW, 0) => return Err(Errno::PROTONOSUPPORT),
+        (libc::AF_INET, libc::SOCK_RAW, protocol) => {
+            let protocol = u8::try_from(protocol).map_err(|_| Errno::INVAL)?;
+            SocketKind::Raw { protocol }
+        }
         (libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_DGRAM, libc::NETLINK_ROUTE) => {
             return Ok(Whose::Netlink { nonblocking, close_on_exec });
         }
         _ => return Ok(Whose::Kernel),
     };
     Ok(Whose::Narrows { kind, nonblocking, close_on_exec })
-}
-
-/// Says once, to who asked with `NARROWS_LOG` for warnings or more, that a socket of the program
-/// is not Narrows's. Not unasked: programs' standard error is read by other programs.
-pub fn warn_of_kernel_socket() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let level = std::env::var("NARROWS_LOG").unwrap_or_default();
-        if matches!(level.as_str(), "warn" | "info" | "debug" | "trace") {
-            kernel::print_error(
-                "warning: TCP, UDP, ping and packet sockets are served; a raw IP socket is the kernel's",
-            );
-        }
-    });
 }
 
 /// A new socket.
@@ -336,10 +323,11 @@ pub fn attached(anchor: BorrowedFd<'_>, fields: Attached) -> Result<Vec<u8>, Err
     Ok(i32::from(on).to_ne_bytes().to_vec())
 }
 
-/// `SO_PROTOCOL` of a UDP or ping socket.
+/// `SO_PROTOCOL` of a UDP, ping or raw socket.
 pub fn protocol(anchor: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
     let number = match with(|session| session.option(anchor, OptionName::Kind))? {
         SocketOption::Kind(SocketKind::Ping) => libc::IPPROTO_ICMP,
+        SocketOption::Kind(SocketKind::Raw { protocol }) => protocol.into(),
         _ => libc::IPPROTO_UDP,
     };
     Ok(number.to_ne_bytes().to_vec())
@@ -347,10 +335,8 @@ pub fn protocol(anchor: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
 
 /// `SO_ERROR` of a UDP or ping socket: told once, and the word of it taken back.
 pub fn take_datagram_error(anchor: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
-    match datagram::pending_error(anchor)? {
-        None => datagram::take_error(anchor),
-        told => Ok(told),
-    }
+    datagram::drop_any_word(anchor);
+    datagram::take_error(anchor)
 }
 
 /// The bytes of an option that the daemon keeps.
@@ -358,6 +344,10 @@ pub fn option(anchor: BorrowedFd<'_>, name: OptionName) -> Result<Vec<u8>, Errno
     let option = match with(|session| session.option(anchor, name)) {
         Err(errno) if is_over(anchor, errno) && name == OptionName::TcpInfo => {
             SocketOption::TcpInfo(Box::default())
+        }
+        // Only raw sockets send any.
+        Err(Errno::NOPROTOOPT) if name == OptionName::IpOptions => {
+            SocketOption::IpOptions(Vec::new())
         }
         other => other?,
     };
@@ -395,12 +385,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tcp_udp_and_ping_over_ipv4_are_ours() {
+    fn what_is_over_ipv4_is_ours() {
         use libc::*;
         let kind_of_ours = |kind, nonblocking, close_on_exec| {
             Ok(Whose::Narrows { kind, nonblocking, close_on_exec })
         };
         let ours = |nonblocking, close| kind_of_ours(SocketKind::Tcp, nonblocking, close);
+        let raw = |protocol| kind_of_ours(SocketKind::Raw { protocol }, false, false);
         for (domain, kind, protocol, whose_it_is) in [
             (AF_INET, SOCK_STREAM, 0, ours(false, false)),
             (AF_INET, SOCK_STREAM, IPPROTO_TCP, ours(false, false)),
@@ -411,7 +402,11 @@ mod tests {
             (AF_INET, SOCK_DGRAM, IPPROTO_UDP, kind_of_ours(SocketKind::Udp, false, false)),
             (AF_INET, SOCK_DGRAM, IPPROTO_ICMP, kind_of_ours(SocketKind::Ping, false, false)),
             (AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE, Err(Errno::PROTONOSUPPORT)),
-            (AF_INET, SOCK_RAW, IPPROTO_ICMP, Ok(Whose::KernelWithWarning)),
+            (AF_INET, SOCK_RAW, IPPROTO_ICMP, raw(1)),
+            (AF_INET, SOCK_RAW, IPPROTO_RAW, raw(255)),
+            (AF_INET, SOCK_RAW, 0, Err(Errno::PROTONOSUPPORT)),
+            (AF_INET, SOCK_RAW, 256, Err(Errno::INVAL)),
+            (AF_INET, SOCK_RAW, -1, Err(Errno::INVAL)),
             (AF_INET6, SOCK_STREAM, 0, Err(Errno::AFNOSUPPORT)),
             (AF_INET6, SOCK_DGRAM, 0, Err(Errno::AFNOSUPPORT)),
             (AF_UNIX, SOCK_STREAM, 0, Ok(Whose::Kernel)),

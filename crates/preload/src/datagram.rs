@@ -26,8 +26,8 @@ use std::{
     ptr,
 };
 
-/// The longest payload that can be asked for: what IPv4 carries behind an ICMP header of none.
-const LONGEST: usize = 65_515;
+/// The longest that can be sent: a packet with its header, of a raw socket.
+const LONGEST: usize = 65_535;
 
 /// What came with a datagram.
 #[derive(Debug, Default)]
@@ -140,6 +140,7 @@ pub unsafe fn receive(
     }
     // The kernel then says how long a record is that it had to cut.
     let flags = flags & (libc::MSG_DONTWAIT | libc::MSG_PEEK) | libc::MSG_TRUNC;
+    let mut asked = false;
     loop {
         let mut bytes = [0; Header::LEN];
         // SAFETY: the header is a local, and the caller's slices can be written.
@@ -169,7 +170,10 @@ pub unsafe fn receive(
             if flags & libc::MSG_PEEK != 0 {
                 drop_word(anchor.fd);
             }
-            if let Some(errno) = take_error(anchor.fd)? {
+            // A word that comes again tells of the error queue, which reading leaves as it is.
+            if !std::mem::replace(&mut asked, true)
+                && let Some(errno) = take_error(anchor.fd)?
+            {
                 return Err(errno);
             }
             continue;
@@ -233,10 +237,10 @@ unsafe fn gathered(slices: &[iovec]) -> Result<Vec<u8>, Errno> {
 /// `slices` point to bytes that can be written.
 unsafe fn receive_error(fd: BorrowedFd<'_>, slices: &[iovec]) -> Result<Received, Errno> {
     reached::forget_all();
-    let queued = with(|session| session.take_queued_error(fd))?.ok_or(Errno::AGAIN)?;
-    if word_waits(fd) {
-        drop_word(fd);
-    }
+    let queued = with(|session| session.take_queued_error(fd))?;
+    // There is another one where there is another entry.
+    drop_any_word(fd);
+    let queued = queued.ok_or(Errno::AGAIN)?;
     let mut rest = &queued.payload[..];
     for slice in slices {
         let (part, left) = rest.split_at(rest.len().min(slice.iov_len));
@@ -284,6 +288,13 @@ fn peek(fd: BorrowedFd<'_>) -> Option<(Header, usize)> {
     let mut bytes = [0; Header::LEN];
     let count = kernel::receive(fd, &mut bytes, libc::MSG_PEEK | libc::MSG_TRUNC)?;
     Some((Header::decode(&bytes).ok()?, count.checked_sub(Header::LEN)?))
+}
+
+/// Takes word of an error out if that is what comes next.
+pub fn drop_any_word(fd: BorrowedFd<'_>) {
+    if word_waits(fd) {
+        drop_word(fd);
+    }
 }
 
 /// Takes a word of an error out. Should another thread have been faster, a datagram is lost, as

@@ -96,7 +96,7 @@ pub fn remember(anchor: BorrowedFd<'_>, kind: SocketKind) {
     let kind = match kind {
         SocketKind::Tcp => return,
         SocketKind::Packet { .. } => Kind::Packets,
-        SocketKind::Udp | SocketKind::Ping => Kind::Datagrams,
+        SocketKind::Udp | SocketKind::Ping | SocketKind::Raw { .. } => Kind::Datagrams,
     };
     expect_records();
     if let Some(cookie) = kernel::cookie(anchor) {

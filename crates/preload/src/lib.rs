@@ -18,8 +18,9 @@
 //! - Packet sockets' anchors carry frames: [`packet`], with the memory that libpcap reads them from.
 //! - What programs ask about interfaces is answered about the daemon's: [`interface_request`] for the
 //!   ioctls, [`netlink`] for rtnetlink, `exports::interfaces` for the C library's own functions.
-//! - `AF_INET6` is refused, so that programs fall back to IPv4. Raw IP sockets are the kernel's,
-//!   with a warning when `NARROWS_LOG` asks for one. Other families are untouched.
+//! - Raw IP sockets' anchors are those of datagrams too; each record received is a packet with its header.
+//! - Files of /proc/net about interfaces, routes, neighbors and sockets are answered likewise: [`proc_net`].
+//! - `AF_INET6` is refused, so that programs fall back to IPv4. Other families are untouched.
 //!
 //! `unsafe` is needed where pointers of the program come in and where the C library is called:
 //! in `exports`, [`real`], [`signals`], [`datagram`], the ring of [`packet`] and a few lines of [`kernel`]. What calls mean is decided
@@ -35,6 +36,7 @@ mod kernel;
 mod known;
 mod netlink;
 mod packet;
+mod proc_net;
 mod reached;
 mod real;
 mod session;

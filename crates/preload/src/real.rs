@@ -3,8 +3,8 @@
 //! of threads.
 
 use libc::{
-    c_int, c_long, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, nfds_t, off_t, pollfd,
-    sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec,
+    c_char, c_int, c_long, c_uint, c_ulong, c_void, iovec, mmsghdr, mode_t, msghdr, nfds_t, off_t,
+    pollfd, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec,
 };
 use std::{
     ffi::CStr,
@@ -81,6 +81,15 @@ real! {
     syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long;
     ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int;
     mmap(address: *mut c_void, len: size_t, protection: c_int, flags: c_int, fd: c_int, offset: off_t) -> *mut c_void;
+
+    open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
+    open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
+    openat(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
+    openat64(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
+    __open_2(path: *const c_char, flags: c_int) -> c_int;
+    __open64_2(path: *const c_char, flags: c_int) -> c_int;
+    fopen(path: *const c_char, mode: *const c_char) -> *mut c_void;
+    fopen64(path: *const c_char, mode: *const c_char) -> *mut c_void;
 
     write(fd: c_int, buffer: *const c_void, len: size_t) -> ssize_t;
     writev(fd: c_int, slices: *const iovec, count: c_int) -> ssize_t;

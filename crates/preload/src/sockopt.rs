@@ -46,6 +46,9 @@ pub enum Set {
         interface: GroupInterface,
         change: MembershipChange,
     },
+    /// A filter, to which the value points.
+    AttachFilter,
+    DetachFilter,
     /// The kernel does it, on the anchor.
     Kernel,
     /// Nothing needs to be done.
@@ -62,7 +65,7 @@ pub enum Get {
     Number(c_int),
     /// Whether all of these are told with each datagram.
     Attached(Attached),
-    /// IPPROTO_UDP or IPPROTO_ICMP.
+    /// Of IP, as a number.
     Protocol,
     /// No value: of length 0.
     Empty,
@@ -292,9 +295,11 @@ pub fn encode(option: &SocketOption) -> Vec<u8> {
         | SocketOption::ReceiveErrors(on)
         | SocketOption::Coalesce(on)
         | SocketOption::NoChecksum(on)
+        | SocketOption::HeaderIncluded(on)
         | SocketOption::Attach { on, .. }
         | SocketOption::Listening(on) => c_int::from(*on),
-        SocketOption::Mark(mark) => mark.cast_signed(),
+        SocketOption::Mark(mark) | SocketOption::IcmpFilter(mark) => mark.cast_signed(),
+        SocketOption::IpOptions(bytes) => return bytes.clone(),
         SocketOption::TimeToLive(byte)
         | SocketOption::TypeOfService(byte)
         | SocketOption::MulticastTtl(byte) => c_int::from(*byte),
@@ -311,7 +316,7 @@ pub fn encode(option: &SocketOption) -> Vec<u8> {
             SocketKind::Tcp => libc::SOCK_STREAM,
             SocketKind::Udp | SocketKind::Ping => libc::SOCK_DGRAM,
             SocketKind::Packet { cooked: true, .. } => libc::SOCK_DGRAM,
-            SocketKind::Packet { cooked: false, .. } => libc::SOCK_RAW,
+            SocketKind::Packet { cooked: false, .. } | SocketKind::Raw { .. } => libc::SOCK_RAW,
         },
         SocketOption::Device(name) => return [name.as_bytes(), &[0]].concat(),
         // Linux counts its bookkeeping in, and says twice what it was told.

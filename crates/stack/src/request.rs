@@ -9,6 +9,7 @@ use crate::{
         autoconf::AddressSource,
         bond::BondSettings,
         bridge::BridgeSettings,
+        claim::Match,
         error_queue::QueuedError,
         fanout::FanoutMode,
         interface::{InterfaceId, InterfaceSettings},
@@ -29,6 +30,7 @@ use crate::{
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use narrows_wire::{
     address::{MacAddr, Prefix},
+    ipv4::Protocol,
     vlan::Tag,
 };
 use std::collections::BTreeSet;
@@ -78,6 +80,16 @@ pub enum Request {
     OpenUdp,
     /// A new socket for ICMP echo; its local port is the identifier → [`Reply::Socket`].
     OpenPing,
+    /// A new raw IP socket of a protocol; of 255 it sends packets of every one. It hears of what comes in by
+    /// `interfaces` alone, `None`: by any → [`Reply::Socket`].
+    OpenRaw {
+        protocol: Protocol,
+        interfaces: Option<Box<[InterfaceId]>>,
+    },
+    SetRaw {
+        socket: SocketId,
+        option: RawOption,
+    },
     /// A new packet socket, for frames or (`cooked`) for what is in them. `protocol`: an Ethernet type,
     /// 3 for every one, 0 for none yet → [`Reply::Socket`].
     OpenPacket {
@@ -428,10 +440,30 @@ pub enum SocketOption {
     NoChecksum(bool),
 }
 
+/// One thing to set on a raw IP socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RawOption {
+    /// IP_HDRINCL.
+    HeaderIncluded(bool),
+    /// ICMP_FILTER: a bit for each type that it does not want.
+    IcmpFilter(u32),
+    /// IP_OPTIONS, at most 40 bytes.
+    Options(Vec<u8>),
+}
+
+/// What a raw IP socket is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawState {
+    pub protocol: Protocol,
+    pub header_included: bool,
+    pub icmp_filter: u32,
+    pub options: Vec<u8>,
+}
+
 /// One thing to set on a packet socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PacketOption {
-    /// [`Error::InvalidArgument`]: it is no filter that ends.
+    /// Of raw sockets too. [`Error::InvalidArgument`]: it is no filter that ends.
     Filter(Option<Vec<Instruction>>),
     IgnoreOutgoing(bool),
     VnetHeader(bool),
@@ -442,6 +474,11 @@ pub enum PacketOption {
     },
     /// Joins a group, for good.
     Fanout(FanoutRequest),
+    /// Incoming frames that are the socket's alone, in place of its earlier claim; `None`: no more.
+    /// [`Error::InUse`]: another claim overlaps, see [`crate::Shard::claim_in_the_way`].
+    Claim(Option<Match>),
+    /// Hears also of frames that another one has claimed; who may is the caller's business.
+    SeesClaimed(bool),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -462,6 +499,9 @@ pub struct PacketState {
     pub ignore_outgoing: bool,
     pub vnet_header: bool,
     pub fanout: Option<u16>,
+    /// It has a filter.
+    pub filtered: bool,
+    pub sees_claimed: bool,
 }
 
 /// Where a frame goes; what is not said is as the socket is bound.
@@ -552,6 +592,8 @@ pub struct SocketInfo {
     pub receive_queue: usize,
     /// Bytes not yet acknowledged (listeners: the backlog).
     pub send_queue: usize,
+    /// Datagrams, packets or frames that found no room in its queue.
+    pub lost: u64,
     /// As set for the socket; `None` where `id` is.
     pub settings: Option<tcp::Settings>,
     pub ip: Option<IpSettings>,
@@ -569,6 +611,7 @@ pub enum SocketKind {
     Udp,
     Ping,
     Packet,
+    Raw,
 }
 
 /// Why a request was refused, or a connection ended.

@@ -37,7 +37,7 @@ use crate::{
     filter::Filter,
     layer,
     random::{Key, Random},
-    request::{Envelope, Error, FrameAddress, Patience, SendFlags, SocketId, SocketKind},
+    request::{Envelope, Error, FrameAddress, Patience, RawState, SendFlags, SocketId, SocketKind},
     table::{
         autoconf::Autoconf,
         conflict::ClaimTable,
@@ -56,6 +56,7 @@ use crate::{
         path_mtu::PathMtus,
         port::PortTable,
         rate_limit::IcmpLimits,
+        raw::RawSockets,
         reassembly::ReassemblyTable,
         route::RouteTables,
         socket::{Remnants, SocketBody, SocketTable},
@@ -122,6 +123,7 @@ pub struct Shard {
     pub(crate) packets: PacketSockets,
     /// `None`: nobody watches.
     pub(crate) watchers: Option<Box<Watchers>>,
+    pub(crate) raws: RawSockets,
     pub(crate) buffers: Pool,
     /// Sockets with something pending to tell.
     pub(crate) events: VecDeque<SocketId>,
@@ -187,6 +189,7 @@ impl Shard {
             egress: Egress::new(limits, random.key()),
             packets: PacketSockets::default(),
             watchers: None,
+            raws: RawSockets::default(),
             buffers: Pool::new(limits.pooled_bytes),
             events: VecDeque::new(),
             notices: VecDeque::new(),
@@ -523,8 +526,25 @@ impl Shard {
         match self.sockets.get(id).ok_or(Error::NoSuchSocket)?.kind() {
             SocketKind::Udp => layer::udp::output(self, now, id, envelope, payload),
             SocketKind::Ping => layer::icmpv4::send_echo(self, now, id, envelope, payload),
+            SocketKind::Raw => layer::raw::output(self, now, id, envelope, payload),
             SocketKind::Tcp | SocketKind::Packet => Err(Error::InvalidState),
         }
+    }
+
+    /// By which interface a raw socket's packet would leave; an error where it would not.
+    pub fn raw_course(&mut self, id: SocketId, envelope: &Envelope) -> Result<InterfaceId, Error> {
+        layer::raw::course(self, id, envelope)
+    }
+
+    /// What a raw socket is.
+    pub fn raw_state(&self, id: SocketId) -> Option<RawState> {
+        let raw = self.sockets.get(id)?.raw()?;
+        Some(RawState {
+            protocol: raw.protocol,
+            header_included: raw.header_included,
+            icmp_filter: raw.icmp_filter,
+            options: raw.options.to_vec(),
+        })
     }
 
     /// Sends one frame by a packet socket. [`Error::NoSuchInterface`]: neither `to` nor the socket says

@@ -179,6 +179,7 @@ mod tests {
             state: TcpState::Established,
             receive_queue: 0,
             send_queue: 0,
+            lost: 0,
             owner: None,
             cut_through: false,
             peer: None,

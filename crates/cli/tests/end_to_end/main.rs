@@ -23,6 +23,7 @@ mod policy;
 mod ports;
 mod programs;
 mod quotas;
+mod raw;
 mod refusals;
 mod reload;
 mod routing;

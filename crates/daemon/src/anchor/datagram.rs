@@ -37,6 +37,7 @@ use std::{
 };
 
 pub(crate) mod packet;
+pub(crate) mod raw;
 #[cfg(test)]
 mod tests;
 
@@ -78,6 +79,8 @@ pub(crate) struct Datagrams {
 pub(crate) enum Carries {
     Datagrams(Protocol),
     Frames(packet::Permitted),
+    /// Of a raw IP socket.
+    Packets(raw::Permitted),
 }
 
 /// By what a program's record leaves.
@@ -129,7 +132,7 @@ impl Datagrams {
     pub(crate) fn protocol(&self) -> Option<Protocol> {
         match self.carries {
             Carries::Datagrams(protocol) => Some(protocol),
-            Carries::Frames(_) => None,
+            Carries::Frames(_) | Carries::Packets(_) => None,
         }
     }
 
@@ -158,7 +161,9 @@ impl Datagrams {
     /// The next that the engine has for the program.
     fn next(&self, shard: &mut Shard, socket: SocketId) -> Result<Waiting, EngineError> {
         match self.carries {
-            Carries::Datagrams(_) => shard.receive_datagram(socket).map(Waiting::Datagram),
+            Carries::Datagrams(_) | Carries::Packets(_) => {
+                shard.receive_datagram(socket).map(Waiting::Datagram)
+            }
             Carries::Frames(_) => shard.receive_frame(socket).map(Waiting::Frame),
         }
     }
@@ -178,6 +183,12 @@ impl Datagrams {
                 packet::may_send(shard, authority, maker, permitted, socket, &to)?;
                 shard.send_frame(*now, socket, &to, frame).map_err(options::error)
             }
+            Carries::Packets(permitted) => {
+                let Some((header, packet)) = parse(record) else { return Ok(()) };
+                let envelope = envelope(&header);
+                raw::may_send(shard, authority, maker, permitted, socket, &envelope)?;
+                shard.send_datagram(*now, socket, &envelope, packet).map_err(options::error)
+            }
             Carries::Datagrams(protocol) => {
                 let protocol = *protocol;
                 let Some((header, payload)) = parse(record) else { return Ok(()) };
@@ -186,6 +197,11 @@ impl Datagrams {
                 shard.send_datagram(*now, socket, &envelope, payload).map_err(options::error)
             }
         }
+    }
+
+    /// The program is to be told again that there is an error to ask for.
+    pub(crate) fn owe_word(&mut self) {
+        self.word_owed = true;
     }
 
     /// Notes an error; the program gets word of it unless it has one to ask for already.
@@ -204,6 +220,11 @@ impl Anchor {
     pub(crate) fn is_packets(&self) -> bool {
         matches!(&self.state, State::Datagrams(datagrams)
             if matches!(datagrams.carries, Carries::Frames(_)))
+    }
+
+    pub(crate) fn is_raw(&self) -> bool {
+        matches!(&self.state, State::Datagrams(datagrams)
+            if matches!(datagrams.carries, Carries::Packets(_)))
     }
 
     pub(crate) fn datagrams(&mut self) -> Option<&mut Datagrams> {

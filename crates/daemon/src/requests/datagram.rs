@@ -5,7 +5,10 @@
 
 use super::{Caller, engine, info, may_set, remember_local};
 use crate::{
-    anchor::datagram::{interface_number, interface_of},
+    anchor::{
+        Anchor,
+        datagram::{interface_number, interface_of},
+    },
     options,
     worker::Worker,
 };
@@ -84,6 +87,7 @@ pub(super) fn about_datagrams(
         Request::TakeError => take_error(worker, caller, socket),
         Request::TakeQueuedError => take_queued_error(worker, caller, socket),
         Request::Listen { .. } => Err(Error::NotSupported),
+        Request::SetPacket(_) => Err(Error::NoSuchOption),
         _ => Err(Error::BadMessage),
     }
 }
@@ -228,7 +232,14 @@ fn interface(worker: &Worker, name: &str) -> Result<InterfaceId, Error> {
 }
 
 fn take_error(worker: &mut Worker, caller: &Caller<'_>, socket: SocketId) -> Answer {
-    let pending = worker.anchors.get_mut(socket).and_then(|anchor| anchor.datagrams());
+    // As on Linux, with entries in its error queue a socket is in error still.
+    if worker.shard.has_queued_errors(socket)
+        && let Some(datagrams) = worker.anchors.get_mut(socket).and_then(Anchor::datagrams)
+    {
+        datagrams.owe_word();
+        worker.flush_datagrams(socket);
+    }
+    let pending = worker.anchors.get_mut(socket).and_then(Anchor::datagrams);
     if let Some(error) = pending.and_then(|datagrams| datagrams.error.take()) {
         return Ok(Reply::Failure(Some(error)));
     }

@@ -14,7 +14,7 @@ use narrows_ipc::{
     Answer, Error, Reply, Request,
     datagram::Attached,
     message::{OptionName, SocketKind, SocketOption},
-    packet::{Appetite, FanoutMode, PacketOption, PacketState},
+    packet::{Appetite, FanoutMode, FrameMatch, PacketOption, PacketState},
 };
 use narrows_policy::Access;
 use narrows_stack::{
@@ -24,9 +24,12 @@ use narrows_stack::{
         Envelope, FanoutRequest, PacketOption as EngineOption, Reply as EngineReply,
         Request as EngineRequest,
     },
-    table::{fanout::FanoutMode as EngineMode, packet_socket::Appetite as EngineAppetite},
+    table::{
+        claim::Match, fanout::FanoutMode as EngineMode, packet_socket::Appetite as EngineAppetite,
+    },
 };
-use narrows_wire::address::MacAddr;
+use narrows_wire::address::{MacAddr, Prefix};
+use std::net::IpAddr;
 
 pub(super) fn about_packets(
     worker: &mut Worker,
@@ -55,7 +58,11 @@ pub(super) fn about_packets(
             let interface = interface_of(interface)?;
             may_use(worker, caller.principal, interface, Access::Observe)?;
             engine(worker, caller, EngineRequest::BindPacket { socket, interface, protocol })?;
+            show_claimed(worker, caller.principal, socket, interface);
             Ok(Reply::Done)
+        }
+        Request::SetPacket(PacketOption::Claim(Some(frame))) => {
+            claim(worker, caller, socket, &frame)
         }
         Request::SetPacket(option) => {
             if let PacketOption::Fanout { .. } = option {
@@ -101,6 +108,60 @@ pub(super) fn about_packets(
 /// Who is to hear nothing yet needs no leave; binding asks again.
 pub(super) fn may_open(worker: &mut Worker, who: &Principal, protocol: u16) -> Result<(), Error> {
     if protocol == 0 { Ok(()) } else { may_use(worker, who, None, Access::Observe) }
+}
+
+/// What comes in by an interface can be claimed by whom policy lets; what somebody else has, nobody gets, and
+/// the log says who has it.
+fn claim(worker: &mut Worker, caller: &Caller<'_>, socket: SocketId, frame: &FrameMatch) -> Answer {
+    let wish = frame_match(frame)?;
+    may_use(worker, caller.principal, wish.interface, Access::Claim)?;
+    let option = EngineOption::Claim(Some(wish.clone()));
+    match engine(worker, caller, EngineRequest::SetPacket { socket, option }) {
+        Err(Error::InUse) => {
+            let holder = worker.shard.claim_in_the_way(socket, &wish);
+            let holder = holder.and_then(|holder| worker.anchors.get(holder));
+            if let Some(holder) = holder.map(|anchor| &anchor.principal) {
+                let (pid, uid) = (caller.principal.pid, caller.principal.uid);
+                let (holder, user) = (holder.pid, holder.uid);
+                tracing::warn!(pid, uid, holder, user, "refused a claim that overlaps another");
+            }
+            Err(Error::InUse)
+        }
+        other => other.map(|_| Reply::Done),
+    }
+}
+
+/// What is claimed is shown to observers who may claim it themselves.
+pub(super) fn show_claimed(
+    worker: &mut Worker,
+    who: &Principal,
+    socket: SocketId,
+    interface: Option<InterfaceId>,
+) {
+    let station = interface.and_then(|interface| worker.shard.interface(interface));
+    let name = station.map(|station| &*station.settings.name);
+    let shown = worker.authority.lets_packet(who, name, Access::Claim);
+    let option = EngineOption::SeesClaimed(shown);
+    worker.request_quietly(EngineRequest::SetPacket { socket, option });
+}
+
+/// As the engine names it.
+pub(crate) fn frame_match(frame: &FrameMatch) -> Result<Match, Error> {
+    let prefix = |named: Option<(IpAddr, u8)>| match named {
+        Some((address, length)) => {
+            Prefix::new(address, length).map(Some).ok_or(Error::InvalidArgument)
+        }
+        None => Ok(None),
+    };
+    Ok(Match {
+        interface: interface_of(frame.interface)?,
+        ether_type: frame.ether_type,
+        protocol: frame.protocol,
+        source: prefix(frame.source)?,
+        destination: prefix(frame.destination)?,
+        source_ports: frame.source_ports,
+        destination_ports: frame.destination_ports,
+    })
 }
 
 /// `None`: on every interface.
@@ -152,7 +213,7 @@ fn state(worker: &Worker, socket: SocketId) -> Result<PacketState, Error> {
     })
 }
 
-fn to_engine(option: PacketOption) -> Result<EngineOption, Error> {
+pub(super) fn to_engine(option: PacketOption) -> Result<EngineOption, Error> {
     Ok(match option {
         PacketOption::Filter(program) => EngineOption::Filter(program.map(|program| {
             let instruction = |(code, jump_true, jump_false, operand)| Instruction {
@@ -174,6 +235,9 @@ fn to_engine(option: PacketOption) -> Result<EngineOption, Error> {
             },
             joined,
         },
+        PacketOption::Claim(frame) => {
+            EngineOption::Claim(frame.as_ref().map(frame_match).transpose()?)
+        }
         PacketOption::Fanout { group, mode, rollover, unused } => {
             let mode = match mode {
                 FanoutMode::Hash => EngineMode::Hash,

@@ -160,6 +160,8 @@ fn role_of(id: Option<SocketId>, role: Role, names: &Names<'_>) -> String {
         Role::TimeWait => "connection in TIME-WAIT",
         Role::Listener => "listener",
         Role::Datagram => "datagram socket",
+        Role::Raw => "a copy for the raw socket",
+        Role::Holder => "claimed by the packet socket",
         Role::Nobody => "nobody: no connection and no listener",
     };
     if socket.is_empty() { role.to_owned() } else { format!("{role} {socket}") }
@@ -180,6 +182,7 @@ pub(super) fn socket(worker: &mut Worker, socket: SocketId) -> String {
         SocketKind::Udp => "udp".to_owned(),
         SocketKind::Ping => "icmp".to_owned(),
         SocketKind::Packet => "packet".to_owned(),
+        SocketKind::Raw => "raw".to_owned(),
     };
     let remote = info.remote.map_or_else(|| "*:*".to_owned(), |remote| remote.to_string());
     let owner = crate::control::owner(worker, socket).map_or_else(String::new, |principal| {

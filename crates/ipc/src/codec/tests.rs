@@ -40,6 +40,7 @@ fn answers() -> Vec<Answer> {
                 state: TcpState::Listen,
                 receive_queue: 0,
                 send_queue: 0,
+                lost: 0,
                 cut_through: false,
                 peer: None,
                 owner: None,

@@ -9,6 +9,7 @@
 #![allow(clippy::missing_safety_doc, reason = "what the C library's functions of these names ask")]
 
 mod datagram;
+pub mod files;
 pub mod interfaces;
 mod packet_option;
 pub mod transfer;
@@ -21,6 +22,7 @@ use crate::{
     sockopt::{self, Get, PeerPart, Set},
 };
 use libc::{c_int, c_void, sockaddr, socklen_t};
+use narrows_client::ipc::packet::PacketOption;
 use rustix::io::Errno;
 use std::{
     net::SocketAddr,
@@ -126,11 +128,6 @@ pub unsafe extern "C-unwind" fn socket(domain: c_int, kind: c_int, protocol: c_i
                 Ok(socket) => socket.into_raw_fd(),
                 Err(errno) => kernel::fail(errno),
             }
-        }
-        Ok(Whose::KernelWithWarning) => {
-            control::warn_of_kernel_socket();
-            // SAFETY: numbers only.
-            unsafe { real::socket(domain, kind, protocol) }
         }
         // SAFETY: numbers only.
         Ok(Whose::Kernel) => unsafe { real::socket(domain, kind, protocol) },
@@ -387,7 +384,7 @@ pub unsafe extern "C-unwind" fn setsockopt(
     let real = || unsafe { real::setsockopt(fd, level, name, value, len) };
     let Some(anchor) = anchor(fd) else { return real() };
     // SAFETY: setsockopt(2) asks the same of the program.
-    let value = unsafe { input(value, len) };
+    let (at, value) = (value, unsafe { input(value, len) });
     if let (Some((Kind::Packets, cookie)), Ok(value)) = (known::records(fd), &value) {
         // SAFETY: setsockopt(2) asks the same of the program.
         return unsafe { packet_option::set(anchor, cookie, (level, name), value) }
@@ -396,6 +393,13 @@ pub unsafe extern "C-unwind" fn setsockopt(
     let datagrams = known::is_datagrams(fd);
     let set = if datagrams { sockopt::datagram::set } else { sockopt::set };
     match value.and_then(|value| set(level, name, value)) {
+        Ok(Set::AttachFilter) => {
+            // SAFETY: setsockopt(2) asks the same of the program, and of what the value points to.
+            let program = unsafe { input(at, len).and_then(|value| packet_option::filter(value)) };
+            let filter = |program| packet::set(anchor, PacketOption::Filter(Some(program)));
+            status(program.and_then(filter))
+        }
+        Ok(Set::DetachFilter) => status(packet::set(anchor, PacketOption::Filter(None))),
         Ok(Set::Daemon(option)) if datagrams => {
             status(control::set_datagram_option(anchor, &option))
         }

@@ -49,7 +49,7 @@ pub unsafe fn set(
 /// # Safety
 ///
 /// The value must be one that is true.
-unsafe fn filter(value: &[u8]) -> Result<Vec<Instruction>, Errno> {
+pub unsafe fn filter(value: &[u8]) -> Result<Vec<Instruction>, Errno> {
     let program = value.as_ptr().cast::<libc::sock_fprog>();
     if value.len() < size_of::<libc::sock_fprog>() {
         return Err(Errno::INVAL);

@@ -6,10 +6,11 @@ use narrows_client::{
     SocketOption,
     ipc::{
         datagram::Attached,
-        packet::{Appetite, FanoutMode, PacketOption},
+        packet::{Appetite, FanoutMode, FrameMatch, PacketOption},
     },
 };
 use rustix::io::Errno;
+use std::net::{IpAddr, Ipv4Addr};
 
 const SOL_PACKET: c_int = 263;
 const ADD_MEMBERSHIP: c_int = 1;
@@ -32,6 +33,10 @@ const SO_TIMESTAMPNS_NEW: c_int = 64;
 /// Ancillary loads that filters may use: as many as Linux has.
 const FILTER_EXTENSIONS: c_int = 64;
 const SO_BPF_EXTENSIONS: c_int = 48;
+
+/// Narrows' own level, and its option: see docs/frames.md.
+const SOL_NARROWS: c_int = 0x4e52;
+const CLAIM: c_int = 1;
 
 /// What to do about a `setsockopt`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,8 +76,43 @@ pub fn set(level: c_int, name: c_int, value: &[u8]) -> Result<Set, Errno> {
     match level {
         SOL_PACKET => set_packet(name, value),
         libc::SOL_SOCKET => set_socket(name, value),
+        SOL_NARROWS if name == CLAIM => claim(value).map(Set::Packet),
         _ => Err(Errno::NOPROTOOPT),
     }
+}
+
+/// No bytes: nothing any more. Else interface, Ethernet type, protocol, a zero, source and destination with
+/// the lengths of their prefixes, and the ports of both; zeros where it doesn't matter.
+fn claim(value: &[u8]) -> Result<PacketOption, Errno> {
+    if value.is_empty() {
+        return Ok(PacketOption::Claim(None));
+    }
+    let bytes: &[u8; 28] = value.try_into().map_err(|_| Errno::INVAL)?;
+    let [i0, i1, i2, i3, e0, e1, protocol, 0, rest @ ..] = *bytes else {
+        return Err(Errno::INVAL);
+    };
+    let [s0, s1, s2, s3, d0, d1, d2, d3, source_len, destination_len, 0, 0, ports @ ..] = rest
+    else {
+        return Err(Errno::INVAL);
+    };
+    let given = |number: u16| (number != 0).then_some(number);
+    let prefix = |octets: [u8; 4], length: u8| {
+        (length != 0).then(|| (IpAddr::V4(Ipv4Addr::from(octets)), length))
+    };
+    let port = |at: usize| {
+        let bytes = ports.get(at..).and_then(|rest| rest.first_chunk().copied());
+        bytes.map_or(0, u16::from_ne_bytes)
+    };
+    let range = |first: u16, last: u16| (last != 0).then_some((first, last));
+    Ok(PacketOption::Claim(Some(FrameMatch {
+        interface: u32::from_ne_bytes([i0, i1, i2, i3]),
+        ether_type: given(u16::from_ne_bytes([e0, e1])),
+        protocol: (protocol != 0).then_some(protocol),
+        source: prefix([s0, s1, s2, s3], source_len),
+        destination: prefix([d0, d1, d2, d3], destination_len),
+        source_ports: range(port(0), port(2)),
+        destination_ports: range(port(4), port(6)),
+    })))
 }
 
 fn set_packet(name: c_int, value: &[u8]) -> Result<Set, Errno> {
@@ -210,6 +250,33 @@ pub fn get(level: c_int, name: c_int) -> Result<Get, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_claim_is_read_as_documented() {
+        let mut value = [0; 28];
+        value[..4].copy_from_slice(&2_u32.to_ne_bytes());
+        value[6] = 17;
+        value[12..16].copy_from_slice(&[10, 0, 0, 2]);
+        value[17] = 32;
+        value[24..26].copy_from_slice(&53_u16.to_ne_bytes());
+        value[26..28].copy_from_slice(&54_u16.to_ne_bytes());
+        let frame = FrameMatch {
+            interface: 2,
+            protocol: Some(17),
+            destination: Some((Ipv4Addr::new(10, 0, 0, 2).into(), 32)),
+            destination_ports: Some((53, 54)),
+            ..FrameMatch::default()
+        };
+        let read = |value: &[u8]| set(SOL_NARROWS, CLAIM, value);
+        assert_eq!(read(&value), Ok(Set::Packet(PacketOption::Claim(Some(frame)))));
+        assert_eq!(read(&[]), Ok(Set::Packet(PacketOption::Claim(None))));
+        assert_eq!(read(&value[..27]), Err(Errno::INVAL));
+        for zero in [7, 18, 19] {
+            let mut wrong = value;
+            wrong[zero] = 1;
+            assert_eq!(read(&wrong), Err(Errno::INVAL), "byte {zero}");
+        }
+    }
 
     #[test]
     fn values_are_read_as_linux_does() {

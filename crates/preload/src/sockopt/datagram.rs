@@ -1,4 +1,4 @@
-//! Options of UDP and ping sockets.
+//! Options of UDP, ping and raw sockets. What only raw sockets have, the daemon refuses to others.
 
 pub mod multicast;
 
@@ -17,6 +17,9 @@ const SO_TIMESTAMPNS_NEW: c_int = 64;
 const UDP_SEGMENT: c_int = 103;
 const UDP_GRO: c_int = 104;
 const IP_MULTICAST_ALL: c_int = 49;
+/// From linux/icmp.h, and linux/socket.h for its level.
+const ICMP_FILTER: c_int = 1;
+const SOL_RAW: c_int = 255;
 /// `IFNAMSIZ`, the NUL included.
 const INTERFACE_NAME: usize = 16;
 
@@ -26,6 +29,12 @@ pub fn set(level: c_int, name: c_int, value: &[u8]) -> Result<Set, Errno> {
         libc::SOL_SOCKET => set_socket(name, value),
         libc::IPPROTO_IP => set_ip(name, value),
         libc::SOL_UDP => set_udp(name, value),
+        SOL_RAW if name == ICMP_FILTER => {
+            // A shorter value leaves the rest as it is on Linux, where it is nothing at first.
+            let mut types = [0; 4];
+            types.iter_mut().zip(value).for_each(|(place, byte)| *place = *byte);
+            Ok(Set::Daemon(SocketOption::IcmpFilter(u32::from_ne_bytes(types))))
+        }
         _ => Err(Errno::NOPROTOOPT),
     }
 }
@@ -48,6 +57,8 @@ fn set_socket(name: c_int, value: &[u8]) -> Result<Set, Errno> {
             number(value)?;
             return Ok(Set::Hint);
         }
+        libc::SO_ATTACH_FILTER => return Ok(Set::AttachFilter),
+        libc::SO_DETACH_FILTER => return Ok(Set::DetachFilter),
         // Kept, as on Linux without a queueing discipline that would pace datagrams.
         libc::SO_MAX_PACING_RATE => return Ok(Set::Kernel),
         name if is_the_anchors(name) => return Ok(Set::Kernel),
@@ -70,6 +81,8 @@ fn set_ip(name: c_int, value: &[u8]) -> Result<Set, Errno> {
         libc::IP_MULTICAST_LOOP => SocketOption::MulticastLoop(on()?),
         IP_MULTICAST_ALL => SocketOption::MulticastAll(within(number(value)?, 0..=1)? != 0),
         libc::IP_MULTICAST_IF => SocketOption::MulticastInterface(multicast::interface(value)?),
+        libc::IP_HDRINCL => SocketOption::HeaderIncluded(on()?),
+        libc::IP_OPTIONS => SocketOption::IpOptions(value.to_vec()),
         // Options of received headers are told nobody.
         libc::IP_RECVOPTS | libc::IP_RETOPTS | libc::IP_BIND_ADDRESS_NO_PORT => {
             number(value)?;
@@ -143,7 +156,9 @@ pub fn get(level: c_int, name: c_int) -> Result<Get, Errno> {
         (libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP) => Get::Daemon(OptionName::MulticastLoop),
         (libc::IPPROTO_IP, IP_MULTICAST_ALL) => Get::Daemon(OptionName::MulticastAll),
         (libc::IPPROTO_IP, libc::IP_MULTICAST_IF) => Get::Daemon(OptionName::MulticastInterface),
-        (libc::IPPROTO_IP, libc::IP_OPTIONS) => Get::Empty,
+        (libc::IPPROTO_IP, libc::IP_OPTIONS) => Get::Daemon(OptionName::IpOptions),
+        (libc::IPPROTO_IP, libc::IP_HDRINCL) => Get::Daemon(OptionName::HeaderIncluded),
+        (SOL_RAW, ICMP_FILTER) => Get::Daemon(OptionName::IcmpFilter),
         (libc::SOL_UDP, UDP_SEGMENT) => Get::Daemon(OptionName::SegmentSize),
         (libc::SOL_UDP, UDP_GRO) => Get::Daemon(OptionName::Coalesce),
         (libc::IPPROTO_IP | libc::SOL_UDP, _) => return Err(Errno::NOPROTOOPT),
@@ -154,7 +169,7 @@ pub fn get(level: c_int, name: c_int) -> Result<Get, Errno> {
 fn get_socket(name: c_int) -> Result<Get, Errno> {
     Ok(match name {
         libc::SO_ERROR => Get::Error,
-        libc::SO_TYPE => Get::Number(libc::SOCK_DGRAM),
+        libc::SO_TYPE => Get::Daemon(OptionName::Kind),
         libc::SO_DOMAIN => Get::Number(libc::AF_INET),
         libc::SO_PROTOCOL => Get::Protocol,
         libc::SO_ACCEPTCONN | libc::SO_KEEPALIVE => Get::Number(0),
@@ -234,6 +249,9 @@ mod tests {
             (IPPROTO_IP, IP_MTU_DISCOVER),
             (SOL_UDP, UDP_SEGMENT),
             (SOL_UDP, UDP_GRO),
+            (IPPROTO_IP, IP_HDRINCL),
+            (IPPROTO_IP, IP_OPTIONS),
+            (SOL_RAW, ICMP_FILTER),
         ] {
             assert!(set(level, name, &1_i32.to_ne_bytes()).is_ok(), "{level} {name}");
             assert!(get(level, name).is_ok(), "{level} {name}");

@@ -24,6 +24,7 @@ use narrows_wire::{
     vlan::{Tag, TagProtocol, VlanId},
 };
 
+mod raw;
 mod rules;
 mod several;
 mod watching;

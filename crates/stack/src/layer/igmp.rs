@@ -81,7 +81,7 @@ pub(crate) fn change(
 ) -> Result<(), Error> {
     let found = shard.sockets.get(socket).ok_or(Error::NoSuchSocket)?;
     let who = found.principal;
-    if found.kind() != SocketKind::Udp {
+    if !matches!(found.kind(), SocketKind::Udp | SocketKind::Raw) {
         return Err(Error::InvalidState);
     }
     if !group.is_multicast() {

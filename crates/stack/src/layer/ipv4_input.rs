@@ -11,7 +11,7 @@ use crate::{
     layer::{
         Arrival, autoconf, filter,
         forward::{self, Transit},
-        icmpv4, igmp, ipv4_options,
+        icmpv4, igmp, ipv4_options, raw,
         route::{self, Cast, Decision, Inbound, Refusal},
         tcp, udp, watch,
     },
@@ -116,10 +116,17 @@ pub(crate) fn input_from_link(
     let for_all = header.protocol == Protocol::UDP
         || cast == Cast::Multicast && header.protocol == Protocol::IGMP;
     if cast != Cast::Unicast && !for_all {
-        return Err(match header.protocol {
+        let reason = match header.protocol {
             Protocol::ICMP => DropReason::IcmpIgnored, // RFC 1122 §3.2.2.6
             _ => DropReason::Martian,                  // RFC 9293 §3.9.2.3
-        });
+        };
+        // Raw sockets make of it what they like.
+        if shard.raws.is_empty() || header.is_fragment() {
+            return Err(reason);
+        }
+        let arrival = Arrival { mark, ..arrival(interface, &packet, offload) };
+        filter::input(shard, now, &arrival)?;
+        return if raw::input(shard, now, &arrival) { Ok(()) } else { Err(reason) };
     }
     if header.is_fragment() {
         return fragment_input(shard, now, interface, &packet);
@@ -196,11 +203,17 @@ fn deliver(shard: &mut Shard, now: Instant, arrival: &Arrival<'_>) -> Result<(),
     if shard.watchers.is_some() {
         watch::whole(shard, arrival);
     }
+    let taken = !shard.raws.is_empty() && raw::input(shard, now, arrival);
     match arrival.header.protocol {
         Protocol::TCP => tcp::input(shard, now, arrival),
         Protocol::UDP => udp::input(shard, now, arrival),
-        Protocol::ICMP => icmpv4::input(shard, now, arrival),
+        Protocol::ICMP => match icmpv4::input(shard, now, arrival) {
+            // It was for whoever took it.
+            Err(DropReason::IcmpUnmatched | DropReason::IcmpIgnored) if taken => Ok(()),
+            other => other,
+        },
         Protocol::IGMP => igmp::input(shard, now, arrival),
+        _ if taken => Ok(()),
         _ => {
             icmpv4::unreachable(shard, now, arrival, Unreachable::PROTOCOL);
             Err(DropReason::UnknownProtocol)

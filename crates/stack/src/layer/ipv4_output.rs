@@ -18,7 +18,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use narrows_wire::{
     address::MacAddr,
     ethernet::{self, EtherType},
-    ipv4::{self, Protocol},
+    ipv4::{self, Packet, Protocol},
 };
 
 /// What a transport wants sent: small things that the egress queue may own. TCP data goes another
@@ -114,14 +114,70 @@ pub(crate) fn output(
         };
         filter::output(shard, now, &departure)?;
     }
-    let Datagram { options, payload, .. } = *datagram;
-    let pieces = |mtu| {
-        let pieces = ipv4_fragment::pieces(&header, options, payload, mtu);
-        pieces.ok_or(DropReason::MessageTooLong)
+    let Datagram { options, payload, heard_here, .. } = *datagram;
+    let pieces = ipv4_fragment::pieces(&header, options, payload, path.mtu);
+    let pieces = pieces.ok_or(DropReason::MessageTooLong)?;
+    let packets = pieces.iter().map(|(header, piece)| [header.as_slice(), *piece]);
+    leave(shard, now, &Leaving { path, header: &header, payload, heard_here }, packets)
+}
+
+/// A packet whose header is made already, from a program that makes its own.
+#[derive(Debug)]
+pub(crate) struct Spoken<'a> {
+    pub path: Path,
+    /// What the packet's header says.
+    pub header: ipv4::Header,
+    /// No longer than the path takes.
+    pub packet: &'a [u8],
+    pub principal: Principal,
+    pub mark: u32,
+    /// As of [`Datagram`].
+    pub heard_here: bool,
+}
+
+/// As [`output`], of a packet that goes out as it is.
+pub(crate) fn output_spoken(
+    shard: &mut Shard,
+    now: Instant,
+    spoken: &Spoken<'_>,
+) -> Result<(), DropReason> {
+    let Spoken { path, header, packet, principal, mark, heard_here } = *spoken;
+    let parsed = Packet::parse(packet).map_err(|_| DropReason::Ipv4Malformed)?;
+    let payload = parsed.payload;
+    let departure = Departure {
+        output: path.interface,
+        user: principal.uid,
+        mark,
+        header,
+        header_bytes: parsed.header_bytes,
+        payload,
+        payload_len: payload.len(),
+        frame: None,
     };
+    filter::output(shard, now, &departure)?;
+    let leaving = Leaving { path, header: &header, payload, heard_here };
+    leave(shard, now, &leaving, [[packet, &[]]].into_iter())
+}
+
+/// What is about to leave: where to, and what it was before it was cut.
+struct Leaving<'a> {
+    path: Path,
+    header: &'a ipv4::Header,
+    payload: &'a [u8],
+    heard_here: bool,
+}
+
+/// Puts a link header before each of the packets and resolves the next hop.
+fn leave<'a>(
+    shard: &mut Shard,
+    now: Instant,
+    leaving: &Leaving<'_>,
+    packets: impl Iterator<Item = [&'a [u8]; 2]>,
+) -> Result<(), DropReason> {
+    let Leaving { path, header, payload, heard_here } = *leaving;
     if path.interface == InterfaceId::LOOPBACK {
-        for (header, piece) in pieces(path.mtu)? {
-            shard.egress.push(path.interface, Frame::plain([&header, piece].concat()))?;
+        for packet in packets {
+            shard.egress.push(path.interface, Frame::plain(packet.concat()))?;
         }
         return Ok(());
     }
@@ -134,22 +190,21 @@ pub(crate) fn output(
     };
     let mut link_bytes = [0; ethernet::HEADER_LEN];
     link.emit(&mut link_bytes);
-    let frame = |(header, piece): ipv4_fragment::Piece<'_>| {
-        Frame::plain([&link_bytes[..], &header, piece].concat())
-    };
-    let frames = pieces(path.mtu)?.into_iter().map(frame).collect();
-    if datagram.destination.is_multicast() {
-        let (group, source) = (datagram.destination, datagram.source);
-        if datagram.heard_here && shard.memberships.wants(path.interface, group, source) {
-            hear_oneself(shard, &header, payload);
+    let frames = packets
+        .map(|[header, piece]| Frame::plain([&link_bytes[..], header, piece].concat()))
+        .collect();
+    if header.destination.is_multicast() {
+        let (group, source) = (header.destination, header.source);
+        if heard_here && shard.memberships.wants(path.interface, group, source) {
+            hear_oneself(shard, header, payload);
         }
-        // RFC 1112 §6.1: such a packet goes no further; nor does one for the groups of this host.
-        if datagram.ttl == 0 || path.interface == InterfaceId::LOOPBACK {
+        // RFC 1112 §6.1: such a packet goes no further.
+        if header.ttl == 0 {
             return Ok(());
         }
     }
     if path.broadcast {
-        hear_oneself(shard, &header, payload);
+        hear_oneself(shard, header, payload);
         return arp::transmit(shard, path.interface, MacAddr::BROADCAST, frames);
     }
     arp::output(shard, now, path.interface, path.next_hop, frames)

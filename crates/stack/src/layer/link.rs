@@ -66,11 +66,11 @@ pub(crate) fn input(
         let len = HEADER_LEN + frame.payload.len();
         let to = frame.header.destination;
         link.traffic.received(len, to.is_multicast() && !to.is_broadcast());
-        if shard.packets.is_watching() {
-            packet::input(shard, at, &frame);
-        }
         if shard.watchers.is_some() {
             watch::input(shard, at, &frame);
+        }
+        if shard.packets.is_watching() && packet::input(shard, at, &frame) {
+            return Ok(());
         }
         filter::ingress(shard, now, at, frame.header, frame.payload)?;
         let link = shard.links.get(at).ok_or(DropReason::NotForThisStation)?;

@@ -27,6 +27,7 @@ pub(crate) mod loopback;
 pub(crate) mod packet;
 #[cfg(test)]
 mod random_frames;
+pub(crate) mod raw;
 pub(crate) mod route;
 pub(crate) mod tcp;
 pub(crate) mod udp;

@@ -8,6 +8,10 @@
 //! one long frame where a device made one of them. A checksum that the device was to complete is
 //! complete in the copy. On the loopback frames have an Ethernet header of zeros.
 //!
+//! A socket can claim frames that come in by a device ([`table::claim`](crate::table::claim)), which Linux
+//! has no way to: they are its alone from the interface on that the claim is about. Whoever is to see them
+//! nevertheless is told of them too; groups that share are not, and the stack never hears of them.
+//!
 //! Where this differs from Linux: a socket for one protocol hears of a frame at each interface too, not
 //! only at the last one.
 
@@ -21,11 +25,12 @@ use crate::{
     InterfaceId, Shard,
     bpf::Context,
     event::Readiness,
-    layer::link::Ascent,
+    layer::{link::Ascent, watch},
     request::SocketId,
     table::{
         packet_socket::{FrameCopy, PacketSocket, PacketType},
         socket::SocketBody,
+        watch::{Role, Step},
     },
 };
 use narrows_wire::{
@@ -59,10 +64,11 @@ struct Sight<'a> {
     segment_size: Option<u16>,
 }
 
-/// A frame that came in by `interface`, or climbed to it.
+/// A frame that came in by `interface`, or climbed to it; true: somebody has claimed it, and it goes no
+/// further.
 #[cold]
-pub(crate) fn input(shard: &mut Shard, interface: InterfaceId, frame: &Ascent<'_>) {
-    let Some(station) = shard.interfaces.get(interface) else { return };
+pub(crate) fn input(shard: &mut Shard, interface: InterfaceId, frame: &Ascent<'_>) -> bool {
+    let Some(station) = shard.interfaces.get(interface) else { return false };
     let destination = frame.header.destination;
     let kind = if destination == station.settings.mac {
         PacketType::Host
@@ -73,7 +79,7 @@ pub(crate) fn input(shard: &mut Shard, interface: InterfaceId, frame: &Ascent<'_
     } else {
         PacketType::OtherHost
     };
-    show(shard, interface, kind, frame.header, frame.payload, frame.offload);
+    show(shard, interface, kind, frame.header, frame.payload, frame.offload)
 }
 
 /// A packet on the loopback, which comes in as soon as it has gone out.
@@ -82,7 +88,7 @@ pub(crate) fn loopback(shard: &mut Shard, packet: &[u8], offload: RxOffload) {
     let header =
         Header { destination: MacAddr::ZERO, source: MacAddr::ZERO, ether_type: EtherType::IPV4 };
     for kind in [PacketType::Outgoing, PacketType::Host] {
-        show(shard, InterfaceId::LOOPBACK, kind, header, packet, offload);
+        let _unclaimed = show(shard, InterfaceId::LOOPBACK, kind, header, packet, offload);
     }
 }
 
@@ -93,17 +99,33 @@ fn show(
     header: Header,
     payload: &[u8],
     offload: RxOffload,
-) {
+) -> bool {
     let (header, vlan, payload) = untagged(header, payload);
     let unfinished = (offload.checksum == RxChecksum::Partial)
         .then(|| transport_sum(header.ether_type, payload))
         .flatten();
     let verified = offload.checksum != RxChecksum::Unverified;
     let segment_size = offload.segment_size;
-    deliver(
-        shard,
-        &Sight { interface, kind, header, vlan, payload, unfinished, verified, segment_size },
-    );
+    let sight =
+        Sight { interface, kind, header, vlan, payload, unfinished, verified, segment_size };
+    let holder = holder(shard, &sight);
+    deliver(shard, &sight, holder);
+    if holder.is_some() {
+        watch::note(shard, |_| Step::Socket { id: holder, role: Role::Holder });
+    }
+    holder.is_some()
+}
+
+/// Who has claimed an incoming frame, and may have it.
+fn holder(shard: &Shard, sight: &Sight<'_>) -> Option<SocketId> {
+    if shard.packets.claims.is_empty() {
+        return None;
+    }
+    let ether_type = sight.header.ether_type.0;
+    let holder = shard.packets.claims.holder(sight.interface, ether_type, sight.payload)?;
+    let hears = |socket: &PacketSocket| socket.hears(sight.interface, ether_type, sight.kind);
+    (packet_socket(shard, holder).is_some_and(hears) && may_see(shard, holder, sight))
+        .then_some(holder)
 }
 
 /// A frame on its way out by `interface`.
@@ -125,7 +147,7 @@ pub(crate) fn output(shard: &mut Shard, interface: InterfaceId, frame: &[u8], of
         verified: unfinished.is_some(),
         segment_size: offload.segmentation.map(|segmentation| segmentation.segment_size),
     };
-    deliver(shard, &sight);
+    deliver(shard, &sight, None);
 }
 
 /// A connection's segment, which goes by `device` on behalf of `interface`, perhaps another one.
@@ -198,14 +220,21 @@ fn transport(packet: &[u8]) -> Option<(usize, Protocol)> {
     (start >= ipv4::HEADER_LEN).then_some((start, protocol))
 }
 
-/// To everybody who hears of it.
-fn deliver(shard: &mut Shard, sight: &Sight<'_>) {
+/// To everybody who hears of it; of what is claimed, to its holder and to who may see such.
+fn deliver(shard: &mut Shard, sight: &Sight<'_>, holder: Option<SocketId>) {
     let sender = shard.packets.sender;
     for index in 0..shard.packets.members.len() {
         let Some(id) = shard.packets.members.get(index).copied() else { break };
-        if Some(id) != sender && packet_socket(shard, id).is_some_and(|one| one.fanout.is_none()) {
+        let hears = |one: &PacketSocket| match holder {
+            None => one.fanout.is_none(),
+            Some(holder) => id == holder || one.fanout.is_none() && one.sees_claimed,
+        };
+        if Some(id) != sender && packet_socket(shard, id).is_some_and(hears) {
             give(shard, id, sight);
         }
+    }
+    if holder.is_some() {
+        return;
     }
     let groups: Vec<u16> = shard.packets.fanouts.ids().collect();
     for group in groups {
@@ -383,8 +412,15 @@ fn context(sight: &Sight<'_>, network: usize, random: u32) -> Context {
 }
 
 /// The kind of link, as Linux numbers them.
-fn hardware(interface: InterfaceId) -> u16 {
+pub(crate) fn hardware(interface: InterfaceId) -> u16 {
     if interface == InterfaceId::LOOPBACK { LOOPBACK } else { ETHERNET }
+}
+
+/// Completes the sum of an IPv4 packet's transport, whose field holds the pseudo-header's.
+pub(crate) fn complete_packet(packet: &mut [u8]) {
+    if let Some((start, offset)) = transport_sum(EtherType::IPV4, packet) {
+        complete(packet, start, offset);
+    }
 }
 
 /// Completes a sum over all from `start` on, whose field holds the pseudo-header's.

@@ -118,6 +118,14 @@ impl Shard {
         self.sockets.get(id)?.error
     }
 
+    /// Has a datagram socket been told of errors that its program has not taken out of the queue?
+    pub fn has_queued_errors(&self, id: SocketId) -> bool {
+        match self.sockets.get(id).map(|socket| &socket.body) {
+            Some(SocketBody::Datagram(datagram)) => datagram.errors.next().is_some(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn socket_info(&self, now: Instant, id: SocketId) -> Option<SocketInfo> {
         self.sockets.get(id).map(|socket| describe(now, id, socket))
     }
@@ -157,6 +165,11 @@ fn describe(now: Instant, id: SocketId, socket: &Socket) -> SocketInfo {
         tcp,
         receive_queue,
         send_queue,
+        lost: match &socket.body {
+            SocketBody::Datagram(datagram) => datagram.queue.lost(),
+            SocketBody::Packet(packet) => packet.queue.lost_ever(),
+            _ => 0,
+        },
         settings: Some(socket.settings.as_ref().clone()),
         ip: Some(socket.ip.clone()),
         segment_size: datagram.map_or(0, |datagram| datagram.segment_size),
@@ -180,6 +193,7 @@ fn remnant(flow: Flow, principal: Principal, state: State) -> SocketInfo {
         tcp: None::<Info>,
         receive_queue: 0,
         send_queue: 0,
+        lost: 0,
         settings: None,
         ip: None,
         segment_size: 0,

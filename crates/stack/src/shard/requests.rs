@@ -43,6 +43,10 @@ impl Shard {
             Request::OpenTcp => self.open(principal, SocketBody::Closed),
             Request::OpenUdp => self.open_datagram(principal, SocketKind::Udp),
             Request::OpenPing => self.open_datagram(principal, SocketKind::Ping),
+            Request::OpenRaw { protocol, interfaces } => {
+                layer::raw::open(self, principal, protocol, interfaces)
+            }
+            Request::SetRaw { socket, option } => layer::raw::set_option(self, socket, &option),
             Request::OpenPacket { cooked, protocol } => {
                 layer::packet::open(self, principal, cooked, protocol)
             }
@@ -79,11 +83,13 @@ impl Shard {
             Request::Close { socket } => {
                 layer::igmp::forget(self, now, socket);
                 layer::packet::forget(self, socket);
+                layer::raw::forget(self, socket);
                 layer::tcp::close(self, now, socket)
             }
             Request::Abort { socket } => {
                 layer::igmp::forget(self, now, socket);
                 layer::packet::forget(self, socket);
+                layer::raw::forget(self, socket);
                 layer::tcp::abort(self, now, socket)
             }
             Request::Membership { socket, group, interface, change } => {
@@ -226,6 +232,9 @@ impl Shard {
         if !self.may_bind(socket.principal, socket.kind(), local.ip()) {
             return Err(Error::AddressNotAvailable);
         }
+        if socket.kind() == SocketKind::Raw {
+            return layer::raw::bind(self, id, local.ip());
+        }
         let mut binding = Binding {
             kind: socket.kind(),
             local,
@@ -265,7 +274,7 @@ impl Shard {
         };
         address.is_unspecified()
             || self.interfaces.owner(address).is_some() && self.covers(who, address)
-            || kind == SocketKind::Udp
+            || matches!(kind, SocketKind::Udp | SocketKind::Raw)
                 && matches!(address, IpAddr::V4(to) if to.is_multicast() || broadcast(to))
     }
 
@@ -298,6 +307,9 @@ impl Shard {
             SocketBody::Closed => layer::tcp::connect(self, now, id, remote),
             SocketBody::Connection(connection) => Err(layer::tcp::reconnect_error(connection)),
             SocketBody::Listener(_) => Err(Error::AlreadyConnected),
+            SocketBody::Datagram(datagram) if datagram.raw.is_some() => {
+                layer::raw::connect(self, id, remote)
+            }
             SocketBody::Datagram(_) => layer::udp::connect(self, id, remote),
             SocketBody::Packet(_) => Err(Error::InvalidState),
         }
@@ -311,6 +323,7 @@ impl Shard {
     fn disconnect(&mut self, now: Instant, id: SocketId) -> Result<Reply, Error> {
         match self.sockets.get(id).ok_or(Error::NoSuchSocket)?.kind() {
             SocketKind::Tcp => layer::tcp::disconnect(self, now, id),
+            SocketKind::Raw => layer::raw::disconnect(self, id),
             _ => layer::udp::disconnect(self, id),
         }
     }
@@ -325,6 +338,7 @@ impl Shard {
         let longest = match self.sockets.get(id).ok_or(Error::NoSuchSocket)?.kind() {
             SocketKind::Udp => layer::udp::reach(self, now, id, envelope, len)?,
             SocketKind::Ping => layer::icmpv4::reach(self, id, envelope, len)?,
+            SocketKind::Raw => layer::raw::reach(self, id, envelope, len)?,
             SocketKind::Packet => layer::packet::reach(self, id, envelope.interface, len)?,
             SocketKind::Tcp => return Err(Error::InvalidState),
         };

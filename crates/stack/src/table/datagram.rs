@@ -29,12 +29,13 @@ pub struct DatagramQueue {
     datagrams: VecDeque<Datagram>,
     bytes: usize,
     limit: usize,
+    lost: u64,
 }
 
 impl DatagramQueue {
     /// `limit`: bytes of memory that waiting datagrams may take, their bookkeeping included.
     pub fn new(limit: usize) -> Self {
-        Self { datagrams: VecDeque::new(), bytes: 0, limit }
+        Self { datagrams: VecDeque::new(), bytes: 0, limit, lost: 0 }
     }
 
     /// Changes the limit; datagrams held past a lowered one stay.
@@ -47,6 +48,11 @@ impl DatagramQueue {
         self.bytes.saturating_sub(self.datagrams.len().saturating_mul(OVERHEAD))
     }
 
+    /// Datagrams that found no room.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
     /// Datagrams waiting.
     pub fn len(&self) -> usize {
         self.datagrams.len()
@@ -56,14 +62,17 @@ impl DatagramQueue {
         self.datagrams.is_empty()
     }
 
-    /// Takes a datagram in, if there is room for it.
+    /// Takes a datagram in, if there is room for it, and else counts it as lost.
     pub fn push(&mut self, datagram: Datagram) -> Result<(), DropReason> {
         let bytes = self
             .bytes
             .checked_add(datagram.payload.len())
             .and_then(|bytes| bytes.checked_add(OVERHEAD))
-            .filter(|bytes| *bytes <= self.limit)
-            .ok_or(DropReason::ReceiveQueueFull)?;
+            .filter(|bytes| *bytes <= self.limit);
+        let Some(bytes) = bytes else {
+            self.lost += 1;
+            return Err(DropReason::ReceiveQueueFull);
+        };
         self.datagrams.push_back(datagram);
         self.bytes = bytes;
         Ok(())

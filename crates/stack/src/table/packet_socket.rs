@@ -4,7 +4,7 @@
 use crate::{
     bpf::Program,
     request::SocketId,
-    table::{fanout::Fanouts, interface::InterfaceId},
+    table::{claim::Claims, fanout::Fanouts, interface::InterfaceId},
     time::Instant,
 };
 use narrows_wire::address::MacAddr;
@@ -58,12 +58,13 @@ pub struct FrameQueue {
     limit: usize,
     seen: u32,
     lost: u32,
+    lost_ever: u64,
 }
 
 impl FrameQueue {
     /// `limit`: bytes of memory that waiting copies may take, their bookkeeping included.
     pub fn new(limit: usize) -> Self {
-        Self { frames: VecDeque::new(), bytes: 0, limit, seen: 0, lost: 0 }
+        Self { frames: VecDeque::new(), bytes: 0, limit, seen: 0, lost: 0, lost_ever: 0 }
     }
 
     pub fn set_limit(&mut self, limit: usize) {
@@ -84,6 +85,7 @@ impl FrameQueue {
             self.frames.push_back(frame);
         } else {
             self.lost = self.lost.saturating_add(1);
+            self.lost_ever += 1;
         }
         fits
     }
@@ -92,6 +94,11 @@ impl FrameQueue {
         let frame = self.frames.pop_front()?;
         self.bytes = self.bytes.saturating_sub(frame.bytes.len() + OVERHEAD);
         Some(frame)
+    }
+
+    /// Frames that found no room, ever.
+    pub fn lost_ever(&self) -> u64 {
+        self.lost_ever
     }
 
     pub fn bytes(&self) -> usize {
@@ -125,6 +132,8 @@ pub struct PacketSocket {
     /// Copies begin with a virtio-net header, and so does what is sent.
     pub vnet_header: bool,
     pub memberships: Vec<(InterfaceId, Appetite)>,
+    /// Hears also of frames that another one has claimed.
+    pub sees_claimed: bool,
     /// Shares with others of that number.
     pub fanout: Option<u16>,
     pub queue: FrameQueue,
@@ -140,6 +149,7 @@ impl PacketSocket {
             ignore_outgoing: false,
             vnet_header: false,
             memberships: Vec::new(),
+            sees_claimed: false,
             fanout: None,
             queue: FrameQueue::new(limit),
         }
@@ -160,6 +170,8 @@ impl PacketSocket {
 pub struct PacketSockets {
     pub members: Vec<SocketId>,
     pub fanouts: Fanouts,
+    /// What comes in and is one socket's alone.
+    pub claims: Claims,
     /// Who is sending right now: nobody hears of his own frames.
     pub sender: Option<SocketId>,
     /// The time of the call under way, for frames on their way out.

@@ -12,6 +12,7 @@ use crate::{
         ip_settings::IpSettings,
         packet_socket::PacketSocket,
         port::Binding,
+        raw::RawSettings,
         route::Path,
     },
     tcp::{self, Connection, fast_open::Completion, listen::HalfOpen, time_wait::TimeWait},
@@ -123,6 +124,8 @@ pub struct DatagramSocket {
     pub no_checksum: bool,
     /// By which it sent last.
     pub last_interface: Option<InterfaceId>,
+    /// Of raw sockets.
+    pub raw: Option<Box<RawSettings>>,
 }
 
 impl DatagramSocket {
@@ -135,6 +138,7 @@ impl DatagramSocket {
             coalesce: false,
             no_checksum: false,
             last_interface: None,
+            raw: None,
         }
     }
 }
@@ -188,6 +192,14 @@ impl Socket {
     pub fn listener(&mut self) -> Option<&mut Listener> {
         match &mut self.body {
             SocketBody::Listener(listener) => Some(listener),
+            _ => None,
+        }
+    }
+
+    /// What only raw sockets have.
+    pub fn raw(&self) -> Option<&RawSettings> {
+        match &self.body {
+            SocketBody::Datagram(datagram) => datagram.raw.as_deref(),
             _ => None,
         }
     }

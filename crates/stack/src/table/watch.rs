@@ -113,6 +113,10 @@ pub enum Role {
     TimeWait,
     Listener,
     Datagram,
+    /// A raw one, which gets a copy.
+    Raw,
+    /// A packet socket that has claimed the frame.
+    Holder,
     /// There is none.
     Nobody,
 }

@@ -118,6 +118,22 @@ pub const ATTACKS: &[Attack] = &[
         NO_FRAME,
     ),
     attack(
+        "listen_raw",
+        Root,
+        Judge::Attacker,
+        "listen with raw sockets of their protocols",
+        "a raw socket hears what is for addresses that its owner may use",
+    ),
+    Attack {
+        by: Root,
+        ..on_the_daemon(
+            "claim_everything",
+            Judge::Attacker,
+            "claim every frame of every interface",
+            NO_FRAME,
+        )
+    },
+    attack(
         "spoof",
         Root,
         Judge::Attacker,

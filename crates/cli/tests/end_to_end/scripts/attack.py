@@ -188,6 +188,28 @@ def sniff():
     return any(SECRET in frame for frame in frames(sniffer))
 
 
+def listen_raw():
+    listeners = [socket.socket(socket.AF_INET, socket.SOCK_RAW, number) for number in (6, 17)]
+    for listener in listeners:
+        listener.setblocking(False)
+    wait()
+    return any(SECRET in packet for listener in listeners for packet in frames(listener))
+
+
+def claim_everything():
+    """By Narrows' own option (docs/frames.md)."""
+    holders = []
+    for index, _ in socket.if_nameindex():
+        holder = everything()
+        try:
+            holder.setsockopt(0x4E52, 1, struct.pack("=I24x", index))
+        except OSError:
+            pass  # one where it may not
+        holders.append(holder)
+    wait()
+    return any(SECRET in frame for holder in holders for frame in frames(holder))
+
+
 def spoof():
     raw().sendto(datagram(client, server), (server, 0))
 

@@ -43,33 +43,46 @@ pub(super) struct Report<'a> {
 }
 
 pub(super) fn report(shard: &mut Shard, report: &Report<'_>) -> Result<(), DropReason> {
-    let limit = shard.config.limits.queued_errors;
     let Report { kind, flow, .. } = report;
     let hears = |id| shard.hears(id, flow.local.ip());
     let id = shard.datagrams.one(*kind, flow, report.interface, hears);
     let id = id.ok_or(DropReason::IcmpUnmatched)?;
+    let own = payload(*kind, report.quoted);
+    note_error(shard, id, flow.remote, report.origin, report.problem, own)
+}
+
+/// Tells one socket of an error about what it sent to `remote`, if it wants to know.
+pub(crate) fn note_error(
+    shard: &mut Shard,
+    id: SocketId,
+    remote: SocketAddr,
+    origin: Origin,
+    problem: Problem,
+    payload: &[u8],
+) -> Result<(), DropReason> {
+    let limit = shard.config.limits.queued_errors;
     let socket = shard.sockets.get_mut(id).ok_or(DropReason::IcmpUnmatched)?;
-    let (error, hard, mtu) = match report.problem {
+    let (error, hard, mtu) = match problem {
         Problem::Unreachable { error, hard } => (error, hard, 0),
         Problem::TooBig { .. } if socket.ip.path_mtu == PathMtuDiscovery::Dont => {
             return Err(DropReason::IcmpIgnored);
         }
         Problem::TooBig { mtu } => (Error::MessageTooLong, true, mtu),
     };
-    let concerned = hard && socket.remote == Some(flow.remote);
+    // Raw sockets have no ports.
+    let peer = socket.remote.map(|peer| match socket.raw() {
+        Some(_) => SocketAddr::new(peer.ip(), 0),
+        None => peer,
+    });
+    let concerned = hard && peer == Some(remote);
     if !(concerned || socket.ip.receive_errors) {
         return Err(DropReason::IcmpIgnored);
     }
     socket.error = Some(error);
     let wanted = socket.ip.receive_errors;
     if let Some(datagram) = socket.datagram().filter(|_| wanted) {
-        let queued = QueuedError {
-            error,
-            origin: report.origin,
-            destination: flow.remote,
-            mtu: mtu.into(),
-            payload: payload(*kind, report.quoted).into(),
-        };
+        let payload = payload.into();
+        let queued = QueuedError { error, origin, destination: remote, mtu: mtu.into(), payload };
         datagram.errors.push(queued, limit);
     }
     shard.notify(id, Readiness::READABLE);
@@ -146,7 +159,9 @@ fn payload(kind: SocketKind, quoted: &[u8]) -> &[u8] {
     let header_len = quoted.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
     let start = match kind {
         SocketKind::Udp => header_len + udp::HEADER_LEN,
-        SocketKind::Ping | SocketKind::Tcp | SocketKind::Packet => header_len.max(ipv4::HEADER_LEN),
+        SocketKind::Ping | SocketKind::Tcp | SocketKind::Packet | SocketKind::Raw => {
+            header_len.max(ipv4::HEADER_LEN)
+        }
     };
     quoted.get(start..).unwrap_or_default()
 }

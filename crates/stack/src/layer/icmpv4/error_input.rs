@@ -7,7 +7,7 @@ use super::datagram_error::{Report, report};
 use crate::{
     Instant, Shard,
     counters::DropReason,
-    layer::{Arrival, tcp},
+    layer::{Arrival, raw, tcp},
     request::{Error, SocketKind},
     table::{demux::Flow, error_queue::Origin, path_mtu::MIN_PATH_MTU, timer::TimerKey},
     tcp::connection::IcmpError,
@@ -23,7 +23,7 @@ const PLATEAUS: [u16; 7] = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006];
 
 /// What an error says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Problem {
+pub(crate) enum Problem {
     /// `hard`: it will not go away (RFC 1122 §4.2.3.9).
     Unreachable { error: Error, hard: bool },
     /// The next hop's MTU; 0: the router doesn't say.
@@ -43,7 +43,8 @@ pub(super) fn input(
     if quote.header.source != arrival.header.destination {
         return Err(DropReason::IcmpUnmatched);
     }
-    match quote.transport {
+    let told = !shard.raws.is_empty() && tell_raw(shard, arrival, problem, &quote, payload);
+    let result = match quote.transport {
         Transport::Tcp { source_port, destination_port, sequence } => {
             let flow = flow(&quote, source_port, destination_port);
             let error = match problem {
@@ -63,7 +64,28 @@ pub(super) fn input(
             datagram_error(shard, now, arrival, SocketKind::Ping, flow, problem, &quote, payload)
         }
         Transport::Other => Err(DropReason::IcmpUnmatched),
-    }
+    };
+    // Whose it is if it is nobody else's.
+    if told { Ok(()) } else { result }
+}
+
+/// Raw sockets of the quoted packet's protocol; true: one of them heard of it.
+#[cold]
+fn tell_raw(
+    shard: &mut Shard,
+    arrival: &Arrival<'_>,
+    problem: Problem,
+    quote: &Quote,
+    quoted: &[u8],
+) -> bool {
+    let [kind, code, ..] = *arrival.payload else { return false };
+    let (from, interface) = (arrival.header.source.into(), arrival.interface);
+    let origin = Origin::Icmp { kind, code, from, interface };
+    let problem = match problem {
+        Problem::TooBig { mtu } => Problem::TooBig { mtu: believable_mtu(mtu, quote.total_len) },
+        unreachable => unreachable,
+    };
+    raw::error(shard, interface, &quote.header, origin, problem, quoted)
 }
 
 /// An error about a datagram: its socket hears of it, and the path of what it may teach.

@@ -14,9 +14,9 @@ mod error_input;
 mod error_output;
 mod timestamp;
 
-pub(crate) use datagram_error::{no_neighbor, undeliverable};
+pub(crate) use datagram_error::{no_neighbor, note_error, undeliverable};
 pub(crate) use echo::{reach, send_echo};
-pub(crate) use error_input::{forget_path_mtus, learn_path_mtu};
+pub(crate) use error_input::{Problem, forget_path_mtus, learn_path_mtu};
 pub(crate) use error_output::{
     fragmentation_needed, parameter_problem, reassembly_timeout, redirect, time_exceeded,
     unreachable,

@@ -2,14 +2,17 @@
 
 use crate::{
     InterfaceId, Shard, bpf,
+    layer::raw,
     request::{Error, FanoutRequest, PacketOption, PacketState, Principal, Reply, SocketId},
     table::{
+        claim::Match,
         fanout::FanoutKind,
         packet_socket::PacketSocket,
         socket::{Socket, SocketBody},
     },
 };
 use core::net::{Ipv4Addr, SocketAddr};
+use narrows_wire::ipv4::Protocol;
 use std::sync::Arc;
 
 /// Packet sockets of a shard: each costs every frame a look, so not as many as of other kinds.
@@ -50,6 +53,7 @@ pub(crate) fn forget(shard: &mut Shard, id: SocketId) {
         shard.packets.fanouts.leave(group, id);
     }
     shard.packets.members.retain(|member| *member != id);
+    shard.packets.claims.release(id);
     shard.interfaces.touch();
 }
 
@@ -79,6 +83,11 @@ pub(crate) fn bind(
 }
 
 pub(crate) fn set(shard: &mut Shard, id: SocketId, option: PacketOption) -> Result<Reply, Error> {
+    if let PacketOption::Filter(instructions) = &option
+        && shard.sockets.get(id).is_some_and(|socket| socket.raw().is_some())
+    {
+        return raw::set_filter(shard, id, instructions.as_deref());
+    }
     let socket = packet(shard, id)?;
     match option {
         PacketOption::Filter(None) => socket.filter = None,
@@ -103,7 +112,20 @@ pub(crate) fn set(shard: &mut Shard, id: SocketId, option: PacketOption) -> Resu
             }
         }
         PacketOption::Fanout(request) => return join(shard, id, request),
+        PacketOption::Claim(None) => shard.packets.claims.release(id),
+        PacketOption::Claim(Some(wish)) => return claim(shard, id, wish),
+        PacketOption::SeesClaimed(on) => socket.sees_claimed = on,
     }
+    Ok(Reply::Done)
+}
+
+fn claim(shard: &mut Shard, id: SocketId, wish: Match) -> Result<Reply, Error> {
+    let who = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?.principal;
+    let interface = wish.interface.ok_or(Error::InvalidArgument)?;
+    if shard.interfaces.get(interface).is_none() || !shard.admits(who, interface) {
+        return Err(Error::NoSuchInterface);
+    }
+    shard.packets.claims.take(id, wish).map_err(|(error, _)| error)?;
     Ok(Reply::Done)
 }
 
@@ -150,7 +172,29 @@ impl Shard {
             ignore_outgoing: socket.ignore_outgoing,
             vnet_header: socket.vnet_header,
             fanout: socket.fanout,
+            filtered: socket.filter.is_some(),
+            sees_claimed: socket.sees_claimed,
         })
+    }
+
+    /// Whose claim another one of `socket` would overlap.
+    pub fn claim_in_the_way(&self, socket: SocketId, wish: &Match) -> Option<SocketId> {
+        self.packets.claims.in_the_way(socket, wish)
+    }
+
+    /// Who holds which claim.
+    pub fn claims(&self) -> impl Iterator<Item = (SocketId, &Match)> {
+        self.packets.claims.iter()
+    }
+
+    /// The packet sockets, in the order in which they hear of frames.
+    pub fn packet_sockets(&self) -> impl Iterator<Item = (SocketId, PacketState)> {
+        self.packets.members.iter().filter_map(|id| Some((*id, self.packet_state(*id)?)))
+    }
+
+    /// The raw sockets of a protocol.
+    pub fn raw_sockets(&self, protocol: Protocol) -> impl Iterator<Item = SocketId> {
+        self.raws.of(protocol)
     }
 
     /// Whether any packet socket, or who watches, is to hear of frames of this interface.

@@ -5,8 +5,9 @@ use crate::{
     layer::fixture::*,
     request::{
         Error, FanoutRequest, FrameAddress, NewLink, PacketOption, Principal, Reply, Request,
+        SocketOption,
     },
-    table::{fanout::FanoutMode, packet_socket::EVERY_PROTOCOL, zone::ZoneId},
+    table::{claim::Match, fanout::FanoutMode, packet_socket::EVERY_PROTOCOL, zone::ZoneId},
 };
 use narrows_wire::vlan::{Tag, VlanId};
 
@@ -224,4 +225,140 @@ fn a_zone_is_not_seen_from_outside_nor_sent_into() {
     let to = FrameAddress { interface: Some(ETH), ..FrameAddress::default() };
     let sent = host.shard.send_frame(now, socket, &to, &ping(&PACKET));
     assert_eq!((sent, host.sent()), (Err(Error::NoSuchInterface), vec![]));
+}
+
+fn claim(host: &mut Host, socket: SocketId, protocol: u8) -> Result<Reply, Error> {
+    let wish = Match { interface: Some(ETH), protocol: Some(protocol), ..Match::default() };
+    let option = PacketOption::Claim(Some(wish));
+    host.shard.request(host.now, Principal::user(1), Request::SetPacket { socket, option })
+}
+
+#[test]
+fn claimed_frames_are_the_holders_alone() {
+    let mut host = Host::with_peer();
+    let [holder, observer, trusted] = [(); 3].map(|()| everything(&mut host));
+    set(&mut host, trusted, PacketOption::SeesClaimed(true));
+    claim(&mut host, holder, 1).expect("free");
+    assert_eq!(claim(&mut host, observer, 1), Err(Error::InUse));
+    let wish = Match { protocol: Some(1), ..Match::default() };
+    assert_eq!(host.shard.claim_in_the_way(observer, &wish), Some(holder));
+    host.receive(&ping(&PACKET));
+    let told = [holder, observer, trusted].map(|socket| heard(&mut host, socket).len());
+    assert_eq!((told, host.sent().len()), ([1, 0, 1], 0), "the stack doesn't answer");
+    assert_eq!(host.drops(), [], "nothing is lost");
+    // What is not claimed goes on, and so does everything once the claim is over.
+    let datagram = packet_frame(&PACKET, &udp(&PACKET, 1, 2, b"to nobody"));
+    host.receive(&datagram);
+    assert_eq!(host.sent().len(), 1);
+    host.request(Request::Close { socket: holder });
+    heard(&mut host, observer);
+    host.receive(&ping(&PACKET));
+    assert_eq!((host.sent().len(), heard(&mut host, observer).len()), (1, 2), "and the answer");
+}
+
+#[test]
+fn a_slow_holder_loses_what_it_claimed() {
+    let mut host = Host::with_peer();
+    let holder = everything(&mut host);
+    let option = SocketOption::ReceiveBuffer(2048);
+    host.request(Request::SetOption { socket: holder, option });
+    claim(&mut host, holder, 1).expect("free");
+    for _ in 0..100 {
+        host.receive(&ping(&PACKET));
+    }
+    let Reply::PacketStatistics { frames, lost } =
+        host.request(Request::PacketStatistics { socket: holder })
+    else {
+        panic!("no statistics")
+    };
+    assert_eq!((frames, lost as usize), (100, 100 - heard(&mut host, holder).len()));
+    assert!(lost > 0 && host.sent().is_empty());
+}
+
+/// How a program asks for frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Observe,
+    /// One of a group.
+    Share(u16),
+    /// What is of this protocol.
+    Claim(u8),
+    Trusted,
+}
+
+#[test]
+fn who_gets_what_is_as_the_model_says_in_every_mixture() {
+    const MODES: [Mode; 6] = [
+        Mode::Observe,
+        Mode::Share(1),
+        Mode::Share(2),
+        Mode::Claim(1),
+        Mode::Claim(17),
+        Mode::Trusted,
+    ];
+    let mut random = crate::random::Random::new([3; 16]);
+    for (count, rounds) in [(2, 60), (3, 100), (10, 100)] {
+        for _ in 0..rounds {
+            let modes: Vec<Mode> =
+                (0..count).map(|_| MODES[random.next_u32() as usize % MODES.len()]).collect();
+            check_against_model(&modes, &mut random);
+        }
+    }
+}
+
+fn check_against_model(modes: &[Mode], random: &mut crate::random::Random) {
+    let mut host = Host::with_peer();
+    let mut claims: Vec<(u8, usize)> = Vec::new();
+    let sockets: Vec<SocketId> = modes.iter().map(|_| everything(&mut host)).collect();
+    for (at, (mode, socket)) in modes.iter().zip(&sockets).enumerate() {
+        match *mode {
+            Mode::Observe => {}
+            Mode::Trusted => set(&mut host, *socket, PacketOption::SeesClaimed(true)),
+            Mode::Share(group) => {
+                let (mode, rollover, unused) = (FanoutMode::Hash, false, false);
+                let request = FanoutRequest { group, mode, rollover, unused };
+                set(&mut host, *socket, PacketOption::Fanout(request));
+            }
+            Mode::Claim(protocol) => {
+                let free = claims.iter().all(|(held, _)| *held != protocol);
+                let taken = claim(&mut host, *socket, protocol);
+                assert_eq!(taken.is_ok(), free, "{modes:?}");
+                if free {
+                    claims.push((protocol, at));
+                }
+            }
+        }
+    }
+    for _ in 0..6 {
+        let port = random.next_u32() as u16 | 1;
+        let (protocol, frame) = match random.next_u32() % 2 {
+            0 => (1, ping(&PACKET)),
+            _ => (17, packet_frame(&PACKET, &udp(&PACKET, port, 9, b"x"))),
+        };
+        host.receive(&frame);
+        let answers = host.sent().len();
+        let got: Vec<usize> = sockets
+            .iter()
+            .map(|socket| {
+                let copies = heard(&mut host, *socket);
+                copies.iter().filter(|copy| copy.kind == PacketType::Host).count()
+            })
+            .collect();
+        let holder = claims.iter().find(|(held, _)| *held == protocol).map(|(_, at)| *at);
+        assert_eq!(answers, usize::from(holder.is_none()), "{modes:?}");
+        for (at, (mode, got)) in modes.iter().zip(&got).enumerate() {
+            let alone = match (mode, holder) {
+                (Mode::Share(_), None) => continue,
+                (_, None) => 1,
+                (mode, Some(holder)) => usize::from(holder == at || *mode == Mode::Trusted),
+            };
+            assert_eq!(*got, alone, "{at} of {modes:?}");
+        }
+        for group in [1, 2] {
+            let members = modes.iter().zip(&got).filter(|(mode, _)| **mode == Mode::Share(group));
+            let (members, total) = members.fold((0, 0), |(n, sum), (_, got)| (n + 1, sum + got));
+            let expected = usize::from(members > 0 && holder.is_none());
+            assert_eq!(total, expected, "one of group {group} of {modes:?}");
+        }
+    }
 }

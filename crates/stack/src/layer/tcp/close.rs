@@ -4,7 +4,7 @@ use super::{conclude, migrate, remove, remove_half_open, settle};
 use crate::{
     Instant, Shard,
     event::Readiness,
-    layer::udp,
+    layer::{raw, udp},
     request::{Error, Reply, SocketId, SocketKind},
     table::socket::SocketBody,
     tcp::connection::{Fate, Outcome},
@@ -73,6 +73,7 @@ pub(crate) fn expel(shard: &mut Shard, now: Instant, id: SocketId) {
         }
         (SocketBody::Listener(_), ..) => shard.demux.remove_listener(local, id),
         (SocketBody::Datagram(_), _, Some(place)) => shard.datagrams.remove(kind, place, id),
+        (SocketBody::Datagram(_), ..) => raw::forget(shard, id),
         _ => {}
     }
     if let Some(socket) = shard.sockets.get_mut(id) {
