@@ -25,6 +25,7 @@ use narrows_wire::{
 use rustix::{
     io::Errno,
     net::{SendAncillaryBuffer, SendFlags, netdevice, sendmsg, sockopt},
+    system::uname,
 };
 use std::{
     collections::BTreeSet,
@@ -42,6 +43,7 @@ pub struct PacketDevice {
     mtu: u32,
     /// Longer ones the kernel cuts itself, in its slowest way.
     longest_packet: u32,
+    cuts_datagrams: bool,
     batch: ReceiveBatch,
     /// What the interface receives for us beside frames to its own address.
     memberships: BTreeSet<Membership>,
@@ -121,6 +123,7 @@ impl PacketDevice {
             mac,
             mtu: link.mtu,
             longest_packet: longest_packet(link),
+            cuts_datagrams: cuts_datagrams(&uname().release().to_string_lossy()),
             batch: ReceiveBatch::new(RECEIVE_FRAMES, RECEIVE_BUFFER, TAG_LEN),
             memberships: BTreeSet::new(),
             queue: Queue::default(),
@@ -173,7 +176,11 @@ impl PacketDevice {
 
     pub fn capabilities(&self) -> Capabilities {
         // What the interface can't do itself the kernel does for it on the way.
-        Capabilities { tx_checksum: true, tx_segmentation: Some(self.longest_packet) }
+        Capabilities {
+            tx_checksum: true,
+            tx_segmentation: Some(self.longest_packet),
+            tx_datagrams: self.cuts_datagrams,
+        }
     }
 
     pub fn receive(
@@ -312,6 +319,14 @@ fn unwrap(bytes: &mut [u8], tag: Option<KernelTag>) -> Option<(&[u8], RxOffload)
     Some((bytes.get(FRAME - TAG_LEN..)?, offload))
 }
 
+/// Does the kernel know of datagrams that are several in one? Linux from 6.2 on; nothing but the first
+/// one that is refused would tell otherwise.
+fn cuts_datagrams(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    let version = (numbers.next(), numbers.next());
+    matches!(version, (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (6, 2))
+}
+
 /// The longest IPv4 packet in a frame that the interface itself cuts into segments: the kernel asks
 /// for less than `gso_max_size`, the Ethernet header included (gso_features_check()).
 fn longest_packet(link: &Link) -> u32 {
@@ -346,6 +361,7 @@ mod tests {
             mac: MacAddr::ZERO,
             mtu: 1500,
             longest_packet: 1500,
+            cuts_datagrams: false,
             batch: ReceiveBatch::new(1, 1, 0),
             memberships: BTreeSet::new(),
             queue: Queue::default(),
@@ -413,6 +429,21 @@ mod tests {
             assert_eq!((device.has_room(), device.retry_after().is_some()), (!waits, retries));
         }
         assert_eq!(device.statistics.send_refused, 1);
+    }
+
+    #[test]
+    fn kernels_that_know_of_several_datagrams_in_one() {
+        for (release, expected) in [
+            ("6.18.5", true),
+            ("6.2.0-rc1", true),
+            ("10.0", true),
+            ("6.1.99-amd64", false),
+            ("5.15.0-generic", false),
+            ("6", false),
+            ("", false),
+        ] {
+            assert_eq!(cuts_datagrams(release), expected, "{release}");
+        }
     }
 
     #[test]

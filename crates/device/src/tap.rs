@@ -23,6 +23,7 @@ pub struct TapDevice {
     index: u32,
     mac: MacAddr,
     mtu: u32,
+    cuts_datagrams: bool,
     buffer: Vec<u8>,
     queue: Queue,
     /// The interface was removed, and that has not been told yet.
@@ -55,7 +56,7 @@ impl TapDevice {
             Some(Errno::BUSY | Errno::INVAL) => OpenError::Busy { name: name.into() },
             _ => failed(error),
         })?;
-        tun::accept_offloads(&tap).map_err(failed)?;
+        let cuts_datagrams = tun::accept_offloads(&tap).map_err(failed)?;
         let links = link::list().map_err(failed)?;
         let Some(link) = links.iter().find(|link| link.name == name) else {
             return Err(OpenError::no_interface(name, &links));
@@ -69,6 +70,7 @@ impl TapDevice {
             index: link.index,
             mac: random_mac().map_err(failed)?,
             mtu: link.mtu,
+            cuts_datagrams,
             buffer: vec![0; RECEIVE_BUFFER],
             queue: Queue::default(),
             removed: None,
@@ -99,7 +101,11 @@ impl TapDevice {
     }
 
     pub fn capabilities(&self) -> Capabilities {
-        Capabilities { tx_checksum: true, tx_segmentation: Some(u16::MAX.into()) }
+        Capabilities {
+            tx_checksum: true,
+            tx_segmentation: Some(u16::MAX.into()),
+            tx_datagrams: self.cuts_datagrams,
+        }
     }
 
     pub fn receive(

@@ -35,8 +35,8 @@ static HASHER: OnceLock<RandomState> = OnceLock::new();
 /// Who asks: the socket, by its cookie, and what it says of the datagram.
 fn entry(cookie: u64, header: &Header) -> u64 {
     let generation = GENERATION.load(Ordering::Relaxed);
-    let segmented = header.segment_size > 0;
-    let key = (cookie, generation, header.peer, header.own, header.interface, segmented);
+    let Header { peer, own, interface, segment_size, .. } = header;
+    let key = (cookie, generation, peer, own, interface, segment_size);
     HASHER.get_or_init(RandomState::new).hash_one(key) & !0xffff
 }
 

@@ -29,9 +29,11 @@ impl Offload {
     pub fn capabilities(self) -> Capabilities {
         match self {
             Self::None => Capabilities::default(),
-            Self::Cut | Self::Whole => {
-                Capabilities { tx_checksum: true, tx_segmentation: Some(65_535) }
-            }
+            Self::Cut | Self::Whole => Capabilities {
+                tx_checksum: true,
+                tx_segmentation: Some(65_535),
+                tx_datagrams: false,
+            },
         }
     }
 }

@@ -594,13 +594,18 @@ impl Shard {
         Ok((datagram.payload.len(), datagram.from))
     }
 
-    /// The oldest waiting datagram, whole.
+    /// The oldest waiting datagram, whole; with those behind it that make one with it, if the socket
+    /// is set to [`SocketOption::Coalesce`](crate::request::SocketOption::Coalesce).
     pub fn receive_datagram(&mut self, id: SocketId) -> Result<Datagram, Error> {
         let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
         if let Some(error) = socket.error.take() {
             return Err(error);
         }
         let datagram = socket.datagram().ok_or(Error::InvalidState)?;
-        datagram.queue.pop().ok_or(Error::WouldBlock)
+        let next = match datagram.coalesce {
+            true => datagram.queue.pop_coalesced(),
+            false => datagram.queue.pop(),
+        };
+        next.ok_or(Error::WouldBlock)
     }
 }

@@ -36,10 +36,21 @@ pub fn make_tap(tap: OwnedFd, name: &str) -> io::Result<OwnedFd> {
     Ok(tap)
 }
 
-/// The kernel may give the descriptor frames without a complete TCP or UDP checksum, and TCP over
-/// IPv4 segments of up to 64 KiB.
-pub fn accept_offloads(tap: impl AsFd) -> io::Result<()> {
-    let offloads: c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4;
+/// The kernel may give the descriptor frames without a complete TCP or UDP checksum, TCP over
+/// IPv4 segments of up to 64 KiB, and UDP datagrams that are several in one. False: of the last it
+/// knows nothing, either way (Linux before 6.2).
+pub fn accept_offloads(tap: impl AsFd) -> io::Result<bool> {
+    let segments = libc::TUN_F_CSUM | libc::TUN_F_TSO4;
+    // Linux wants both or none.
+    match set_offloads(&tap, segments | libc::TUN_F_USO4 | libc::TUN_F_USO6) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            set_offloads(&tap, segments).map(|()| false)
+        }
+        result => result.map(|()| true),
+    }
+}
+
+fn set_offloads(tap: impl AsFd, offloads: c_uint) -> io::Result<()> {
     // SAFETY: TUNSETOFFLOAD takes its argument by value.
     check(unsafe {
         libc::ioctl(tap.as_fd().as_raw_fd(), libc::TUNSETOFFLOAD, c_ulong::from(offloads))

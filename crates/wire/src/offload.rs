@@ -67,6 +67,19 @@ pub struct Capabilities {
     pub tx_checksum: bool,
     /// The longest IPv4 packet the device cuts into TCP segments by itself; `None`: it does not.
     pub tx_segmentation: Option<u32>,
+    /// Packets of that length it cuts into UDP datagrams too.
+    pub tx_datagrams: bool,
+}
+
+impl Capabilities {
+    /// Is the device able to do what is asked of it with a packet of `len` bytes?
+    pub fn cover(&self, offload: &TxOffload, len: usize) -> bool {
+        let cuts = |Segmentation { kind, .. }: Segmentation| {
+            let longest = self.tx_segmentation.filter(|longest| len <= *longest as usize);
+            longest.is_some() && (self.tx_datagrams || kind != SegmentKind::Udp)
+        };
+        (self.tx_checksum || offload.checksum.is_none()) && offload.segmentation.is_none_or(cuts)
+    }
 }
 
 /// Length of the header without `num_buffers`.
@@ -206,6 +219,27 @@ mod tests {
                 expected.map(|(checksum, segment_size)| RxOffload { checksum, segment_size });
             assert_eq!(RxOffload::from_vnet(&header), expected, "{header:?}");
         }
+    }
+
+    #[test]
+    fn what_a_device_is_able_to_do() {
+        let checksum = Some(PartialChecksum { start: 34, offset: 16 });
+        let of = |kind| TxOffload {
+            checksum,
+            segmentation: Some(Segmentation { kind, segment_size: 1448, header_len: 66 }),
+        };
+        let (plain, sum) = (TxOffload::default(), TxOffload { checksum, segmentation: None });
+        let (tcp, udp) = (of(SegmentKind::TcpIpv4), of(SegmentKind::Udp));
+        let able = |tx_checksum, tx_segmentation, tx_datagrams| {
+            let able = Capabilities { tx_checksum, tx_segmentation, tx_datagrams };
+            [(plain, 1500), (sum, 1500), (tcp, 9000), (tcp, 9001), (udp, 9000)]
+                .map(|(offload, len)| able.cover(&offload, len))
+        };
+        assert_eq!(able(false, None, false), [true, false, false, false, false]);
+        assert_eq!(able(true, None, false), [true, true, false, false, false]);
+        assert_eq!(able(true, Some(9000), false), [true, true, true, false, false]);
+        assert_eq!(able(true, Some(9000), true), [true, true, true, false, true]);
+        assert_eq!(able(false, Some(9000), true), [true, false, false, false, false]);
     }
 
     #[test]

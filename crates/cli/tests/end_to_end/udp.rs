@@ -42,6 +42,7 @@ scripts! {
     udp_options
     udp_errors
     udp_groups
+    udp_segments
 }
 
 /// Both directions over the wire, and on one host.

@@ -374,6 +374,9 @@ pub(crate) fn interface_of(number: u32) -> Result<Option<InterfaceId>, Error> {
 fn header(datagram: &Datagram, attached: Attached, now: Instant) -> Header {
     let wanted = attached.intersects(Attached::TIMESTAMP | Attached::TIMESTAMP_NS);
     let received = if wanted { since_1970(now, datagram.received) } else { 0 };
+    // As on Linux, of several in one it is told without more asking than for them.
+    let several = datagram.segment_size.map_or(Attached::empty(), |_| Attached::SEGMENT_SIZE);
+    let attached = attached | several;
     Header {
         content: Content::Datagram,
         attached,

@@ -117,6 +117,8 @@ pub(crate) const LOOP: &[Call] = &[
     call("close", libc::SYS_close),
     call("fcntl", libc::SYS_fcntl),
     call("ioctl", libc::SYS_ioctl).only(1, REQUESTS),
+    // What the kernel's packet sockets are able to do, by its version.
+    call("uname", libc::SYS_uname).rarely(),
     // The names of users; Landlock says what can be opened.
     call("openat", libc::SYS_openat).rarely(),
     call("lseek", libc::SYS_lseek).rarely(),

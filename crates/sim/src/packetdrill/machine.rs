@@ -57,7 +57,7 @@ impl Machine {
         let wrong = |error: Error| Fault::syntax(0, format!("the stack can't be set up: {error}"));
         let mut shard = Shard::new(settings.config.clone(), [7; 16]);
         let tx_segmentation = (settings.segmentation == Segmentation::Device).then_some(65_535);
-        let capabilities = Capabilities { tx_checksum: true, tx_segmentation };
+        let capabilities = Capabilities { tx_checksum: true, tx_segmentation, tx_datagrams: false };
         let (mtu, stalled) = (settings.mtu.unwrap_or(mtu), settings.stalled);
         let settings = InterfaceSettings {
             name: "tun0".into(),

@@ -2,16 +2,14 @@
 //!
 //! What is decided here is only whether a packet may pass: [`crate::layer::route`] has said where to.
 //! A packet is copied once, into the frame that waits for the outgoing device. A large one, which is
-//! several TCP segments or UDP datagrams in one, passes whole if that device cuts it up by itself; else
-//! it is cut here. So does a checksum that nobody computed yet.
+//! several TCP segments or UDP datagrams in one, passes whole, and so does a checksum that nobody
+//! computed yet: what its device can't do is done when it leaves ([`crate::layer::segmentation`]).
 //!
 //! | file | what is there |
 //! |---|---|
-//! | `frames` | a packet to the frames it leaves in: one, fragments, or segments |
-//! | `segment` | a large packet to those it stands for |
+//! | `frames` | a packet to the frames it leaves in: one, or fragments |
 
 mod frames;
-mod segment;
 
 use crate::{
     Instant, InterfaceId, Shard,
@@ -61,11 +59,7 @@ pub(crate) fn input(
         return Err(DropReason::TtlExceeded);
     }
     let link = shard.interfaces.get(way.interface).ok_or(DropReason::NoRoute)?;
-    let egress = Egress {
-        mac: link.settings.mac,
-        mtu: link.settings.mtu,
-        capabilities: link.settings.capabilities,
-    };
+    let egress = Egress { mac: link.settings.mac, mtu: link.settings.mtu };
     if packet.header.dont_fragment && frames::longest_piece(transit) > usize::from(egress.mtu) {
         icmpv4::fragmentation_needed(shard, now, &transit.arrival(), egress.mtu);
         return Err(DropReason::MessageTooLong);
@@ -73,7 +67,7 @@ pub(crate) fn input(
     filter::forward(shard, now, &transit.arrival(), way.interface)?;
     redirect(shard, now, transit);
     let header = header(shard, now, transit).ok_or(DropReason::Ipv4Malformed)?;
-    let frames = frames::of(transit, &header, &egress).ok_or(DropReason::MessageTooLong)?;
+    let frames = frames::of(transit, &header, &egress)?;
     shard.counters.packets_forwarded += 1;
     arp::output(shard, now, way.interface, way.next_hop, frames)
 }

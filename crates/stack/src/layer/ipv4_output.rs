@@ -19,6 +19,8 @@ use narrows_wire::{
     address::MacAddr,
     ethernet::{self, EtherType},
     ipv4::{self, Packet, Protocol},
+    offload::{PartialChecksum, SegmentKind, Segmentation, TxOffload},
+    udp,
 };
 
 /// What a transport wants sent: small things that the egress queue may own. TCP data goes another
@@ -38,13 +40,23 @@ pub(crate) struct Datagram<'a> {
     pub output: Option<InterfaceId>,
     /// What is for a group is heard on this host too, if somebody here joined it.
     pub heard_here: bool,
+    /// It is several UDP datagrams in one, each but the last with so many bytes of data; its checksum is
+    /// the pseudo-header's sum.
+    pub segment_size: Option<u16>,
     /// Of the first fragment; those that are for all go into the others too.
     pub options: &'a [u8],
-    /// Transport header (its checksum complete) and data.
+    /// Transport header (its checksum complete if not otherwise said) and data.
     pub payload: &'a [u8],
 }
 
 impl Datagram<'_> {
+    /// Packets on the wire, if none is fragmented.
+    fn segments(&self) -> u16 {
+        let data = self.payload.len().saturating_sub(udp::HEADER_LEN);
+        let segments = self.segment_size.map_or(1, |size| data.div_ceil(usize::from(size).max(1)));
+        u16::try_from(segments).unwrap_or(u16::MAX)
+    }
+
     /// Without data, and nothing special about it.
     pub fn plain(source: Ipv4Addr, destination: Ipv4Addr, protocol: Protocol) -> Self {
         Self {
@@ -58,6 +70,7 @@ impl Datagram<'_> {
             principal: Principal::HOST,
             output: None,
             heard_here: false,
+            segment_size: None,
             options: &[],
             payload: &[],
         }
@@ -98,7 +111,7 @@ pub(crate) fn output(
         Error::OtherZone => DropReason::OtherZone,
         _ => DropReason::NoRoute,
     })?;
-    header.identification = identification(shard, &header);
+    header.identification = identification(shard, &header, datagram.segments());
     if shard.filter.is_some() {
         let header_bytes =
             header.with_options(datagram.options, datagram.payload.len()).unwrap_or_default();
@@ -114,11 +127,14 @@ pub(crate) fn output(
         };
         filter::output(shard, now, &departure)?;
     }
-    let Datagram { options, payload, heard_here, .. } = *datagram;
-    let pieces = ipv4_fragment::pieces(&header, options, payload, path.mtu);
+    let Datagram { options, payload, heard_here, segment_size, .. } = *datagram;
+    // The segments of a large one are no longer than the path takes.
+    let mtu = if segment_size.is_some() { u16::MAX } else { path.mtu };
+    let pieces = ipv4_fragment::pieces(&header, options, payload, mtu);
     let pieces = pieces.ok_or(DropReason::MessageTooLong)?;
     let packets = pieces.iter().map(|(header, piece)| [header.as_slice(), *piece]);
-    leave(shard, now, &Leaving { path, header: &header, payload, heard_here }, packets)
+    let leaving = Leaving { path, header: &header, payload, heard_here, segment_size };
+    leave(shard, now, &leaving, packets)
 }
 
 /// A packet whose header is made already, from a program that makes its own.
@@ -155,7 +171,7 @@ pub(crate) fn output_spoken(
         frame: None,
     };
     filter::output(shard, now, &departure)?;
-    let leaving = Leaving { path, header: &header, payload, heard_here };
+    let leaving = Leaving { path, header: &header, payload, heard_here, segment_size: None };
     leave(shard, now, &leaving, [[packet, &[]]].into_iter())
 }
 
@@ -165,6 +181,8 @@ struct Leaving<'a> {
     header: &'a ipv4::Header,
     payload: &'a [u8],
     heard_here: bool,
+    /// As of [`Datagram`].
+    segment_size: Option<u16>,
 }
 
 /// Puts a link header before each of the packets and resolves the next hop.
@@ -174,10 +192,12 @@ fn leave<'a>(
     leaving: &Leaving<'_>,
     packets: impl Iterator<Item = [&'a [u8]; 2]>,
 ) -> Result<(), DropReason> {
-    let Leaving { path, header, payload, heard_here } = *leaving;
+    let Leaving { path, header, .. } = *leaving;
     if path.interface == InterfaceId::LOOPBACK {
-        for packet in packets {
-            shard.egress.push(path.interface, Frame::plain(packet.concat()))?;
+        for [header, piece] in packets {
+            let offload = offload(leaving.segment_size, header.len());
+            let frame = Frame { bytes: [header, piece].concat(), offload };
+            shard.egress.push(path.interface, frame)?;
         }
         return Ok(());
     }
@@ -190,13 +210,15 @@ fn leave<'a>(
     };
     let mut link_bytes = [0; ethernet::HEADER_LEN];
     link.emit(&mut link_bytes);
-    let frames = packets
-        .map(|[header, piece]| Frame::plain([&link_bytes[..], header, piece].concat()))
-        .collect();
+    let frame = |[header, piece]: [&[u8]; 2]| {
+        let offload = offload(leaving.segment_size, link_bytes.len() + header.len());
+        Frame { bytes: [&link_bytes[..], header, piece].concat(), offload }
+    };
+    let frames = packets.map(frame).collect();
     if header.destination.is_multicast() {
         let (group, source) = (header.destination, header.source);
-        if heard_here && shard.memberships.wants(path.interface, group, source) {
-            hear_oneself(shard, header, payload);
+        if leaving.heard_here && shard.memberships.wants(path.interface, group, source) {
+            hear_oneself(shard, leaving);
         }
         // RFC 1112 §6.1: such a packet goes no further.
         if header.ttl == 0 {
@@ -204,16 +226,29 @@ fn leave<'a>(
         }
     }
     if path.broadcast {
-        hear_oneself(shard, header, payload);
+        hear_oneself(shard, leaving);
         return arp::transmit(shard, path.interface, MacAddr::BROADCAST, frames);
     }
     arp::output(shard, now, path.interface, path.next_hop, frames)
 }
 
+/// What is left to do to a large datagram behind headers of so many bytes; to others, nothing.
+fn offload(segment_size: Option<u16>, headers: usize) -> TxOffload {
+    let Some(segment_size) = segment_size else { return TxOffload::default() };
+    let start = headers as u16;
+    let checksum = PartialChecksum { start, offset: udp::CHECKSUM_OFFSET as u16 };
+    let header_len = start.saturating_add(udp::HEADER_LEN as u16);
+    TxOffload {
+        checksum: Some(checksum),
+        segmentation: Some(Segmentation { kind: SegmentKind::Udp, segment_size, header_len }),
+    }
+}
+
 /// A host is among those that its broadcasts are for, and can be a member of groups.
-fn hear_oneself(shard: &mut Shard, header: &ipv4::Header, payload: &[u8]) {
-    let Some(header) = header.with_options(&[], payload.len()) else { return };
-    let copy = Frame::plain([&header, payload].concat());
+fn hear_oneself(shard: &mut Shard, leaving: &Leaving<'_>) {
+    let Some(header) = leaving.header.with_options(&[], leaving.payload.len()) else { return };
+    let offload = offload(leaving.segment_size, header.len());
+    let copy = Frame { bytes: [&header, leaving.payload].concat(), offload };
     if let Err(reason) = shard.egress.push(InterfaceId::LOOPBACK, copy) {
         shard.drop(reason);
     }
@@ -221,12 +256,14 @@ fn hear_oneself(shard: &mut Shard, header: &ipv4::Header, payload: &[u8]) {
 
 /// The identification of a packet that may not be fragmented further: zero (RFC 6864 §4.1); of
 /// others, one that does not come back soon and that nobody can tell beforehand.
-pub(crate) fn identification(shard: &mut Shard, header: &ipv4::Header) -> u16 {
+///
+/// Of several packets in one frame, `count`: the first one's, which the others' follow.
+pub(crate) fn identification(shard: &mut Shard, header: &ipv4::Header, count: u16) -> u16 {
     if header.dont_fragment {
         return 0;
     }
     let ipv4::Header { source, destination, protocol, .. } = *header;
-    shard.identifications.next(&mut shard.random, source, destination, protocol.0)
+    shard.identifications.next(&mut shard.random, (source, destination, protocol.0), count)
 }
 
 /// Why a program's datagram could not be sent, as the program sees it.

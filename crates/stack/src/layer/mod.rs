@@ -29,7 +29,9 @@ pub(crate) mod packet;
 mod random_frames;
 pub(crate) mod raw;
 pub(crate) mod route;
+pub(crate) mod segmentation;
 pub(crate) mod tcp;
+pub(crate) mod transport;
 pub(crate) mod udp;
 pub(crate) mod watch;
 

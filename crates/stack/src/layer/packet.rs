@@ -25,7 +25,7 @@ use crate::{
     InterfaceId, Shard,
     bpf::Context,
     event::Readiness,
-    layer::{link::Ascent, watch},
+    layer::{link::Ascent, segmentation, watch},
     request::SocketId,
     table::{
         packet_socket::{FrameCopy, PacketSocket, PacketType},
@@ -35,7 +35,6 @@ use crate::{
 };
 use narrows_wire::{
     address::MacAddr,
-    checksum::Sum,
     ethernet::{self, EtherType, HEADER_LEN, Header},
     ipv4::{self, Protocol},
     offload::{
@@ -337,7 +336,7 @@ fn give(shard: &mut Shard, id: SocketId, sight: &Sight<'_>) {
     }
     let mut bytes = [header, sight.payload].concat();
     if let Some((start, offset)) = sight.unfinished {
-        complete(&mut bytes, header.len() + start, offset);
+        segmentation::complete(&mut bytes, header.len() + start, offset);
     }
     bytes.truncate(taken);
     if socket.vnet_header {
@@ -419,17 +418,7 @@ pub(crate) fn hardware(interface: InterfaceId) -> u16 {
 /// Completes the sum of an IPv4 packet's transport, whose field holds the pseudo-header's.
 pub(crate) fn complete_packet(packet: &mut [u8]) {
     if let Some((start, offset)) = transport_sum(EtherType::IPV4, packet) {
-        complete(packet, start, offset);
-    }
-}
-
-/// Completes a sum over all from `start` on, whose field holds the pseudo-header's.
-pub(crate) fn complete(bytes: &mut [u8], start: usize, offset: usize) {
-    let Some(covered) = bytes.get_mut(start..) else { return };
-    let sum = Sum::of(covered).finish();
-    let sum = if offset == udp::CHECKSUM_OFFSET && sum == 0 { u16::MAX } else { sum };
-    if let Some(field) = covered.get_mut(offset..offset + 2) {
-        field.copy_from_slice(&sum.to_be_bytes());
+        segmentation::complete(packet, start, offset);
     }
 }
 

@@ -17,8 +17,9 @@ use crate::{
         Arrival,
         filter::Departure,
         link::Ascent,
-        packet::{above, complete, payload_start, transport_sum},
+        packet::{above, payload_start, transport_sum},
         route::{Decision, Inbound, transport},
+        segmentation,
     },
     request::Principal,
     table::{
@@ -82,7 +83,7 @@ impl<'a> Frame<'a> {
     fn copy(&self, snap: usize) -> Box<[u8]> {
         let mut bytes = [self.header, self.payload].concat();
         if let Some((start, offset)) = self.unfinished {
-            complete(&mut bytes, start, offset);
+            segmentation::complete(&mut bytes, start, offset);
         }
         bytes.truncate(snap);
         bytes.into()

@@ -24,6 +24,25 @@ pub struct Datagram {
 /// [`Datagram`] and of its allocation's bookkeeping.
 const OVERHEAD: usize = 128;
 
+/// Frames put together at most: Linux's UDP_GRO_CNT_MAX. And bytes: what one datagram can have.
+const MAX_COALESCED: usize = 64;
+const MAX_COALESCED_BYTES: usize = 65_507;
+
+/// Could `next` be the end of what has `len` bytes in pieces of `size`, and begins with `first`?
+fn continues(first: &Datagram, size: usize, len: usize, next: &Datagram) -> bool {
+    let header = |datagram: &Datagram| {
+        (datagram.from, datagram.to, datagram.interface, datagram.ttl, datagram.tos)
+    };
+    let pieces_fit = match next.segment_size {
+        Some(pieces) => usize::from(pieces) == size,
+        None => (1..=size).contains(&next.payload.len()),
+    };
+    pieces_fit
+        && len.is_multiple_of(size)
+        && len + next.payload.len() <= MAX_COALESCED_BYTES
+        && header(first) == header(next)
+}
+
 #[derive(Debug)]
 pub struct DatagramQueue {
     datagrams: VecDeque<Datagram>,
@@ -78,6 +97,33 @@ impl DatagramQueue {
         Ok(())
     }
 
+    /// Takes the oldest datagram, and with it those behind it that a device would have put together with
+    /// it (UDP_GRO of udp(7)): of the same flow and with the same header, of equal length but for the last.
+    pub fn pop_coalesced(&mut self) -> Option<Datagram> {
+        let mut first = self.pop()?;
+        let size = first.segment_size.map_or(first.payload.len(), usize::from);
+        let mut len = first.payload.len();
+        let mut count = 0;
+        for next in self.datagrams.iter().take(MAX_COALESCED - 1) {
+            if !continues(&first, size, len, next) {
+                break;
+            }
+            len += next.payload.len();
+            count += 1;
+        }
+        if count == 0 {
+            return Some(first);
+        }
+        let mut payload = Vec::with_capacity(len);
+        payload.extend_from_slice(&first.payload);
+        for next in (0..count).map_while(|_| self.pop()) {
+            payload.extend_from_slice(&next.payload);
+        }
+        first.segment_size = u16::try_from(size).ok();
+        first.payload = payload.into();
+        Some(first)
+    }
+
     /// Takes the oldest datagram.
     pub fn pop(&mut self) -> Option<Datagram> {
         let datagram = self.datagrams.pop_front()?;
@@ -89,12 +135,13 @@ impl DatagramQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Duration;
 
     const FROM: &str = "10.0.0.1:1000";
     const TO: &str = "10.0.0.2:2000";
 
-    fn push(queue: &mut DatagramQueue, payload: &[u8]) -> Result<(), DropReason> {
-        queue.push(Datagram {
+    fn datagram(payload: &[u8]) -> Datagram {
+        Datagram {
             from: FROM.parse().unwrap(),
             to: TO.parse().unwrap(),
             interface: InterfaceId(1),
@@ -103,7 +150,11 @@ mod tests {
             segment_size: None,
             received: Instant::ZERO,
             payload: payload.into(),
-        })
+        }
+    }
+
+    fn push(queue: &mut DatagramQueue, payload: &[u8]) -> Result<(), DropReason> {
+        queue.push(datagram(payload))
     }
 
     #[test]
@@ -147,5 +198,66 @@ mod tests {
         queue.set_limit(100);
         assert_eq!(push(&mut queue, b""), Err(DropReason::ReceiveQueueFull));
         assert_eq!(queue.len(), 1);
+    }
+
+    /// Lengths of datagrams that wait, and what they are put together to: bytes, and of each piece.
+    #[test]
+    fn what_a_device_would_have_put_together() {
+        type Taken<'a> = &'a [(usize, Option<u16>)];
+        let cases: [(&[usize], Taken<'_>); 9] = [
+            (&[100], &[(100, None)]),
+            (&[100, 100, 100], &[(300, Some(100))]),
+            (&[100, 100, 40, 100], &[(240, Some(100)), (100, None)]),
+            (&[100, 101], &[(100, None), (101, None)]),
+            (&[40, 100, 100], &[(40, None), (200, Some(100))]),
+            (&[100, 0, 0], &[(100, None), (0, None), (0, None)]),
+            (&[1; 65], &[(64, Some(1)), (1, None)]),
+            (&[30_000; 3], &[(60_000, Some(30_000)), (30_000, None)]),
+            (&[32_753, 32_754], &[(32_753, None), (32_754, None)]),
+        ];
+        for (lens, expected) in cases {
+            let mut queue = DatagramQueue::new(1 << 20);
+            let data: Vec<u8> = (0..lens.iter().sum()).map(|index: usize| index as u8).collect();
+            let mut rest = &data[..];
+            for len in lens {
+                let (payload, after) = rest.split_at(*len);
+                push(&mut queue, payload).expect("room");
+                rest = after;
+            }
+            let taken: Vec<_> = core::iter::from_fn(|| queue.pop_coalesced()).collect();
+            let shapes: Vec<_> =
+                taken.iter().map(|taken| (taken.payload.len(), taken.segment_size)).collect();
+            assert_eq!(shapes, expected, "{lens:?}");
+            let joined: Vec<u8> = taken.iter().flat_map(|taken| taken.payload.to_vec()).collect();
+            assert_eq!((joined, queue.bytes), (data, 0));
+        }
+    }
+
+    #[test]
+    fn what_differs_stays_apart() {
+        let plain = datagram(&[0; 8]);
+        let large = Datagram { segment_size: Some(8), payload: [0; 20].into(), ..plain.clone() };
+        for (next, together) in [
+            (plain.clone(), true),
+            (Datagram { received: Instant::ZERO + Duration::from_secs(1), ..plain.clone() }, true),
+            (large.clone(), true),
+            (Datagram { segment_size: Some(7), ..large.clone() }, false),
+            (Datagram { from: TO.parse().unwrap(), ..plain.clone() }, false),
+            (Datagram { to: FROM.parse().unwrap(), ..plain.clone() }, false),
+            (Datagram { interface: InterfaceId(2), ..plain.clone() }, false),
+            (Datagram { ttl: 63, ..plain.clone() }, false),
+            (Datagram { tos: 1, ..plain.clone() }, false),
+        ] {
+            let mut queue = DatagramQueue::new(1000);
+            queue.push(plain.clone()).expect("room");
+            queue.push(next.clone()).expect("room");
+            queue.pop_coalesced().expect("one waits");
+            assert_eq!(queue.is_empty(), together, "{next:?}");
+        }
+        // A short end is the last there is.
+        let mut queue = DatagramQueue::new(1000);
+        queue.push(large).expect("room");
+        queue.push(plain).expect("room");
+        assert_eq!(queue.pop_coalesced().map(|taken| taken.payload.len()), Some(20));
     }
 }

@@ -26,12 +26,12 @@ impl Identifications {
         Self { key: random.key(), counters }
     }
 
+    /// The first of `count` numbers in a row, for the pieces of one frame.
     pub fn next(
         &mut self,
         random: &mut Random,
-        source: Ipv4Addr,
-        destination: Ipv4Addr,
-        protocol: u8,
+        (source, destination, protocol): (Ipv4Addr, Ipv4Addr, u8),
+        count: u16,
     ) -> u16 {
         let hash = self.key.hash(&(source, destination, protocol));
         let [.., high, low] = hash.to_be_bytes();
@@ -40,8 +40,9 @@ impl Identifications {
         let step = 1 + random.below(MAX_STEP) as u16;
         match self.counters.get_mut(index) {
             Some(counter) => {
-                *counter = counter.wrapping_add(step);
-                counter.wrapping_add(offset)
+                let first = counter.wrapping_add(step);
+                *counter = first.wrapping_add(count.saturating_sub(1));
+                first.wrapping_add(offset)
             }
             None => offset,
         }
@@ -67,15 +68,24 @@ mod tests {
     #[test]
     fn a_number_comes_back_late() {
         let peer = Ipv4Addr::new(10, 0, 0, 1);
-        let drawn = draw(5000, |all, random| all.next(random, OWN, peer, 17));
+        let drawn = draw(5000, |all, random| all.next(random, (OWN, peer, 17), 1));
         let different: BTreeSet<_> = drawn.iter().collect();
         assert_eq!(different.len(), 5000);
     }
 
     #[test]
+    fn numbers_in_a_row_are_one_frames_alone() {
+        let peer = Ipv4Addr::new(10, 0, 0, 1);
+        let drawn = draw(100, |all, random| all.next(random, (OWN, peer, 17), 44));
+        let all: BTreeSet<_> =
+            drawn.iter().flat_map(|first| (0..44).map(|index| first.wrapping_add(index))).collect();
+        assert_eq!(all.len(), 4400);
+    }
+
+    #[test]
     fn a_step_says_nothing_of_others() {
         let peer = Ipv4Addr::new(10, 0, 0, 1);
-        let drawn = draw(1000, |all, random| all.next(random, OWN, peer, 17));
+        let drawn = draw(1000, |all, random| all.next(random, (OWN, peer, 17), 1));
         let steps: BTreeSet<_> = drawn.windows(2).map(|w| w[1].wrapping_sub(w[0])).collect();
         assert_eq!(steps, (1..=8).collect());
     }
@@ -86,7 +96,7 @@ mod tests {
         let mut host = 0;
         let drawn = draw(1000, |all, random| {
             host += 1;
-            all.next(random, OWN, Ipv4Addr::from_bits(0x0a00_0000 + host), 17)
+            all.next(random, (OWN, Ipv4Addr::from_bits(0x0a00_0000 + host), 17), 1)
         });
         let different: BTreeSet<_> = drawn.iter().collect();
         assert!(different.len() > 980, "{}", different.len());

@@ -155,6 +155,7 @@ impl InterfaceTable {
             capabilities: Capabilities {
                 tx_checksum: true,
                 tx_segmentation: Some(u32::from(LOOPBACK_MTU)),
+                tx_datagrams: true,
             },
             routing: RoutingSettings::default(),
         };

@@ -1,14 +1,20 @@
 //! A packet to the frames it leaves in.
 
-use super::{Transit, segment};
-use crate::{layer::ipv4_fragment, table::egress::Frame};
+use super::Transit;
+use crate::{
+    counters::DropReason,
+    layer::{
+        ipv4_fragment,
+        segmentation::{self, Pieces},
+        transport,
+    },
+    table::egress::Frame,
+};
 use narrows_wire::{
     address::MacAddr,
-    checksum::Sum,
     ethernet::{self, EtherType},
-    ipv4::{Packet, Protocol},
-    offload::{Capabilities, PartialChecksum, RxChecksum, SegmentKind, Segmentation, TxOffload},
-    tcp, udp,
+    ipv4::Packet,
+    offload::PartialChecksum,
 };
 
 /// The interface that a packet leaves by.
@@ -16,7 +22,6 @@ use narrows_wire::{
 pub(super) struct Egress {
     pub mac: MacAddr,
     pub mtu: u16,
-    pub capabilities: Capabilities,
 }
 
 impl Egress {
@@ -37,94 +42,47 @@ impl Egress {
 pub(super) fn longest_piece(transit: &Transit<'_>) -> usize {
     let Packet { header, header_bytes, payload, .. } = &transit.packet;
     let whole = payload.len();
-    let piece = match transit.offload.segment_size {
-        Some(size) => {
-            segment::header_len(header, payload).map(|headers| headers + usize::from(size))
-        }
-        None => None,
-    };
+    let piece = transit.offload.segment_size.and_then(|size| {
+        Some(transport::header_len(header.protocol, payload)? + usize::from(size))
+    });
     header_bytes.len() + piece.map_or(whole, |piece| piece.min(whole))
 }
 
-/// The frames of a packet whose header is to be `header`. `None`: it can't be cut up as it has to be.
-pub(super) fn of(transit: &Transit<'_>, header: &[u8], egress: &Egress) -> Option<Vec<Frame>> {
-    let Packet { header: parsed, payload, .. } = &transit.packet;
-    let Some(offload) = whole(transit, header, egress) else {
-        // The device can't take it as it is: it leaves in pieces with nothing left to do.
-        let pieces = match transit.offload.segment_size {
-            Some(size) => segment::cut(parsed, header, payload, size)?,
-            None => vec![completed(transit, header)],
-        };
-        let link = egress.link_header();
-        let mut frames = Vec::with_capacity(pieces.len());
-        for piece in &pieces {
-            let Packet { header, options, payload, .. } = Packet::parse(piece).ok()?;
-            let fragments = ipv4_fragment::pieces(&header, options, payload, egress.mtu)?;
-            let frame = |(header, piece): (Vec<u8>, &[u8])| {
-                Frame::plain([&link[..], &header, piece].concat())
-            };
-            frames.extend(fragments.into_iter().map(frame));
+/// The frames of a packet whose header is to be `header`: one with all that is left to do to it, if the
+/// link takes it; else fragments, with nothing left to do.
+pub(super) fn of(
+    transit: &Transit<'_>,
+    header: &[u8],
+    egress: &Egress,
+) -> Result<Vec<Frame>, DropReason> {
+    let bytes = [&egress.link_header()[..], header, transit.packet.payload].concat();
+    let mut frame = segmentation::onward(bytes, transit.offload)?;
+    if longest_piece(transit) <= usize::from(egress.mtu) {
+        return Ok(vec![frame]);
+    }
+    let mut frames = Vec::new();
+    if let Some(segmentation) = frame.offload.segmentation {
+        let pieces =
+            Pieces::of(&frame.bytes, segmentation).ok_or(DropReason::OffloadUnsupported)?;
+        for piece in pieces {
+            frames.extend(fragments(&piece, egress.mtu).ok_or(DropReason::MessageTooLong)?);
         }
-        return Some(frames);
-    };
-    let bytes = [&egress.link_header()[..], header, payload].concat();
-    Some(vec![Frame { bytes, offload }])
+        return Ok(frames);
+    }
+    if let Some(PartialChecksum { start, offset }) = frame.offload.checksum
+        && !segmentation::complete(&mut frame.bytes, start.into(), offset.into())
+    {
+        return Err(DropReason::OffloadUnsupported);
+    }
+    fragments(&frame.bytes, egress.mtu).ok_or(DropReason::MessageTooLong)
 }
 
-/// What the device is asked to do with the packet in one piece; `None`: it is not able to.
-fn whole(transit: &Transit<'_>, header: &[u8], egress: &Egress) -> Option<TxOffload> {
-    let Packet { header: parsed, payload, .. } = &transit.packet;
-    let Egress { mtu, capabilities, .. } = *egress;
-    let len = header.len() + payload.len();
-    let start = ethernet::HEADER_LEN + header.len();
-    let partial = || {
-        let offset = checksum_offset(parsed.protocol)?;
-        let start = u16::try_from(start).ok()?;
-        capabilities
-            .tx_checksum
-            .then_some(PartialChecksum { start, offset: u16::try_from(offset).ok()? })
-    };
-    let checksum = match transit.offload.checksum {
-        RxChecksum::Partial => Some(partial()?),
-        RxChecksum::Unverified | RxChecksum::Verified => None,
-    };
-    let Some(segment_size) = transit.offload.segment_size else {
-        return (len <= usize::from(mtu)).then_some(TxOffload { checksum, segmentation: None });
-    };
-    let max = capabilities.tx_segmentation? as usize;
-    // Devices want the checksum left to them where they cut.
-    let tcp = parsed.protocol == Protocol::TCP && checksum.is_some();
-    if !tcp || len > max || longest_piece(transit) > usize::from(mtu) {
-        return None;
-    }
-    let header_len = u16::try_from(start + segment::header_len(parsed, payload)?).ok()?;
-    Some(TxOffload {
-        checksum,
-        segmentation: Some(Segmentation { kind: SegmentKind::TcpIpv4, segment_size, header_len }),
-    })
-}
-
-/// Where a transport header has its checksum.
-fn checksum_offset(protocol: Protocol) -> Option<usize> {
-    match protocol {
-        Protocol::TCP => Some(tcp::CHECKSUM_OFFSET),
-        Protocol::UDP => Some(udp::CHECKSUM_OFFSET),
-        _ => None,
-    }
-}
-
-/// Header and payload, with the transport checksum whole.
-fn completed(transit: &Transit<'_>, header: &[u8]) -> Vec<u8> {
-    let payload = transit.packet.payload;
-    let mut packet = [header, payload].concat();
-    let offset = checksum_offset(transit.packet.header.protocol);
-    if let (RxChecksum::Partial, Some(offset)) = (transit.offload.checksum, offset) {
-        // The field holds the pseudo-header's sum.
-        let checksum = Sum::of(payload).finish().to_be_bytes();
-        let field = header.len() + offset;
-        if let Some(field) = packet.get_mut(field..field + 2) {
-            field.copy_from_slice(&checksum);
-        }
-    }
-    packet
+/// `None`: it is not to be fragmented.
+fn fragments(frame: &[u8], mtu: u16) -> Option<Vec<Frame>> {
+    let (link, packet) = frame.split_at_checked(ethernet::HEADER_LEN)?;
+    let Packet { header, options, payload, .. } = Packet::parse(packet).ok()?;
+    let pieces = ipv4_fragment::pieces(&header, options, payload, mtu)?;
+    let frame =
+        |(header, piece): ipv4_fragment::Piece<'_>| Frame::plain([link, &header, piece].concat());
+    Some(pieces.into_iter().map(frame).collect())
 }

@@ -250,7 +250,8 @@ fn large_segment(len: usize) -> Vec<u8> {
 }
 
 const LARGE: RxOffload = RxOffload { checksum: RxChecksum::Partial, segment_size: Some(1000) };
-const ABLE: Capabilities = Capabilities { tx_checksum: true, tx_segmentation: Some(65_535) };
+const ABLE: Capabilities =
+    Capabilities { tx_checksum: true, tx_segmentation: Some(65_535), tx_datagrams: true };
 
 fn pass_large(host: &mut Host, header: &Header, payload: &[u8]) -> Vec<(TxOffload, Vec<u8>)> {
     host.shard.receive(host.now, ETH, &transit(header, payload), LARGE);

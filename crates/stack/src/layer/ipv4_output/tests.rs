@@ -16,6 +16,7 @@ const DATAGRAM: Datagram<'_> = Datagram {
     mark: 0,
     principal: Principal::HOST,
     output: None,
+    segment_size: None,
     heard_here: false,
     options: &[],
     payload: &[],
@@ -225,9 +226,9 @@ fn identifications_are_zero_or_unpredictable() {
     let mut host = Host::with_peer();
     let header = ipv4::Header { dont_fragment: true, ..PACKET };
     for _ in 0..10 {
-        assert_eq!(identification(&mut host.shard, &header), 0);
+        assert_eq!(identification(&mut host.shard, &header, 1), 0);
     }
-    let drawn: Vec<u16> = (0..1000).map(|_| identification(&mut host.shard, &PACKET)).collect();
+    let drawn: Vec<u16> = (0..1000).map(|_| identification(&mut host.shard, &PACKET, 1)).collect();
     let different: BTreeSet<_> = drawn.iter().collect();
     assert_eq!(different.len(), 1000, "none comes back soon");
     let steps: BTreeSet<_> = drawn.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();

@@ -3,7 +3,13 @@
 use crate::{
     InterfaceId, Shard,
     counters::DropReason,
-    layer::{ipv4_output::Path, link::bridge, packet, watch},
+    layer::{
+        ipv4_output::Path,
+        link::bridge,
+        packet,
+        segmentation::{self, Pieces},
+        watch,
+    },
     table::{bond::FlowDigest, bridge::Forwarding, demux::Flow, egress::Frame, link::LinkKind},
 };
 use core::net::{IpAddr, Ipv4Addr};
@@ -151,19 +157,20 @@ fn descend(
         if !link.up {
             return Err(DropReason::LinkDown);
         }
-        let last = link.is_device();
-        if !link.is_device() {
-            link.traffic.sent(1, frame.bytes.len() as u64);
+        if link.is_device() {
+            return leave(shard, interface, frame);
         }
+        link.traffic.sent(1, frame.bytes.len() as u64);
         if shard.packets.is_watching() {
             packet::output(shard, interface, &frame.bytes, frame.offload);
         }
         if shard.watchers.is_some() {
-            watch::output(shard, interface, &frame.bytes, frame.offload, last);
+            watch::output(shard, interface, &frame.bytes, frame.offload, false);
         }
         let link = shard.links.get_mut(interface).ok_or(DropReason::LinkDown)?;
         interface = match &mut link.kind {
-            LinkKind::Device => return push(shard, interface, frame),
+            // Above, all of them.
+            LinkKind::Device => return Err(DropReason::LinkDown),
             // Who is there has heard it in this host.
             LinkKind::Private => return Ok(()),
             LinkKind::Vlan { lower, tag } => {
@@ -208,29 +215,45 @@ pub(crate) fn count_sent(
     }
 }
 
-/// Into the queue of a device that can do what the frame asks of it.
+/// By a device, as it is or with what the device can't do done already.
+fn leave(shard: &mut Shard, device: InterfaceId, frame: Frame) -> Result<(), DropReason> {
+    let TxOffload { checksum, segmentation } = frame.offload;
+    if checksum.is_none() && segmentation.is_none() {
+        return push(shard, device, frame);
+    }
+    let station = shard.interfaces.get(device).ok_or(DropReason::LinkDown)?;
+    let packet_len = frame.bytes.len().saturating_sub(ethernet::HEADER_LEN);
+    if station.settings.capabilities.cover(&frame.offload, packet_len) {
+        return push(shard, device, frame);
+    }
+    let mut bytes = frame.bytes;
+    if let Some(segmentation) = segmentation {
+        let mut pieces = Pieces::of(&bytes, segmentation).ok_or(DropReason::OffloadUnsupported)?;
+        return pieces.try_for_each(|piece| push(shard, device, Frame::plain(piece)));
+    }
+    if let Some(PartialChecksum { start, offset }) = checksum
+        && !segmentation::complete(&mut bytes, start.into(), offset.into())
+    {
+        return Err(DropReason::OffloadUnsupported);
+    }
+    push(shard, device, Frame::plain(bytes))
+}
+
+/// Into the queue of a device, in sight of packet sockets.
 fn push(shard: &mut Shard, device: InterfaceId, frame: Frame) -> Result<(), DropReason> {
-    let result = try_push(shard, device, frame);
+    if shard.packets.is_watching() {
+        packet::output(shard, device, &frame.bytes, frame.offload);
+    }
+    if shard.watchers.is_some() {
+        watch::output(shard, device, &frame.bytes, frame.offload, true);
+    }
+    let result = shard.egress.push(device, frame);
     if result.is_err()
         && let Some(link) = shard.links.get_mut(device)
     {
         link.traffic.tx_dropped += 1;
     }
     result
-}
-
-fn try_push(shard: &mut Shard, device: InterfaceId, frame: Frame) -> Result<(), DropReason> {
-    let TxOffload { checksum, segmentation } = frame.offload;
-    if checksum.is_some() || segmentation.is_some() {
-        let station = shard.interfaces.get(device).ok_or(DropReason::LinkDown)?;
-        let able = station.settings.capabilities;
-        let cuts =
-            able.tx_segmentation.is_some_and(|longest| frame.bytes.len() <= longest as usize);
-        if !able.tx_checksum || segmentation.is_some() && !cuts {
-            return Err(DropReason::OffloadUnsupported);
-        }
-    }
-    shard.egress.push(device, frame)
 }
 
 /// Puts a tag around a frame.

@@ -338,6 +338,7 @@ fn weaker(a: Capabilities, b: Capabilities) -> Capabilities {
     Capabilities {
         tx_checksum: a.tx_checksum && b.tx_checksum,
         tx_segmentation: a.tx_segmentation.zip(b.tx_segmentation).map(|(a, b)| a.min(b)),
+        tx_datagrams: a.tx_datagrams && b.tx_datagrams,
     }
 }
 

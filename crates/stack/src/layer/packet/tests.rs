@@ -9,7 +9,10 @@ use crate::{
     },
     table::{claim::Match, fanout::FanoutMode, packet_socket::EVERY_PROTOCOL, zone::ZoneId},
 };
-use narrows_wire::vlan::{Tag, VlanId};
+use narrows_wire::{
+    checksum::Sum,
+    vlan::{Tag, VlanId},
+};
 
 fn open(host: &mut Host, cooked: bool, protocol: u16) -> SocketId {
     match host.request(Request::OpenPacket { cooked, protocol }) {

@@ -177,7 +177,7 @@ fn with_own_header(shard: &mut Shard, way: &Way, bytes: &[u8]) -> Result<(Header
     sum(&mut packet, header_len);
     let header = Packet::parse(&packet).map_err(|_| Error::InvalidArgument)?.header;
     if header.identification == 0 {
-        let identification = ipv4_output::identification(shard, &header);
+        let identification = ipv4_output::identification(shard, &header, 1);
         put(&mut packet, IDENTIFICATION, &identification.to_be_bytes());
         sum(&mut packet, header_len);
     }

@@ -19,6 +19,7 @@ use crate::{
 };
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use narrows_wire::{
+    checksum::Sum,
     ipv4::{self, Protocol},
     udp::{HEADER_LEN, Header},
 };
@@ -51,11 +52,34 @@ impl Way {
         if !self.settings.path_mtu.refuses() {
             return MAX_PAYLOAD;
         }
-        usize::from(self.path.mtu).saturating_sub(ipv4::HEADER_LEN + HEADER_LEN).min(MAX_PAYLOAD)
+        self.room().min(MAX_PAYLOAD)
+    }
+
+    /// What a packet has room for.
+    fn room(&self) -> usize {
+        usize::from(self.path.mtu).saturating_sub(ipv4::HEADER_LEN + HEADER_LEN)
+    }
+
+    /// The size of the pieces in which so many bytes go out, if not as one datagram. Refuses what can't,
+    /// as Linux does.
+    fn segments(&self, envelope: &Envelope, len: usize) -> Result<Option<u16>, Error> {
+        let size = envelope.segment_size.unwrap_or(self.segment_size);
+        if size == 0 || len <= usize::from(size) {
+            return Ok(None);
+        }
+        if len > MAX_PAYLOAD || usize::from(size) > self.room() {
+            return Err(Error::MessageTooLong);
+        }
+        // Who cuts makes the checksums of the pieces.
+        if len > usize::from(size) * MAX_SEGMENTS || self.no_checksum {
+            return Err(Error::InvalidArgument);
+        }
+        Ok(Some(size))
     }
 }
 
-/// Sends what `envelope` says, or the socket: one datagram, or several of equal size.
+/// Sends what `envelope` says, or the socket: one datagram, or several of equal size, which stay one frame
+/// until a device wants them apart.
 pub(crate) fn output(
     shard: &mut Shard,
     now: Instant,
@@ -64,17 +88,8 @@ pub(crate) fn output(
     payload: &[u8],
 ) -> Result<(), Error> {
     let way = way(shard, socket, envelope)?;
-    let size = usize::from(envelope.segment_size.unwrap_or(way.segment_size));
-    if size == 0 || payload.len() <= size {
-        return send(shard, now, socket, &way, envelope, payload);
-    }
-    if payload.len().div_ceil(size) > MAX_SEGMENTS || payload.len() > MAX_PAYLOAD {
-        return Err(Error::InvalidArgument);
-    }
-    if size > usize::from(way.path.mtu).saturating_sub(ipv4::HEADER_LEN + HEADER_LEN) {
-        return Err(Error::InvalidArgument);
-    }
-    payload.chunks(size).try_for_each(|piece| send(shard, now, socket, &way, envelope, piece))
+    let segments = way.segments(envelope, payload.len())?;
+    send(shard, now, socket, &way, envelope, payload, segments)
 }
 
 /// Whether a datagram of `len` bytes could be sent: the longest that could. As sending one, it
@@ -87,20 +102,20 @@ pub(crate) fn reach(
     len: usize,
 ) -> Result<usize, Error> {
     let way = way(shard, socket, envelope)?;
-    let segmented = envelope.segment_size.unwrap_or(way.segment_size) > 0;
-    if len > way.longest() && !segmented {
+    let segments = way.segments(envelope, len)?;
+    if len > way.longest() && segments.is_none() {
         too_long(shard, socket, &way);
         return Err(Error::MessageTooLong);
     }
     if shard.filter.is_some() && !may_leave(shard, now, &way, envelope, len) {
         return Err(Error::Filtered);
     }
-    Ok(if segmented { MAX_PAYLOAD } else { way.longest() })
+    Ok(segments.map_or(way.longest(), |size| (usize::from(size) * MAX_SEGMENTS).min(MAX_PAYLOAD)))
 }
 
 /// Does the filter let out a datagram of `len` bytes?
 fn may_leave(shard: &mut Shard, now: Instant, way: &Way, envelope: &Envelope, len: usize) -> bool {
-    let Ok(udp) = datagram(way, &[]) else { return true };
+    let Ok(udp) = datagram(way, &[], false) else { return true };
     let header = ipv4::Header {
         tos: envelope.tos.unwrap_or(way.settings.tos),
         identification: 0,
@@ -225,13 +240,15 @@ fn send(
     way: &Way,
     envelope: &Envelope,
     payload: &[u8],
+    segment_size: Option<u16>,
 ) -> Result<(), Error> {
-    if payload.len() > way.longest() {
+    if segment_size.is_none() && payload.len() > way.longest() {
         too_long(shard, socket, way);
         return Err(Error::MessageTooLong);
     }
-    let datagram = datagram(way, payload)?;
-    let fits = ipv4::HEADER_LEN + datagram.len() <= usize::from(way.path.mtu);
+    let datagram = datagram(way, payload, segment_size.is_some())?;
+    let fits =
+        segment_size.is_some() || ipv4::HEADER_LEN + datagram.len() <= usize::from(way.path.mtu);
     let datagram = Datagram {
         ttl: envelope.ttl.unwrap_or(match way.destination.is_multicast() {
             true => way.settings.multicast_ttl,
@@ -243,6 +260,7 @@ fn send(
         mark: way.settings.mark,
         output: way.output,
         heard_here: way.settings.multicast_loop,
+        segment_size,
         payload: &datagram,
         ..Datagram::plain(way.source, way.destination, Protocol::UDP)
     };
@@ -291,8 +309,8 @@ fn too_long(shard: &mut Shard, id: SocketId, way: &Way) {
     }
 }
 
-/// Header and data, checksum included.
-fn datagram(way: &Way, payload: &[u8]) -> Result<Vec<u8>, Error> {
+/// Header and data, checksum included; the pseudo-header's part of it, if that is to be `partial`.
+fn datagram(way: &Way, payload: &[u8], partial: bool) -> Result<Vec<u8>, Error> {
     let len = u16::try_from(payload.len()).map_err(|_| Error::MessageTooLong)?;
     let emit = |checksum| {
         let mut bytes = [0; HEADER_LEN];
@@ -304,11 +322,16 @@ fn datagram(way: &Way, payload: &[u8]) -> Result<Vec<u8>, Error> {
     if way.no_checksum {
         return Ok(datagram);
     }
-    let sum = sum(way.source, way.destination, &datagram).map_err(|_| Error::MessageTooLong)?;
-    // RFC 768: a sum of zero is sent as all ones; zero says that there is none.
-    let checksum = match sum.finish() {
-        0 => u16::MAX,
-        checksum => checksum,
+    let checksum = if partial {
+        let len = u16::try_from(datagram.len()).map_err(|_| Error::MessageTooLong)?;
+        Sum::pseudo_header(way.source, way.destination, Protocol::UDP.0, len).fold()
+    } else {
+        let sum = sum(way.source, way.destination, &datagram).map_err(|_| Error::MessageTooLong)?;
+        // RFC 768: a sum of zero is sent as all ones; zero says that there is none.
+        match sum.finish() {
+            0 => u16::MAX,
+            checksum => checksum,
+        }
     };
     if let Some(header) = datagram.first_chunk_mut() {
         *header = emit(checksum);

@@ -14,9 +14,12 @@ use crate::{
 };
 use core::net::SocketAddr;
 use narrows_wire::{
+    checksum::Sum,
     icmpv4::{Header as IcmpHeader, Unreachable},
     ipv4::Header as PacketHeader,
-    offload::{RxChecksum, RxOffload},
+    offload::{
+        Capabilities, PartialChecksum, RxChecksum, RxOffload, SegmentKind, Segmentation, TxOffload,
+    },
     udp::Header,
 };
 

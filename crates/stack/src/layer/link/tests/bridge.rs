@@ -1,6 +1,9 @@
 use super::*;
 use crate::layer::fixture::{Collector, frame, ping, read_packet};
-use narrows_wire::offload::{Capabilities, SegmentKind};
+use narrows_wire::{
+    checksum::Sum,
+    offload::{Capabilities, SegmentKind},
+};
 use std::collections::BTreeSet;
 
 const OURS: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 2);
@@ -171,9 +174,22 @@ fn what_a_sender_left_to_devices_is_left_to_ours() {
     let offload = RxOffload { checksum: RxChecksum::Partial, segment_size: Some(1460) };
     let now = bridged.host.now;
     bridged.host.shard.receive(now, bridged.ports[0], &bytes, offload);
-    assert_eq!(bridged.host.drops(), [(DropReason::OffloadUnsupported, 2)]);
+    // These can't do anything, and get what leaves in the end.
+    for port in &bridged.ports[1..] {
+        let mut data = Vec::new();
+        for piece in bridged.host.sent_on(*port) {
+            let packet = read_packet(&piece).1;
+            let len = packet.payload.len() as u16;
+            let sum = Sum::pseudo_header(PACKET.source, PACKET.destination, 6, len);
+            assert_eq!(sum.add(Sum::of(packet.payload)).finish(), 0);
+            data.push(packet.payload.len() - 20);
+        }
+        assert_eq!(data, [1460, 1460, 80]);
+    }
+    assert_eq!(bridged.host.drops(), []);
     for port in bridged.ports {
-        let able = Capabilities { tx_checksum: true, tx_segmentation: Some(65_535) };
+        let able =
+            Capabilities { tx_checksum: true, tx_segmentation: Some(65_535), tx_datagrams: true };
         let station = bridged.host.shard.interfaces.get_mut(port).expect("there");
         station.settings.capabilities = able;
     }
@@ -185,13 +201,13 @@ fn what_a_sender_left_to_devices_is_left_to_ours() {
     assert_eq!((cut.segment_size, cut.header_len), (1460, 54));
     assert_eq!(read_packet(&frame.bytes).1.payload.len(), segment.len());
     // The pseudo-header's sum, for the whole length.
-    let sum =
-        narrows_wire::checksum::Sum::pseudo_header(PACKET.source, PACKET.destination, 6, 3020);
+    let sum = Sum::pseudo_header(PACKET.source, PACKET.destination, 6, 3020);
     assert_eq!(frame.bytes[50..52], sum.fold().to_be_bytes());
     // The kinds of segments that kernels leave to devices.
     let v6 = |next: u8, transport: &[u8]| {
         let mut header = [0; 40];
         header[0] = 6 << 4;
+        header[4..6].copy_from_slice(&(transport.len() as u16).to_be_bytes());
         header[6] = next;
         let mut frame = between(station(8), station(9));
         frame.truncate(12);
@@ -222,7 +238,7 @@ fn what_a_sender_left_to_devices_is_left_to_ours() {
     bridged.host.enslave(&[vlan], bridged.bridge);
     let station = bridged.host.shard.interfaces.get_mut(ETH).expect("there");
     station.settings.capabilities =
-        Capabilities { tx_checksum: true, tx_segmentation: Some(65_535) };
+        Capabilities { tx_checksum: true, tx_segmentation: Some(65_535), tx_datagrams: true };
     bridged.host.shard.receive(now, bridged.ports[0], &bytes, offload);
     let frame = bridged.host.shard.egress.pop(ETH).expect("a frame");
     assert_eq!(frame.offload.checksum.map(|checksum| checksum.start), Some(38));
