@@ -119,14 +119,24 @@ impl Attachment {
     ///
     /// Until none waits: what arrives while one batch is looked at goes to programs in one piece
     /// with it, which wakes them once.
-    pub(crate) fn receive(&mut self, shard: &mut Shard, now: Instant) -> bool {
+    ///
+    /// What only passes through goes to its device, one of `others`, from where it is.
+    pub(crate) fn receive(
+        &mut self,
+        shard: &mut Shard,
+        now: Instant,
+        others: &mut Others<'_>,
+    ) -> bool {
         if !self.readable {
             return false;
         }
         let interface = self.interface;
         for _ in 0..TURN_BATCHES {
             let result = self.device.receive(RECEIVE_BATCH, |frame, offload| {
-                shard.receive(now, interface, frame, offload);
+                let pass = |to, offload: TxOffload, headers: &[u8], payload: &[u8]| {
+                    others.send(to, offload, headers, payload)
+                };
+                shard.receive_and_pass(now, interface, frame, offload, pass);
             });
             let received = result.as_ref().copied().unwrap_or_default();
             self.readable = received.more;
@@ -239,6 +249,41 @@ fn wanted(shard: &Shard, device: InterfaceId) -> anyhow::Result<Wanted> {
         everything: watched
             || everything.into_iter().any(|link| link.promiscuous || link.bridge().is_some()),
     })
+}
+
+/// The attachments but for one.
+pub(crate) struct Others<'a> {
+    before: &'a mut [Attachment],
+    behind: &'a mut [Attachment],
+}
+
+impl<'a> Others<'a> {
+    /// One of them, and the others.
+    pub(crate) fn than(
+        attachments: &'a mut [Attachment],
+        index: usize,
+    ) -> Option<(&'a mut Attachment, Self)> {
+        let (before, rest) = attachments.split_at_mut_checked(index)?;
+        let (one, behind) = rest.split_first_mut()?;
+        Some((one, Self { before, behind }))
+    }
+
+    /// False: the interface's device has no room, or is not one of these.
+    fn send(
+        &mut self,
+        interface: InterfaceId,
+        offload: TxOffload,
+        headers: &[u8],
+        payload: &[u8],
+    ) -> bool {
+        let mut all = self.before.iter_mut().chain(self.behind.iter_mut());
+        let attachment = all.find(|attachment| attachment.interface == interface);
+        let Some(attachment) = attachment.filter(|found| found.device.has_room()) else {
+            return false;
+        };
+        attachment.device.send(offload, headers, [payload, &[]]);
+        true
+    }
 }
 
 struct DeviceSink<'a>(&'a mut Device);

@@ -7,7 +7,7 @@ use crate::{
     accept,
     anchor::{Anchor, CHUNK, Ending, Next, State, datagram},
     anchors::Anchors,
-    attachment::Attachment,
+    attachment::{Attachment, Others},
     carriers::Carriers,
     clock::Clock,
     closer::Closer,
@@ -248,10 +248,7 @@ impl Worker {
     pub(crate) fn turn(&mut self) -> bool {
         self.metrics.turns += 1;
         let now = self.clock.now();
-        let mut more = false;
-        for attachment in &mut self.attachments {
-            more |= attachment.receive(&mut self.shard, now);
-        }
+        let mut more = self.receive(now);
         let frames_wait = more;
         self.retry(now);
         more |= self.accept_sessions();
@@ -272,6 +269,17 @@ impl Worker {
         self.resume_congested();
         watching::deliver(self);
         more || !self.ready_anchors.is_empty() || !self.ready_sessions.is_empty()
+    }
+
+    /// Frames from all devices; true: more may be waiting.
+    fn receive(&mut self, now: Instant) -> bool {
+        let mut more = false;
+        for index in 0..self.attachments.len() {
+            if let Some((attachment, mut others)) = Others::than(&mut self.attachments, index) {
+                more |= attachment.receive(&mut self.shard, now, &mut others);
+            }
+        }
+        more
     }
 
     fn accept_sessions(&mut self) -> bool {
@@ -629,10 +637,7 @@ impl Worker {
     /// Frames in and out, and nothing for programs: those are gone.
     pub(crate) fn serve_devices(&mut self) {
         let now = self.clock.now();
-        let mut more = false;
-        for attachment in &mut self.attachments {
-            more |= attachment.receive(&mut self.shard, now);
-        }
+        let more = self.receive(now);
         self.expire(now, more);
         self.note_notices();
         for attachment in &mut self.attachments {

@@ -35,7 +35,10 @@ use crate::{
     dhcp::Remembered,
     event::{Event, Notice, Readiness},
     filter::Filter,
-    layer,
+    layer::{
+        self,
+        forward::{Onward, Span},
+    },
     random::{Key, Random},
     request::{Envelope, Error, FrameAddress, Patience, RawState, SendFlags, SocketId, SocketKind},
     table::{
@@ -44,7 +47,7 @@ use crate::{
         datagram::Datagram,
         datagram_demux::DatagramDemux,
         demux::Demux,
-        egress::Egress,
+        egress::{Egress, Frame},
         fast_open::CookieCache,
         group_reports::GroupReports,
         identification::Identifications,
@@ -120,6 +123,9 @@ pub struct Shard {
     pub(crate) cookies: CookieCache,
     pub(crate) timers: TimerWheel,
     pub(crate) egress: Egress,
+    /// Of the frame that is being received, if it may leave from where it is, and what became of that.
+    pub(crate) span: Option<Span>,
+    pub(crate) onward: Option<Onward>,
     pub(crate) packets: PacketSockets,
     /// `None`: nobody watches.
     pub(crate) watchers: Option<Box<Watchers>>,
@@ -187,6 +193,8 @@ impl Shard {
             ports: PortTable::new(config.ephemeral_ports, &mut random),
             timers: TimerWheel::default(),
             egress: Egress::new(limits, random.key()),
+            span: None,
+            onward: None,
             packets: PacketSockets::default(),
             watchers: None,
             raws: RawSockets::default(),
@@ -271,6 +279,37 @@ impl Shard {
     /// The packet under way is this socket's.
     pub(crate) fn attribute(&mut self, id: SocketId) {
         self.counters.place.user = self.sockets.get(id).map(|socket| socket.principal.uid);
+    }
+
+    /// As [`Shard::receive`]; a frame that is only passed on to another device is given to `pass`, from
+    /// where it is: the interface, what the device has to do, new headers, and what is behind them. False:
+    /// that device has no room now, and the frame waits for its turn.
+    pub fn receive_and_pass(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        frame: &[u8],
+        offload: RxOffload,
+        pass: impl FnOnce(InterfaceId, TxOffload, &[u8], &[u8]) -> bool,
+    ) {
+        self.span = Some(Span::of(frame));
+        self.receive(now, interface, frame, offload);
+        self.span = None;
+        let Some(onward) = self.onward.take() else { return };
+        let (interface, offload, headers) = (onward.interface, onward.offload, onward.headers());
+        let payload = frame.get(onward.payload.clone()).unwrap_or_default();
+        if !pass(interface, offload, headers, payload) {
+            let frame = Frame { bytes: [headers, payload].concat(), offload };
+            if let Err(reason) = self.egress.push(interface, frame) {
+                self.drop(reason);
+            }
+            return;
+        }
+        let len = headers.len() + payload.len();
+        self.count_sent(len);
+        if let Some(link) = self.links.get_mut(interface) {
+            link.traffic.sent(1, len as u64);
+        }
     }
 
     /// Counts a packet that goes no further.

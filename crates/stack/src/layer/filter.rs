@@ -75,6 +75,11 @@ pub(crate) fn egress(
     decide(shard, now, Hook::Egress, view, None).map(|_| ())
 }
 
+/// Are there rules for frames that are about to leave?
+pub(crate) fn sees_egress(shard: &Shard) -> bool {
+    listens(shard, Hook::Egress)
+}
+
 /// An ARP packet that came by `interface`.
 pub(crate) fn arp(
     shard: &mut Shard,

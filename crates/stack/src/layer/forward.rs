@@ -1,15 +1,20 @@
 //! Packets for others, on their way from one interface to another (RFC 1812 §5).
 //!
 //! What is decided here is only whether a packet may pass: [`crate::layer::route`] has said where to.
-//! A packet is copied once, into the frame that waits for the outgoing device. A large one, which is
+//! A packet whose device is idle goes from the buffer that it came in to that device. Others are copied
+//! once, into the frame that waits for its turn. A large one, which is
 //! several TCP segments or UDP datagrams in one, passes whole, and so does a checksum that nobody
 //! computed yet: what its device can't do is done when it leaves ([`crate::layer::segmentation`]).
 //!
 //! | file | what is there |
 //! |---|---|
 //! | `frames` | a packet to the frames it leaves in: one, or fragments |
+//! | `passage` | a packet that leaves at once, from where it lies |
 
 mod frames;
+mod passage;
+
+pub(crate) use passage::{Onward, Span};
 
 use crate::{
     Instant, InterfaceId, Shard,
@@ -67,6 +72,11 @@ pub(crate) fn input(
     filter::forward(shard, now, &transit.arrival(), way.interface)?;
     redirect(shard, now, transit);
     let header = header(shard, now, transit).ok_or(DropReason::Ipv4Malformed)?;
+    if let Some(onward) = passage::find(shard, now, transit, &header, &egress) {
+        shard.counters.packets_forwarded += 1;
+        shard.onward = Some(onward);
+        return Ok(());
+    }
     let frames = frames::of(transit, &header, &egress)?;
     shard.counters.packets_forwarded += 1;
     arp::output(shard, now, way.interface, way.next_hop, frames)

@@ -25,13 +25,9 @@ pub(super) struct Egress {
 }
 
 impl Egress {
-    /// A link header whose destination is filled in when the next hop is known.
-    fn link_header(&self) -> [u8; ethernet::HEADER_LEN] {
-        let header = ethernet::Header {
-            destination: MacAddr::ZERO,
-            source: self.mac,
-            ether_type: EtherType::IPV4,
-        };
+    pub fn link_header(&self, destination: MacAddr) -> [u8; ethernet::HEADER_LEN] {
+        let header =
+            ethernet::Header { destination, source: self.mac, ether_type: EtherType::IPV4 };
         let mut bytes = [0; ethernet::HEADER_LEN];
         header.emit(&mut bytes);
         bytes
@@ -55,7 +51,8 @@ pub(super) fn of(
     header: &[u8],
     egress: &Egress,
 ) -> Result<Vec<Frame>, DropReason> {
-    let bytes = [&egress.link_header()[..], header, transit.packet.payload].concat();
+    // The destination is filled in when the next hop is known.
+    let bytes = [&egress.link_header(MacAddr::ZERO)[..], header, transit.packet.payload].concat();
     let mut frame = segmentation::onward(bytes, transit.offload)?;
     if longest_piece(transit) <= usize::from(egress.mtu) {
         return Ok(vec![frame]);

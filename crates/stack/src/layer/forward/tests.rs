@@ -343,6 +343,86 @@ fn a_checksum_nobody_computed_is_completed() {
     assert_eq!(sum.finish(), 0);
 }
 
+/// What `pass` was given, in one piece, and what its device is asked to do.
+fn passed(host: &mut Host, bytes: &[u8], offload: RxOffload) -> Option<(TxOffload, Vec<u8>)> {
+    let mut given = None;
+    host.shard.receive_and_pass(host.now, ETH, bytes, offload, |to, offload, header, payload| {
+        assert_eq!(to, FAR);
+        given = Some((offload, [header, payload].concat()));
+        true
+    });
+    given
+}
+
+/// The short way gives the same frames as the long one.
+#[test]
+fn what_leaves_at_once_is_what_would_have_waited() {
+    let routing = RoutingSettings { forward: true, ..RoutingSettings::default() };
+    let small = udp(&TRANSIT, 1000, 2000, b"x");
+    let mut datagrams = udp(&TRANSIT, 1000, 2000, &[7; 2100]);
+    let sum = Sum::pseudo_header(PEER, FAR_HOST, 17, 2108).fold();
+    datagrams[6..8].copy_from_slice(&sum.to_be_bytes());
+    let [plain, partial] = [RxChecksum::Unverified, RxChecksum::Partial]
+        .map(|checksum| RxOffload { checksum, segment_size: None });
+    for (header, payload, offload) in [
+        (TRANSIT, &small, plain),
+        (Header { more_fragments: true, ..TRANSIT }, &small, plain),
+        (LARGE_TCP, &large_segment(20_000), LARGE),
+        (LARGE_TCP, &large_segment(100), partial),
+        (TRANSIT, &datagrams, LARGE),
+    ] {
+        let mut bytes = transit(&header, payload);
+        // Padding stays behind.
+        bytes.extend([0xee; 5]);
+        let mut host = router_with(1500, ABLE, routing);
+        let given = passed(&mut host, &bytes, offload).expect("it passes");
+        assert!(host.shard.egress.is_empty(FAR));
+        let counted = (host.shard.counters.packets_forwarded, host.shard.counters.frames_sent);
+        let mut other = router_with(1500, ABLE, routing);
+        other.shard.receive(other.now, ETH, &bytes, offload);
+        let mut device = Device::default();
+        assert!(!other.shard.poll_transmit(other.now, FAR, &mut device));
+        assert!([given] == device.0.as_slice(), "{header:?}");
+        let expected = (other.shard.counters.packets_forwarded, other.shard.counters.frames_sent);
+        assert_eq!(counted, expected);
+    }
+}
+
+#[test]
+fn what_can_not_leave_at_once_waits_its_turn() {
+    let routing = RoutingSettings { forward: true, ..RoutingSettings::default() };
+    let (small, large) = (transit(&TRANSIT, &datagram(4)), large_segment(2000));
+    let large = transit(&LARGE_TCP, &large);
+    let plain = RxOffload::default();
+    // Its device has no room.
+    let mut host = router_with(1500, ABLE, routing);
+    let refuse = |_, _: TxOffload, _: &[u8], _: &[u8]| false;
+    host.shard.receive_and_pass(host.now, ETH, &small, plain, refuse);
+    assert_eq!(host.shard.egress.frames(FAR), 1);
+    // Another waits already.
+    assert_eq!(passed(&mut host, &small, plain), None);
+    assert_eq!((host.sent_on(FAR).len(), host.drops()), (2, vec![]));
+    assert!(passed(&mut host, &small, plain).is_some());
+    // The device can't do what is left to do.
+    let mut host = router(1500);
+    assert_eq!(passed(&mut host, &large, LARGE), None);
+    assert_eq!(host.sent_on(FAR).len(), 2);
+    // The sum of the whole is to become one of the pieces.
+    let mut host = router_with(1500, ABLE, routing);
+    let verified = RxOffload { checksum: RxChecksum::Verified, ..LARGE };
+    assert_eq!(passed(&mut host, &large, verified), None);
+    // Nobody knows yet where the next hop is.
+    let silent = Header { destination: Ipv4Addr::new(10, 1, 0, 99), ..TRANSIT };
+    assert_eq!(passed(&mut host, &transit(&silent, &datagram(4)), plain), None);
+    // A packet socket is to see it.
+    let packet = Request::OpenPacket { cooked: false, protocol: 3 };
+    host.request(packet);
+    assert_eq!(passed(&mut host, &small, plain), None);
+    // It is for this host.
+    let here = Header { destination: crate::layer::fixture::OWN, ..TRANSIT };
+    assert_eq!(passed(&mut host, &transit(&here, &datagram(4)), plain), None);
+}
+
 /// Whatever a frame says of itself: no panic, and nothing leaves that is longer than the link takes.
 #[test]
 fn lying_frames() {
@@ -369,8 +449,8 @@ fn lying_frames() {
             checksum: checksum[random.below(3) as usize],
             segment_size: (random.below(2) == 0).then(|| random.below(1600) as u16),
         };
-        host.shard.receive(host.now, ETH, &transit(&header, &payload), offload);
         let (mut near, mut far) = (Device::default(), Device::default());
+        far.0.extend(passed(&mut host, &transit(&header, &payload), offload));
         while host.shard.poll_transmit(host.now, FAR, &mut far) {}
         while host.shard.poll_transmit(host.now, ETH, &mut near) {}
         for (offload, frame) in far.0.iter().chain(&near.0) {
