@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod fairness;
 mod forwarding;
 mod lab;
 mod local;
@@ -49,6 +50,8 @@ const MEMORY: &str = "memory";
 const FORWARDING: &str = "forwarding";
 /// Two programs on one host: every way there is between them.
 const LOCAL: &str = "local";
+/// Round trips beside floods that another user makes; as root.
+const FAIRNESS: &str = "fairness";
 /// TCP on bad paths; each cell takes as long as `--seconds`, and ten at least.
 const LOSS: &str = "loss";
 const LEAST_LOSS_TIME: Duration = Duration::from_secs(10);
@@ -67,7 +70,7 @@ struct Arguments {
     seconds: u64,
     /// Only work whose name contains this: bulk-1-out, bulk-4-in, round-trip-local,
     /// connections-in, idle …; or one of: routes, reassembly, memory (the engine alone), policy,
-    /// forwarding, local, loss (or loss: and a part of the name of a path: "loss:1 %", loss:sharing)
+    /// forwarding, local, fairness, loss (or loss: and a part of the name of a path: "loss:1 %", loss:sharing)
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Where the JSON and the picture go [default: target/bench]
@@ -118,6 +121,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     if arguments.only.as_deref() == Some(LOCAL) {
         let time = Duration::from_secs(arguments.seconds);
         return local::run(narrows, arguments.rounds, time, &interrupt);
+    }
+    if arguments.only.as_deref() == Some(FAIRNESS) {
+        return fairness::run(narrows, arguments.rounds, &interrupt);
     }
     // target/release/narrows-bench → target/bench
     let target = own.ancestors().nth(2).unwrap_or(Path::new("."));

@@ -48,9 +48,11 @@ fn write_bills(out: &mut dyn Write, rows: &[BillRow]) -> io::Result<()> {
         "sessions",
         "sockets",
         "queued",
+        "memory",
         "cpu-ms",
         "requests",
         "refused",
+        "drops",
         "to-programs",
         "from-programs",
     ];
@@ -63,14 +65,16 @@ fn write_bills(out: &mut dyn Write, rows: &[BillRow]) -> io::Result<()> {
             number(row.sessions),
             number(row.sockets),
             number(row.queued),
+            number(row.memory),
             time,
             number(row.requests),
             number(row.refused),
+            number(row.drops),
             number(row.bytes_to_programs),
             number(row.bytes_from_programs),
         ]
     }));
-    report::write_table(out, [Align::Right; 9], &table)
+    report::write_table(out, [Align::Right; 11], &table)
 }
 
 fn bill_to_json(row: &BillRow) -> Value {
@@ -79,9 +83,11 @@ fn bill_to_json(row: &BillRow) -> Value {
         "sessions": row.sessions,
         "sockets": row.sockets,
         "queued_bytes": row.queued,
+        "memory_bytes": row.memory,
         "cpu_us": u64::try_from(row.time.as_micros()).unwrap_or(u64::MAX),
         "requests": row.requests,
         "refused": row.refused,
+        "drops": row.drops,
         "bytes_to_programs": row.bytes_to_programs,
         "bytes_from_programs": row.bytes_from_programs,
     })
@@ -183,8 +189,10 @@ version 7
             sessions: 2,
             sockets: 30,
             queued: 4,
+            memory: 4096,
             requests: 50,
             refused: 6,
+            drops: 9,
             bytes_to_programs: 7,
             bytes_from_programs: 8,
             time: std::time::Duration::from_micros(1250),
@@ -192,8 +200,8 @@ version 7
         let mut out = Vec::new();
         write_bills(&mut out, &[row]).unwrap();
         let expected = "\
-user sessions sockets queued cpu-ms requests refused to-programs from-programs
-1000        2      30      4    1.2       50       6           7             8
+user sessions sockets queued memory cpu-ms requests refused drops to-programs from-programs
+1000        2      30      4   4096    1.2       50       6     9           7             8
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
         assert_eq!(bill_to_json(&row)["cpu_us"], 1250);

@@ -200,7 +200,17 @@ pub(crate) enum Next {
     Again,
     /// The device is behind: there is more to do when it has caught up.
     Congested,
+    /// The user has sent as many frames as he may in a second.
+    Rationed,
     End(Ending),
+}
+
+/// What one [`Anchor::pump`] may do.
+pub(crate) struct Room<'a> {
+    /// About so many each way.
+    pub bytes: usize,
+    /// That sockets of datagrams and frames may send: what is left of them.
+    pub frames: &'a mut u64,
 }
 
 /// What one [`Anchor::pump`] did.
@@ -219,6 +229,8 @@ enum Stop {
     /// The other side takes no more for now.
     Full,
     Budget,
+    /// No more frames in this second.
+    Ration,
 }
 
 impl Anchor {
@@ -363,21 +375,21 @@ impl Anchor {
         self.hung_up
     }
 
-    /// Moves what can be moved, at most about `budget` bytes each way. `record` has room for
+    /// Moves what can be moved, as much as there is `room` for. `record` has room for
     /// [`datagram::RECORD`] bytes.
     pub(crate) fn pump(
         &mut self,
         shard: &mut Shard,
         now: Instant,
         authority: &mut Authority,
-        budget: usize,
+        room: Room<'_>,
         record: &mut [u8],
     ) -> Pumped {
         let mut pumped = Pumped { to_program: 0, from_program: 0, next: Next::Wait };
         match self.state {
-            State::Open(_) => self.pump_streams(shard, now, budget, &mut pumped),
+            State::Open(_) => self.pump_streams(shard, now, room.bytes, &mut pumped),
             State::Datagrams(_) => {
-                self.pump_datagrams(shard, now, authority, budget, record, &mut pumped);
+                self.pump_datagrams(shard, now, authority, room, record, &mut pumped);
             }
             State::Parked(_) if !self.failed => match shard.local_peer(self.socket) {
                 Some(LocalPeer::Unaccepted { .. }) => {}

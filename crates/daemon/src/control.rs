@@ -1,6 +1,6 @@
 //! What the operator asks: reports, ping, and the daemon's end.
 
-use crate::quota::BillId;
+use crate::quota::Usage;
 use crate::{
     anchor::datagram::interface_number, change, cut_through, identity, options, ping::Echo,
     principal::Principal, route, rule, sandbox, session::Outcome, worker::Worker, zones,
@@ -198,17 +198,25 @@ fn socket_row(worker: &Worker, id: u64, info: &SocketInfo) -> SocketRow {
     }
 }
 
-/// Every user's bill, with what waits in his sockets.
+/// Every user's bill, with what the engine knows of him.
 fn bills(worker: &Worker) -> Vec<BillRow> {
-    let mut queued = HashMap::<BillId, u64>::new();
+    let mut usage = HashMap::<u32, Usage>::new();
     for info in worker.shard.sockets(worker.clock.now()) {
         let anchor = info.id.and_then(|socket| worker.anchors.get(socket));
         if let Some(anchor) = anchor {
-            *queued.entry(anchor.principal.bill).or_default() +=
+            usage.entry(anchor.principal.uid).or_default().queued +=
                 (info.receive_queue + info.send_queue) as u64;
         }
     }
-    worker.bills.rows(|bill| queued.get(&bill).copied().unwrap_or(0))
+    for (user, holding) in worker.shard.holdings() {
+        usage.entry(user).or_default().memory = holding.bytes as u64;
+    }
+    for (_, place, count) in worker.shard.counters().drops_by_place() {
+        if let Some(user) = place.user {
+            usage.entry(user).or_default().drops += count;
+        }
+    }
+    worker.bills.rows(|user| usage.get(&user).copied().unwrap_or_default())
 }
 
 /// Which principal's program has the socket.

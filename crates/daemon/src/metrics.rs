@@ -15,13 +15,15 @@ pub(crate) struct Metrics {
     pub cut_through: u64,
     pub bytes_to_programs: u64,
     pub bytes_from_programs: u64,
+    /// Connections that ended because there was not enough memory for all.
+    pub resets_for_memory: u64,
     pub turns: u64,
     pub sleeps: u64,
 }
 
 impl Metrics {
     /// Names and values in the order of a report.
-    pub(crate) fn rows(&self) -> [(&'static str, u64); 11] {
+    pub(crate) fn rows(&self) -> [(&'static str, u64); 12] {
         [
             ("daemon-sessions-opened", self.sessions_opened),
             ("daemon-sessions-refused", self.sessions_refused),
@@ -32,6 +34,7 @@ impl Metrics {
             ("daemon-cut-through-opened", self.cut_through),
             ("daemon-bytes-to-programs", self.bytes_to_programs),
             ("daemon-bytes-from-programs", self.bytes_from_programs),
+            ("daemon-resets-for-memory", self.resets_for_memory),
             ("daemon-turns", self.turns),
             ("daemon-sleeps", self.sleeps),
         ]

@@ -50,6 +50,12 @@ pub(crate) fn log(worker: &mut Worker, notice: Notice) {
         Notice::LeaseUnusable { interface, prefix, error } => {
             tracing::error!("{}: can't use the leased {prefix}: {error}", name(interface));
         }
+        Notice::HalfOpenShareFull { user } => {
+            tracing::warn!(
+                user,
+                "no more half-open connections: SYNs for his listeners get cookies at best"
+            );
+        }
         Notice::FilterLog(entry) => crate::nft::log(worker, &entry),
         Notice::LeaseEnded { interface, prefix } => {
             tracing::warn!("{}: the lease of {prefix} is over", name(interface));

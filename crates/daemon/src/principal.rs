@@ -68,6 +68,11 @@ pub(crate) struct Principal {
 }
 
 impl Principal {
+    /// The main group, then the others.
+    pub(crate) fn all_groups(&self) -> Vec<u32> {
+        std::iter::once(self.gid).chain(self.groups.iter().copied()).collect()
+    }
+
     /// Who connected the other end of a session's socket.
     pub(crate) fn of_peer(endpoint: &Endpoint, keeper: &Keeper) -> io::Result<Self> {
         let credentials = Credentials::of_peer(endpoint)?;

@@ -174,6 +174,7 @@ fn about_socket(
                 let local = info(worker, caller, socket)?.local;
                 worker.authority.listen(&worker.shard, caller.principal, local)?;
             }
+            let backlog = worker.bills.backlog(caller.principal.bill, backlog);
             let listen = EngineRequest::Listen { socket, backlog };
             with_port_free(worker, 0, |worker| engine(worker, caller, listen.clone()))?;
             let anchor = worker.anchors.get_mut(socket).ok_or(Error::NotASocket)?;

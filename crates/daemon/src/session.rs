@@ -83,7 +83,7 @@ impl Sessions {
         endpoint: Endpoint,
     ) -> io::Result<Token> {
         let mut principal = Principal::of_peer(&endpoint, keeper)?;
-        principal.bill = bills.open_session(principal.uid)?;
+        principal.bill = bills.open_session(principal.uid, principal.all_groups())?;
         let principal = Rc::new(principal);
         let Principal { pid, uid, gid, groups, .. } = &*principal;
         let (executable, cgroup) = (principal.executable(), principal.cgroup());

@@ -39,6 +39,9 @@ use std::{
 /// Descriptors wanted: two for each of half a million connections on their way to programs.
 const DESCRIPTORS: u64 = 1 << 20;
 
+/// Of the machine's memory, what is for buffers and queues: about what Linux leaves TCP (tcp_mem).
+const MEMORY_PART: u64 = 8;
+
 pub(crate) struct Daemon {
     pub worker: Worker,
     pub poll: Poll,
@@ -72,6 +75,7 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
     let mut authority = Authority::new(policy, clock);
     authority.know_zones(configuration);
     let registry = poll.registry().try_clone()?;
+    let usual_memory = machine_memory() / MEMORY_PART;
     // From here on with fewer rights. Who may administer is still decided by who started it.
     let (socket, program, file) = (&options.socket, &options.keeper, &options.config);
     let keeper = Keeper::start(&configuration.daemon, program.as_deref(), socket, file.as_deref())
@@ -94,9 +98,15 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
         worker.bills.set_descriptors(limit);
     }
     worker.bills.set_quotas(source.configuration.quotas.clone());
+    worker.memory.usual = usual_memory;
     worker.source = source;
     announce(&worker, options);
     Ok(Daemon { worker, poll, _signals: signals })
+}
+
+fn machine_memory() -> u64 {
+    let machine = rustix::system::sysinfo();
+    u64::from(machine.totalram).saturating_mul(u64::from(machine.mem_unit))
 }
 
 fn listen(options: &Options, config: &DaemonConfig) -> Result<Listener> {

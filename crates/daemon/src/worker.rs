@@ -5,7 +5,7 @@
 
 use crate::{
     accept,
-    anchor::{Anchor, CHUNK, Ending, Next, State, datagram},
+    anchor::{Anchor, CHUNK, Ending, Next, Room, State, datagram},
     anchors::Anchors,
     attachment::{Attachment, Others},
     carriers::Carriers,
@@ -23,7 +23,7 @@ use crate::{
     ping::Pings,
     policy::Authority,
     principal::Principal,
-    quota::{Bills, fair::FairQueue},
+    quota::{BillId, Bills, fair::FairQueue, memory},
     reload::Source,
     session::{self, Sessions},
     watching::{self, Watches},
@@ -96,6 +96,7 @@ pub(crate) struct Worker {
     pub metrics: Metrics,
     pub bills: Bills,
     pub watches: Watches,
+    pub memory: memory::Watch,
     /// The daemon is to end.
     pub stopping: bool,
     /// Turns since deadlines were looked at.
@@ -107,6 +108,9 @@ pub(crate) struct Worker {
     ready_sessions: FairQueue<Token>,
     /// Anchors of datagrams whose device is behind.
     congested: Vec<SocketId>,
+    /// Anchors whose users have sent as many frames as they may in a second, and until when at most.
+    rationed: Vec<SocketId>,
+    ration_at: Option<Instant>,
     /// What could not be done for want of descriptors or memory, and when to try again.
     starved: Vec<SocketId>,
     retry_at: Option<Instant>,
@@ -153,6 +157,7 @@ impl Worker {
             metrics: Metrics::default(),
             bills: Bills::default(),
             watches: Watches::default(),
+            memory: memory::Watch::default(),
             stopping: false,
             held_turns: 0,
             listener,
@@ -160,6 +165,8 @@ impl Worker {
             ready_anchors: FairQueue::default(),
             ready_sessions: FairQueue::default(),
             congested: Vec::new(),
+            rationed: Vec::new(),
+            ration_at: None,
             starved: Vec::new(),
             retry_at: None,
             trim_at: None,
@@ -239,6 +246,8 @@ impl Worker {
             self.retry_at,
             self.trim_at,
             self.cuts.next_look,
+            self.ration_at,
+            self.memory.next_look(&self.bills),
         ];
         let devices = self.attachments.iter().map(Attachment::next_timeout);
         timeouts.into_iter().chain(devices).flatten().min()
@@ -307,6 +316,8 @@ impl Worker {
                     self.metrics.sessions_opened += 1;
                     let session = self.sessions.get_mut(token);
                     if let Some(principal) = session.map(|session| session.principal.clone()) {
+                        let limit = self.bills.half_open_of(principal.bill);
+                        self.limit_half_open_of(limit);
                         zones::admit(self, &principal);
                     }
                     self.queue_session(token);
@@ -322,6 +333,17 @@ impl Worker {
             }
         }
         self.sessions_wait
+    }
+
+    /// Tells the engine how many connections the listeners of each user may have half open.
+    pub(crate) fn limit_half_open(&mut self) {
+        let limits: Vec<_> = self.bills.half_open().collect();
+        limits.into_iter().for_each(|limit| self.limit_half_open_of(Some(limit)));
+    }
+
+    fn limit_half_open_of(&mut self, limit: Option<(u32, u64)>) {
+        let Some((user, most)) = limit else { return };
+        self.shard.limit_half_open(user, Some(usize::try_from(most).unwrap_or(usize::MAX)));
     }
 
     fn serve_sessions(&mut self) {
@@ -355,6 +377,8 @@ impl Worker {
             }
         }
         self.trim(now);
+        memory::relieve(self, now);
+        self.renew_rations(now);
         cut_through::sweep(self, now);
         while let Some(answered) = self.pings.expire(&mut self.shard, now) {
             session::answer_later(self, answered.session, answered.answer);
@@ -461,8 +485,12 @@ impl Worker {
     fn pump(&mut self, socket: SocketId, budget: &mut usize) -> bool {
         let Some(anchor) = self.anchors.get_mut(socket) else { return false };
         let now = self.clock.now();
-        let pumped =
-            anchor.pump(&mut self.shard, now, &mut self.authority, CHUNK, &mut self.record);
+        let bill = anchor.principal.bill;
+        let before = self.bills.frames_left(bill, now);
+        let mut frames = before;
+        let room = Room { bytes: CHUNK, frames: &mut frames };
+        let pumped = anchor.pump(&mut self.shard, now, &mut self.authority, room, &mut self.record);
+        self.bills.note_frames(bill, before - frames);
         self.metrics.bytes_to_programs += pumped.to_program as u64;
         self.metrics.bytes_from_programs += pumped.from_program as u64;
         *budget = budget.saturating_sub(pumped.to_program.max(pumped.from_program));
@@ -475,6 +503,10 @@ impl Worker {
                 {
                     self.congested.push(socket);
                 }
+                false
+            }
+            Next::Rationed => {
+                self.ration(bill, socket, now);
                 false
             }
             Next::End(Ending::Closed) => {
@@ -505,6 +537,27 @@ impl Worker {
     fn pump_at_once(&mut self, socket: SocketId) {
         let mut budget = usize::MAX;
         if self.pump(socket, &mut budget) {
+            self.queue(socket);
+        }
+    }
+
+    /// What the program writes next stays where it is until its user may send more.
+    fn ration(&mut self, bill: BillId, socket: SocketId, now: Instant) {
+        if self.rationed.contains(&socket) {
+            return;
+        }
+        let until = self.bills.hold_frames(bill, now);
+        self.ration_at = Some(self.ration_at.map_or(until, |at| at.min(until)));
+        self.rationed.push(socket);
+    }
+
+    fn renew_rations(&mut self, now: Instant) {
+        if self.ration_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.ration_at = None;
+        // Those whose second is not over come back by themselves.
+        for socket in std::mem::take(&mut self.rationed) {
             self.queue(socket);
         }
     }

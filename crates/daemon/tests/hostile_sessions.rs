@@ -581,12 +581,15 @@ fn anchors_may_be_mistreated_at_every_point_of_a_sockets_life() -> Result<()> {
     as_root(|| {
         with_daemon(|setup, _| {
             let mut victim = Victim::new(setup)?;
-            let (open, held) = (descriptors()?, setup.counter("daemon-anchors")?);
+            setup.until("the victim to be cut through", || {
+                Ok(setup.counter("daemon-anchors")? == 0)
+            })?;
+            let open = descriptors()?;
             for point in POINTS {
                 for (what, act) in ACTS {
                     let what = format!("{point:?}, {what}");
                     Scene::at(setup, point).and_then(act).with_context(|| what.clone())?;
-                    setup.until(&what, || Ok(setup.counter("daemon-anchors")? == held))?;
+                    setup.until(&what, || Ok(setup.counter("daemon-anchors")? == 0))?;
                     victim.check(7).context(what)?;
                 }
             }

@@ -690,7 +690,11 @@ pub struct BillRow {
     pub sockets: u64,
     /// Bytes that wait in the sockets, either way.
     pub queued: u64,
-    /// Since the start.
+    /// Bytes of memory that their buffers and queues take.
+    pub memory: u64,
+    /// Since the start, packets for the user's sockets, or from them, that went no further.
+    pub drops: u64,
+    /// Since the start, as what follows.
     pub requests: u64,
     /// Acts beyond the user's quota.
     pub refused: u64,

@@ -59,6 +59,11 @@ impl ByteRing {
         self.limit = limit;
     }
 
+    /// Bytes of the buffer that it has at the moment.
+    pub fn capacity(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Readable bytes.
     pub fn len(&self) -> usize {
         self.len

@@ -136,6 +136,8 @@ pub struct Limits {
     /// Half-open connections per listener, however long its accept queue may be: past it SYNs get
     /// cookies, or are dropped (Linux: tcp_max_syn_backlog).
     pub half_open: usize,
+    /// The same for all listeners of one user, unless he has another limit of his own.
+    pub half_open_per_user: usize,
     /// Connections in TIME-WAIT: past it the oldest ends early.
     pub time_wait: usize,
     pub time_wait_duration: Duration,
@@ -181,6 +183,7 @@ impl Default for Limits {
         Self {
             sockets: 1 << 20,
             half_open: 4096,
+            half_open_per_user: 1 << 16,
             time_wait: 1 << 17,
             time_wait_duration: Duration::from_secs(60),
             backlog: 4096,

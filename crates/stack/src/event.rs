@@ -70,6 +70,9 @@ pub enum Notice {
     LeaseUnusable { interface: InterfaceId, prefix: Prefix, error: Error },
     /// It expired, or the server took it back: the address is not used any more.
     LeaseEnded { interface: InterfaceId, prefix: Prefix },
+    /// The listeners of a user have as many half-open connections as he may have: SYNs
+    /// get cookies, or are dropped where there are none.
+    HalfOpenShareFull { user: u32 },
     /// A packet met a rule that wants it written down.
     FilterLog(FilterLog),
 }

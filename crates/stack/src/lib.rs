@@ -34,6 +34,6 @@ pub mod time;
 pub use config::Config;
 pub use event::{Event, Readiness};
 pub use request::{Error, Reply, Request, SocketId};
-pub use shard::{LocalPeer, Shard, Sink};
+pub use shard::{Holding, LocalPeer, Shard, Sink};
 pub use table::interface::InterfaceId;
 pub use time::Instant;

@@ -18,6 +18,7 @@
 
 mod addresses;
 mod local;
+mod memory;
 mod rehearsal;
 mod report;
 mod requests;
@@ -26,6 +27,7 @@ mod watching;
 mod zones;
 
 pub use local::LocalPeer;
+pub use memory::Holding;
 pub use routing::Resolved;
 pub(crate) use zones::meet;
 

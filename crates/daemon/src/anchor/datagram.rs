@@ -13,7 +13,7 @@
 //! device that can't keep up leaves the program's records in the anchor, where they fill it: so a
 //! program waits as it would for its socket's send buffer.
 
-use super::{Anchor, Ending, Next, Pumped, State, Stop};
+use super::{Anchor, Ending, Next, Pumped, Room, State, Stop};
 use crate::{options, policy::Authority, principal::Principal};
 use narrows_ipc::{
     Error,
@@ -245,12 +245,12 @@ impl Anchor {
         shard: &mut Shard,
         now: Instant,
         authority: &mut Authority,
-        budget: usize,
+        room: Room<'_>,
         record: &mut [u8],
         pumped: &mut Pumped,
     ) {
-        let delivered = self.deliver_datagrams(shard, now, budget, &mut pumped.to_program);
-        let collected = self.collect_datagrams(shard, now, authority, budget, record, pumped);
+        let delivered = self.deliver_datagrams(shard, now, room.bytes, &mut pumped.to_program);
+        let collected = self.collect_datagrams(shard, now, authority, room, record, pumped);
         let State::Datagrams(datagrams) = &self.state else { return };
         pumped.next = if self.hung_up && datagrams.sending_ended {
             Next::End(Ending::Closed)
@@ -258,6 +258,8 @@ impl Anchor {
             Next::Again
         } else if collected == Stop::Full {
             Next::Congested
+        } else if collected == Stop::Ration {
+            Next::Rationed
         } else {
             Next::Wait
         };
@@ -321,14 +323,17 @@ impl Anchor {
         shard: &mut Shard,
         now: Instant,
         authority: &mut Authority,
-        budget: usize,
+        room: Room<'_>,
         record: &mut [u8],
         pumped: &mut Pumped,
     ) -> Stop {
         let State::Datagrams(datagrams) = &mut self.state else { return Stop::Dry };
         while self.readable && !datagrams.sending_ended {
-            if pumped.from_program >= budget {
+            if pumped.from_program >= room.bytes {
                 return Stop::Budget;
+            }
+            if *room.frames == 0 && !self.hung_up {
+                return Stop::Ration;
             }
             // What is left of a socket that is closed is little, and can't wait for anybody.
             if !self.hung_up && shard.backlog(self.socket) >= BACKLOG {
@@ -340,6 +345,7 @@ impl Anchor {
                 Ok(count) => {
                     let bytes = record.get(..count).unwrap_or_default();
                     pumped.from_program += COST + count;
+                    *room.frames = room.frames.saturating_sub(frames_of(bytes));
                     let mut outlet = Outlet { shard, now, authority };
                     match datagrams.send(&mut outlet, self.socket, &self.principal, bytes) {
                         // A full queue loses datagrams, which is counted there and told nobody.
@@ -396,6 +402,16 @@ pub(crate) fn since_1970(now: Instant, then: Instant) -> u64 {
     time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
         .and_then(|since| u64::try_from(since.as_nanos()).ok())
         .unwrap_or(0)
+}
+
+/// How many frames a program's record makes, if it is cut as it says.
+fn frames_of(record: &[u8]) -> u64 {
+    let cut = parse(record).filter(|(header, _)| {
+        header.attached.contains(Attached::SEGMENT_SIZE) && header.segment_size > 0
+    });
+    cut.map_or(1, |(header, payload)| {
+        payload.len().div_ceil(usize::from(header.segment_size)).max(1) as u64
+    })
 }
 
 fn parse(bytes: &[u8]) -> Option<(Header, &[u8])> {

@@ -134,6 +134,36 @@ mod tests {
         assert!(waited.iter().all(|others| *others <= 1), "{waited:?}");
     }
 
+    /// The bound on what a good session waits for, whatever others do and however many sockets they do
+    /// it with: a quantum of each of them, and the piece of work with which they overdraw it.
+    #[test]
+    fn who_asks_little_waits_for_a_quantum_of_each_other_user_at_most() {
+        const OTHERS: usize = 10;
+        for piece in [1000, WHOLE / 10, WHOLE - 1, 4 * WHOLE] {
+            let mut queue = FairQueue::default();
+            for user in 0..OTHERS {
+                (0..500).for_each(|_| queue.push(BillId(user), ()));
+            }
+            let good = BillId(OTHERS);
+            queue.push(good, ());
+            let (mut waited, mut most, mut services) = (0, 0, 0);
+            while services < 50 {
+                let (user, ()) = queue.pop().expect("work");
+                queue.push(user, ());
+                if user == good {
+                    queue.charge(good, 100);
+                    most = most.max(waited);
+                    (waited, services) = (0, services + 1);
+                } else {
+                    queue.charge(user, piece);
+                    waited += piece;
+                }
+            }
+            let bound = OTHERS * (WHOLE + piece);
+            assert!(most <= bound, "{most} of {bound}, in pieces of {piece}");
+        }
+    }
+
     #[test]
     fn shares_are_by_cost_and_not_by_number() {
         let mut queue = FairQueue::default();

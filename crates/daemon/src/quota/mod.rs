@@ -8,12 +8,19 @@
 //! | `sockets` | gets ENOBUFS from socket(2); what others send him waits in the accept queues of his listeners |
 //! | `sessions` | gets no session: ENETDOWN |
 //! | `connections_per_second` | gets EAGAIN from connect(2) |
+//! | `backlog` | has the shorter queue, as with Linux's somaxconn |
+//! | `half_open` | others' SYNs to his listeners get cookies, or are dropped (`syn-share-full`) |
+//! | `buffer_bytes` | has buffers that grow no more, and gets ENOBUFS from socket(2): see [`memory`] |
+//! | `frames_per_second` | waits: what he writes next stays in his sockets until the second is over |
+//!
+//! A group's quota is each member's, not one for all of them.
 //!
 //! A user who has his [share](share) of the daemon's descriptors is refused as one past `sockets` or `sessions`.
 //!
 //! How work is shared out between users is [`fair`]'s.
 
 pub(crate) mod fair;
+pub(crate) mod memory;
 mod share;
 
 use crate::config::{QuotaConfig, Quotas};
@@ -32,6 +39,8 @@ pub(crate) struct BillId(usize);
 #[derive(Clone, Debug, Default)]
 struct Bill {
     user: u32,
+    /// Those of the session that was opened last.
+    groups: Vec<u32>,
     quota: QuotaConfig,
     sessions: u64,
     sockets: u64,
@@ -43,6 +52,20 @@ struct Bill {
     /// Of the event loop, spent on sessions and anchors.
     time: Duration,
     connections: Second,
+    frames: Second,
+    /// His buffers grow no more.
+    squeezed: bool,
+}
+
+/// What the engine knows of a user.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    /// Bytes that wait in his sockets.
+    pub queued: u64,
+    /// Bytes of buffers and queues.
+    pub memory: u64,
+    /// Packets that were for his sockets, or from them.
+    pub drops: u64,
 }
 
 /// What happened within one second: twice the rate may pass around its end.
@@ -62,6 +85,14 @@ impl Second {
         self.count += u64::from(fits);
         fits
     }
+
+    /// How many of `most` are left. What was more than that in a second is taken off the next.
+    fn left(&mut self, now: Instant, most: u64) -> u64 {
+        if self.since.is_none_or(|since| now >= since + Duration::from_secs(1)) {
+            *self = Self { since: Some(now), count: self.count.saturating_sub(most) };
+        }
+        most.saturating_sub(self.count)
+    }
 }
 
 /// All bills. Invariant: `by_user` has the place of each user's.
@@ -80,13 +111,15 @@ enum Beyond {
     Sessions,
     Connections,
     Descriptors,
+    Frames,
+    Memory,
 }
 
 impl Bills {
     /// The quotas hold for all that is asked from now on; what is there stays.
     pub(crate) fn set_quotas(&mut self, quotas: Quotas) {
         for bill in &mut self.bills {
-            bill.quota = quotas.of(bill.user);
+            bill.quota = quotas.of(bill.user, &bill.groups);
         }
         self.quotas = quotas;
     }
@@ -97,9 +130,13 @@ impl Bills {
     }
 
     /// The bill of a user, who opens a session; an error when he has too many.
-    pub(crate) fn open_session(&mut self, user: u32) -> Result<BillId, Error> {
+    pub(crate) fn open_session(&mut self, user: u32, groups: Vec<u32>) -> Result<BillId, Error> {
         let id = self.of(user);
         let Some(bill) = self.bills.get_mut(id.0) else { return Ok(id) };
+        if bill.user == user && bill.groups != groups {
+            bill.quota = self.quotas.of(user, &groups);
+            bill.groups = groups;
+        }
         if bill.sessions >= bill.quota.sessions {
             return Err(bill.refuse(Beyond::Sessions, Error::NetworkDown));
         }
@@ -127,6 +164,7 @@ impl Bills {
             Some(bill) if !self.descriptors.allows(bill.descriptors()) => {
                 Err(bill.refuse(Beyond::Descriptors, Error::NoBufferSpace))
             }
+            Some(bill) if bill.squeezed => Err(bill.refuse(Beyond::Memory, Error::NoBufferSpace)),
             _ => Ok(()),
         }
     }
@@ -145,6 +183,41 @@ impl Bills {
             return Ok(());
         }
         Err(bill.refuse(Beyond::Connections, Error::WouldBlock))
+    }
+
+    /// How many may wait for one listener, of `asked`.
+    pub(crate) fn backlog(&self, id: BillId, asked: u32) -> u32 {
+        let most = self.bills.get(id.0).map_or(u64::MAX, |bill| bill.quota.backlog);
+        asked.min(u32::try_from(most).unwrap_or(u32::MAX))
+    }
+
+    /// How many frames sockets of datagrams and frames on this bill may send now.
+    pub(crate) fn frames_left(&mut self, id: BillId, now: Instant) -> u64 {
+        let Some(bill) = self.bills.get_mut(id.0) else { return u64::MAX };
+        bill.frames.left(now, bill.quota.frames_per_second)
+    }
+
+    /// So many were sent.
+    pub(crate) fn note_frames(&mut self, id: BillId, count: u64) {
+        if let Some(bill) = self.bills.get_mut(id.0) {
+            bill.frames.count = bill.frames.count.saturating_add(count);
+        }
+    }
+
+    /// A socket has to wait with its frames; until when.
+    pub(crate) fn hold_frames(&mut self, id: BillId, now: Instant) -> Instant {
+        let Some(bill) = self.bills.get_mut(id.0) else { return now };
+        bill.refuse(Beyond::Frames, Error::WouldBlock);
+        bill.frames.since.unwrap_or(now) + Duration::from_secs(1)
+    }
+
+    /// How many connections the listeners of each user may have half open.
+    pub(crate) fn half_open(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.bills.iter().map(|bill| (bill.user, bill.quota.half_open))
+    }
+
+    pub(crate) fn half_open_of(&self, id: BillId) -> Option<(u32, u64)> {
+        self.bills.get(id.0).map(|bill| (bill.user, bill.quota.half_open))
     }
 
     pub(crate) fn socket_made(&mut self, id: BillId) {
@@ -176,10 +249,9 @@ impl Bills {
         }
     }
 
-    /// By user; `queued` says how many bytes wait in the sockets on a bill.
-    pub(crate) fn rows(&self, queued: impl Fn(BillId) -> u64) -> Vec<BillRow> {
-        let bills = self.bills.iter().enumerate();
-        let mut rows: Vec<_> = bills.map(|(index, bill)| bill.row(queued(BillId(index)))).collect();
+    /// By user.
+    pub(crate) fn rows(&self, usage: impl Fn(u32) -> Usage) -> Vec<BillRow> {
+        let mut rows: Vec<_> = self.bills.iter().map(|bill| bill.row(usage(bill.user))).collect();
         rows.sort_by_key(|row| row.user);
         rows
     }
@@ -192,7 +264,7 @@ impl Bills {
             return BillId::default();
         }
         let id = BillId(self.bills.len());
-        self.bills.push(Bill { user, quota: self.quotas.of(user), ..Bill::default() });
+        self.bills.push(Bill { user, quota: self.quotas.of(user, &[]), ..Bill::default() });
         self.by_user.insert(user, id);
         id
     }
@@ -220,6 +292,15 @@ impl Bill {
                 Beyond::Descriptors => {
                     tracing::warn!(user, refused, held, "no more descriptors than his share")
                 }
+                Beyond::Frames => tracing::warn!(
+                    user,
+                    refused,
+                    "no more than {} frames in a second",
+                    quota.frames_per_second
+                ),
+                Beyond::Memory => {
+                    tracing::warn!(user, refused, "no more sockets while his buffers are too large")
+                }
                 Beyond::Connections => tracing::warn!(
                     user,
                     refused,
@@ -231,7 +312,7 @@ impl Bill {
         error
     }
 
-    fn row(&self, queued: u64) -> BillRow {
+    fn row(&self, Usage { queued, memory, drops }: Usage) -> BillRow {
         BillRow {
             user: self.user,
             sessions: self.sessions,
@@ -241,6 +322,8 @@ impl Bill {
             bytes_to_programs: self.bytes_to_programs,
             bytes_from_programs: self.bytes_from_programs,
             queued,
+            memory,
+            drops,
             time: self.time,
         }
     }

@@ -283,6 +283,7 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
     }
     if worker.source.configuration.quotas != new.configuration.quotas {
         worker.bills.set_quotas(new.configuration.quotas.clone());
+        worker.limit_half_open();
         done.push("quotas changed".into());
     }
     if worker.source.configuration.dhcp.release != new.configuration.dhcp.release {

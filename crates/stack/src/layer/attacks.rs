@@ -342,10 +342,20 @@ fn forged_errors_about_flows_that_are_not_ours_do_nothing() {
 }
 
 /// A segment from the peer's port 5000 to ours, 80.
-pub(super) fn segment(flags: u8, sequence: u32, acknowledgment: u32) -> Vec<u8> {
+pub(crate) fn segment(flags: u8, sequence: u32, acknowledgment: u32) -> Vec<u8> {
+    segment_with(5000, flags, (sequence, acknowledgment), b"")
+}
+
+/// The same, from another port and with text.
+pub(crate) fn segment_with(
+    source_port: u16,
+    flags: u8,
+    (sequence, acknowledgment): (u32, u32),
+    text: &[u8],
+) -> Vec<u8> {
     let header = Header { protocol: Protocol::TCP, ..PACKET };
     let segment = tcp::Header {
-        source_port: 5000,
+        source_port,
         destination_port: 80,
         sequence,
         acknowledgment,
@@ -356,9 +366,10 @@ pub(super) fn segment(flags: u8, sequence: u32, acknowledgment: u32) -> Vec<u8> 
     let options = Options { mss: Some(1460).filter(|_| flags & 2 != 0), ..Options::default() };
     let mut bytes = [0; tcp::MAX_HEADER_LEN];
     let len = segment.emit(&options, 0, &mut bytes);
-    let sum = Sum::pseudo_header(PEER, OWN, 6, len as u16).add(Sum::of(&bytes[..len]));
+    let whole = [&bytes[..len], text].concat();
+    let sum = Sum::pseudo_header(PEER, OWN, 6, whole.len() as u16).add(Sum::of(&whole));
     segment.emit(&options, sum.finish(), &mut bytes);
-    packet_frame(&header, &bytes[..len])
+    packet_frame(&header, &[&bytes[..len], text].concat())
 }
 
 /// A connection with 20,000 bytes on their way to the peer, and what of them was sent so far.

@@ -6,7 +6,7 @@ use narrows_wire::{ipv4, offload::RxOffload};
 
 pub(crate) mod arp;
 #[cfg(test)]
-mod attacks;
+pub(crate) mod attacks;
 pub(crate) mod autoconf;
 #[cfg(test)]
 mod crossings;

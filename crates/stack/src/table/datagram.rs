@@ -62,6 +62,11 @@ impl DatagramQueue {
         self.limit = limit;
     }
 
+    /// Bytes of memory that they take, bookkeeping included.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Payload bytes of the datagrams waiting.
     pub fn payload_bytes(&self) -> usize {
         self.bytes.saturating_sub(self.datagrams.len().saturating_mul(OVERHEAD))

@@ -15,6 +15,7 @@ pub mod error_queue;
 pub mod fanout;
 pub mod fast_open;
 pub(crate) mod group_reports;
+pub(crate) mod half_open_share;
 pub mod identification;
 pub mod interface;
 pub mod ip_settings;

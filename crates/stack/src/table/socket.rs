@@ -8,6 +8,7 @@ use crate::{
         datagram::DatagramQueue,
         demux::{Flow, FlowOwner},
         error_queue::ErrorQueue,
+        half_open_share::HalfOpenShares,
         interface::InterfaceId,
         ip_settings::IpSettings,
         packet_socket::PacketSocket,
@@ -287,6 +288,8 @@ impl SocketTable {
 /// A handshake that a listener answers: no socket yet.
 #[derive(Debug)]
 pub struct HalfOpenEntry {
+    /// Whose listener it is.
+    pub user: u32,
     pub flow: Flow,
     pub listener: SocketId,
     pub state: HalfOpen,
@@ -306,6 +309,7 @@ pub struct TimeWaitEntry {
 #[derive(Debug, Default)]
 pub struct Remnants {
     pub half_open: Slab<HalfOpenEntry>,
+    pub half_open_shares: HalfOpenShares,
     pub time_wait: Slab<TimeWaitEntry>,
     /// TIME-WAIT in the order of entry: when the table is full the oldest goes.
     pub time_wait_order: VecDeque<(u32, Flow)>,

@@ -118,6 +118,18 @@ impl Connection {
         }
     }
 
+    /// Bytes of memory in its rings.
+    pub fn memory(&self) -> usize {
+        self.rcv.ring.capacity() + self.snd.ring.capacity()
+    }
+
+    /// Memory is short: forgets what came out of order.
+    pub fn prune(&mut self, buffers: &mut Pool) {
+        if self.phase.may_receive() {
+            self.rcv.prune(buffers);
+        }
+    }
+
     /// Readable bytes.
     pub fn receive_queue(&self) -> usize {
         self.rcv.ring.len()

@@ -222,6 +222,14 @@ impl Receiver {
         blocks
     }
 
+    /// Forgets what waits for something before it: the peer still has it, and has to (RFC 2018 §8).
+    pub fn prune(&mut self, buffers: &mut Pool) {
+        self.assembler.clear();
+        if self.ring.is_empty() {
+            self.ring.release(buffers);
+        }
+    }
+
     /// Nobody reads any more.
     pub fn release(&mut self, buffers: &mut Pool) {
         self.ring.release(buffers);

@@ -7,6 +7,7 @@
 
 mod bulk;
 mod echo;
+mod flood;
 mod hold;
 mod http_client;
 mod http_server;
@@ -50,6 +51,8 @@ enum Peer {
     BulkSend(bulk::SendArguments),
     /// Receive bytes from a bulk sender and measure
     BulkReceive(bulk::ReceiveArguments),
+    /// Make as much of one kind of work as it can, until standard input ends
+    Flood(flood::Arguments),
     /// Open many connections to an echo server and keep them until standard input ends
     Hold(hold::Arguments),
 }
@@ -72,6 +75,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Peer::Pingpong(arguments) => pingpong::run(&arguments),
         Peer::BulkSend(arguments) => bulk::send(&arguments),
         Peer::BulkReceive(arguments) => bulk::receive(&arguments),
+        Peer::Flood(arguments) => flood::run(&arguments),
         Peer::Hold(arguments) => hold::run(&arguments),
     };
     match result {

@@ -6,9 +6,10 @@ use crate::{
     Instant, Shard,
     config::SynCookies,
     counters::DropReason,
+    event::Notice,
     layer::route::{Path, path_for},
     request::SocketId,
-    table::{demux::Flow, socket::Listener},
+    table::{demux::Flow, half_open_share::Share, socket::Listener},
     tcp::{
         cookies::VALIDITY,
         listen::{HalfOpen, Opening},
@@ -37,6 +38,21 @@ pub(super) fn room(
         SynCookies::WhenFull if full => Ok(Room::Cookie),
         SynCookies::Never if full => Err(DropReason::SynQueueFull),
         SynCookies::WhenFull | SynCookies::Never => Ok(Room::Table),
+    }
+}
+
+/// The same of all the listeners that a user has together.
+pub(super) fn share(shard: &mut Shard, user: u32, cookies: SynCookies) -> Result<Room, DropReason> {
+    let most = shard.config.limits.half_open_per_user;
+    let Share::Full { first } = shard.remnants.half_open_shares.share(user, most) else {
+        return Ok(Room::Table);
+    };
+    if first {
+        shard.tell(Notice::HalfOpenShareFull { user });
+    }
+    match cookies {
+        SynCookies::Never => Err(DropReason::SynShareFull),
+        SynCookies::WhenFull | SynCookies::Always => Ok(Room::Cookie),
     }
 }
 

@@ -154,7 +154,11 @@ fn listen_input(
     // A number past those of an older connection can't be a cookie as well.
     let cookies = if sequence.is_some() { SynCookies::Never } else { shard.config.syn_cookies };
     let room = cookies::room(state, half_open_limit, cookies)?;
-    let settings = socket.settings.clone();
+    let (user, settings) = (socket.principal.uid, socket.settings.clone());
+    let room = match room {
+        Room::Table => cookies::share(shard, user, cookies)?,
+        Room::Cookie => room,
+    };
     let mut opening = open::opening(shard, now, &flow, &path);
     if room == Room::Cookie {
         return cookies::answer(shard, now, listener, flow, segment, opening);
@@ -171,7 +175,9 @@ fn listen_input(
         state.half_open += 1;
     }
     let timeout = state.next_timeout();
-    let index = shard.remnants.half_open.insert(HalfOpenEntry { flow, listener, state }) as u32;
+    let index =
+        shard.remnants.half_open.insert(HalfOpenEntry { user, flow, listener, state }) as u32;
+    shard.remnants.half_open_shares.began(user);
     shard.demux.insert_flow(flow, FlowOwner::HalfOpen(index));
     shard.timers.arm(TimerKey::HalfOpen(index), timeout);
     output::reply(shard, now, flow, &syn_ack);

@@ -252,6 +252,7 @@ pub(crate) fn time_wait_timeout(shard: &mut Shard, now: Instant, index: u32) {
 /// Forgets a half-open connection.
 fn remove_half_open(shard: &mut Shard, index: u32) -> Option<crate::tcp::listen::HalfOpen> {
     let entry = shard.remnants.half_open.try_remove(index as usize)?;
+    shard.remnants.half_open_shares.ended(entry.user);
     shard.timers.cancel(TimerKey::HalfOpen(index));
     shard.demux.remove_flow(&entry.flow, FlowOwner::HalfOpen(index));
     if let Some(listener) = shard.sockets.get_mut(entry.listener).and_then(|s| s.listener()) {
