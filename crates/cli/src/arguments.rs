@@ -1,7 +1,7 @@
 //! The words of the command line.
 
 use clap::{Args, Parser, Subcommand, builder::TypedValueParser};
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::Ipv4Addr, path::PathBuf, time::Duration};
 
 /// A TCP/IP stack in user space, for every program on this machine
 #[derive(Debug, Parser)]
@@ -65,6 +65,8 @@ pub enum Command {
     WhoHas(WhoHas),
     /// Show and change what may pass, in nft(8)'s language
     Nft(Nft),
+    /// Show, watch and forget tracked flows: list, count, flush or watch, as conntrack(8)
+    Ct(Ct),
     /// Send ICMP echo requests from Narrows' address
     Ping(Ping),
     /// Read the configuration file again, apply the difference, and say what changed
@@ -96,6 +98,35 @@ pub struct Run {
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     #[arg(value_name = "PROGRAM")]
     pub command: Vec<OsString>,
+}
+
+/// What conntrack(8) takes, of flows' first directions.
+#[derive(Clone, Debug, Args)]
+pub struct Ct {
+    /// list, count, flush or watch
+    #[arg(default_value = "list")]
+    pub command: String,
+    /// tcp, udp, icmp or a number
+    #[arg(short, long, visible_alias = "proto")]
+    pub protocol: Option<String>,
+    #[arg(short, long = "src", visible_alias = "orig-src", value_name = "ADDRESS")]
+    pub source: Option<Ipv4Addr>,
+    #[arg(short, long = "dst", visible_alias = "orig-dst", value_name = "ADDRESS")]
+    pub destination: Option<Ipv4Addr>,
+    #[arg(long = "sport", visible_alias = "orig-port-src", value_name = "PORT")]
+    pub source_port: Option<u16>,
+    #[arg(long = "dport", visible_alias = "orig-port-dst", value_name = "PORT")]
+    pub destination_port: Option<u16>,
+    /// Of TCP: ESTABLISHED, TIME_WAIT …
+    #[arg(long)]
+    pub state: Option<String>,
+    #[arg(short, long)]
+    pub mark: Option<String>,
+    /// With packets and bytes of each direction
+    #[arg(long)]
+    pub statistics: bool,
+    #[arg(short, long)]
+    pub json: bool,
 }
 
 /// What nft(8) takes.

@@ -10,6 +10,7 @@ mod arguments;
 mod audit;
 mod bond;
 mod bridge;
+mod ct;
 mod demo;
 mod down;
 mod drill;
@@ -88,6 +89,7 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<ExitCode> {
         Command::Policy(query) => return policy::execute(&query, &ask()?, out),
         Command::Ping(options) => return ping::execute(&options, &ask()?, out),
         Command::WhoHas(options) => who_has::execute(&options, &ask()?, out)?,
+        Command::Ct(arguments) => ct::execute(&arguments, &ask()?, out)?,
         Command::Nft(arguments) => nft::execute(&ask()?, &arguments, out)?,
         Command::Reload => reload::execute(&ask()?, out)?,
         Command::Down => down::execute(&ask()?)?,

@@ -4,6 +4,7 @@ use crate::{error::Error, session::Session, stack::Stack};
 use narrows_ipc::{
     Reply, Request,
     change::Change,
+    conntrack::{FlowFilter, FlowNews, FlowRow},
     link::{BondRow, FdbRow, PortRow},
     message::{BillRow, GroupRow, LinkRow, NeighborRow, Page, SocketRow, Statistics},
     packet::{FrameMatch, TakerRow},
@@ -201,6 +202,35 @@ impl Stack {
                 _ => None,
             },
         )
+    }
+
+    /// Tracked flows; [`Error::RefusedBecause`] if none are tracked.
+    pub fn flows(&self) -> Result<Vec<FlowRow>, Error> {
+        self.pages(
+            |after| Request::Flows { after },
+            |reply| match reply {
+                Reply::Flows(page) => Some(page),
+                _ => None,
+            },
+        )
+    }
+
+    /// Forgets the flows that fit; how many there were. For root and the daemon's own user.
+    pub fn flush_flows(&self, filter: &FlowFilter) -> Result<u32, Error> {
+        match self.ask(Request::FlushFlows(filter.clone()))? {
+            Reply::Count(count) => Ok(count),
+            Reply::Refused(why) => Err(Error::RefusedBecause(why)),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
+    /// What happened to flows since the last answer's `next`, or from now on.
+    pub fn flow_news(&self, after: Option<u64>) -> Result<FlowNews, Error> {
+        match self.ask(Request::FlowNews { after })? {
+            Reply::FlowNews(news) => Ok(news),
+            Reply::Refused(why) => Err(Error::RefusedBecause(why)),
+            _ => Err(Error::UnexpectedAnswer),
+        }
     }
 
     /// One ICMP echo request with `payload_len` bytes of data. `TimedOut` when no answer came

@@ -9,7 +9,7 @@ use narrows_device::{DeviceSpec, link::Link};
 use narrows_ipc::change::AddressDetails;
 use narrows_policy::{Defaults, Effect, Rule, audit::Forbid};
 use narrows_stack::{
-    config::TcpDefaults,
+    config::{ConntrackConfig, TcpDefaults},
     table::{
         arp_policy::ArpPolicy,
         autoconf::AddressSource,
@@ -30,6 +30,7 @@ use toml::Spanned;
 mod account;
 mod address;
 mod arp;
+mod conntrack;
 mod daemon;
 mod dhcp;
 mod filter;
@@ -82,6 +83,7 @@ pub(crate) struct Configuration {
     pub dhcp: DhcpConfig,
     pub quotas: Quotas,
     pub tcp: TcpDefaults,
+    pub conntrack: ConntrackConfig,
     /// A ruleset in nft(8)'s language.
     pub filter: Option<String>,
     pub local: local::LocalConfig,
@@ -135,6 +137,7 @@ struct File {
     rule: Vec<Spanned<route::RuleTable>>,
     icmp: Option<IcmpTable>,
     tcp: Option<tcp::TcpTable>,
+    conntrack: Option<conntrack::ConntrackTable>,
     filter: Option<filter::FilterTable>,
     #[serde(default)]
     local: local::LocalConfig,
@@ -246,6 +249,7 @@ impl Configuration {
             rules: Vec::new(),
             icmp_timestamps: false,
             tcp: TcpDefaults::default(),
+            conntrack: ConntrackConfig::default(),
             filter: None,
             local: local::LocalConfig::default(),
             neighbors: Vec::new(),
@@ -313,6 +317,9 @@ impl Configuration {
         configuration.icmp_timestamps = tables.icmp.is_some_and(|icmp| icmp.timestamp);
         if let Some(table) = &tables.tcp {
             configuration.tcp = checker.tcp(table)?;
+        }
+        if let Some(table) = &tables.conntrack {
+            configuration.conntrack = checker.conntrack(table)?;
         }
         for table in &tables.neighbor {
             let neighbor = checker.neighbor(&configuration, table)?;

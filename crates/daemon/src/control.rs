@@ -2,13 +2,14 @@
 
 use crate::quota::Usage;
 use crate::{
-    anchor::datagram::interface_number, change, cut_through, identity, options, ping::Echo,
+    anchor::datagram::interface_number, change, cut_through, flows, identity, options, ping::Echo,
     principal::Principal, route, rule, sandbox, session::Outcome, worker::Worker, zones,
 };
 use mio::Token;
 use narrows_ipc::{
     Answer, Error, Reply, Request,
     codec::{self, MAX_PACKET},
+    conntrack::FlowFilter,
     message::{
         AddressRow, BillRow, DropRow, GroupRow, LinkRow, NeighborRow, Page, SocketRow, Statistics,
     },
@@ -65,6 +66,12 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
         Request::WhoHas { frame, after } => {
             who_has::takers(worker, &frame).map(|rows| Reply::Takers(page(rows.into_iter(), after)))
         }
+        Request::Flows { after } => match flows::check(worker) {
+            Ok(()) => Ok(Reply::Flows(page(flows::report(worker), after))),
+            Err(refusal) => Ok(refusal),
+        },
+        Request::FlowNews { after } => flows::news(worker, after),
+        Request::FlushFlows(filter) => flush_flows(worker, token, &filter),
         Request::Zones { after } => Ok(Reply::Zones(page(zones::report(worker), after))),
         Request::Neighbors { after } => Ok(Reply::Neighbors(page(neighbors(worker), after))),
         Request::Policy { after } => Ok(policy::report(&worker.authority.policy, after)),
@@ -98,6 +105,8 @@ fn tells_of_others(request: &Request) -> bool {
         | Request::Neighbors { .. }
         | Request::Groups { .. }
         | Request::WhoHas { .. }
+        | Request::Flows { .. }
+        | Request::FlowNews { .. }
         | Request::Policy { .. }
         | Request::Forbidden { .. } => true,
         Request::Decide(question) => question.subject.is_some(),
@@ -141,6 +150,13 @@ fn kill(worker: &mut Worker, token: Token, local: SocketAddr, remote: SocketAddr
     cut_through::kill(worker, local, remote)?;
     tracing::info!(pid, %local, %remote, "asked to end a connection");
     Ok(Reply::Done)
+}
+
+fn flush_flows(worker: &mut Worker, token: Token, filter: &FlowFilter) -> Answer {
+    let session = worker.sessions.get_mut(token).ok_or(Error::BadMessage)?;
+    worker.authority.administer(&session.principal)?;
+    tracing::info!(pid = session.principal.pid, "asked to forget flows");
+    flows::flush(worker, filter)
 }
 
 fn stop(worker: &mut Worker, token: Token) -> Answer {

@@ -44,6 +44,7 @@ mod epitaph;
 mod event_loop;
 pub mod explain;
 mod farewell;
+mod flows;
 mod handshakes;
 mod identity;
 pub mod keeper;

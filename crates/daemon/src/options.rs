@@ -125,6 +125,7 @@ pub(crate) fn to_engine(option: SocketOption) -> Result<EngineOption, Error> {
         | SocketOption::IpOptions(_)
         | SocketOption::Attach { .. }
         | SocketOption::Kind(_)
+        | SocketOption::OriginalDestination(_)
         | SocketOption::PathMtu(_)
         | SocketOption::Listening(_)
         | SocketOption::TcpInfo(_) => return Err(Error::NoSuchOption),
@@ -137,6 +138,8 @@ pub(crate) fn read(info: &SocketInfo, name: OptionName) -> Result<SocketOption, 
     let ip = info.ip.as_ref().ok_or(Error::InvalidArgument)?;
     let bytes = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
     Ok(match name {
+        // Flows know it, not sockets.
+        OptionName::OriginalDestination => return Err(Error::NoSuchEntry),
         OptionName::ReuseAddress => SocketOption::ReuseAddress(info.reuse_address),
         OptionName::ReusePort => SocketOption::ReusePort(info.reuse_port),
         OptionName::KeepAlive => SocketOption::KeepAlive(settings.keep_alive),

@@ -201,6 +201,12 @@ fn about_socket(
         }
         Request::GetOption(name) => {
             let info = info(worker, caller, socket)?;
+            if name == OptionName::OriginalDestination {
+                let remote = info.remote.ok_or(Error::NotConnected)?;
+                let original = worker.shard.original_destination(info.local, remote);
+                let original = original.ok_or(Error::NoSuchEntry)?;
+                return Ok(Reply::Option(SocketOption::OriginalDestination(original)));
+            }
             options::read(&info, name).map(Reply::Option)
         }
         Request::TakeError => match engine(worker, caller, EngineRequest::TakeError { socket })? {

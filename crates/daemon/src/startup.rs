@@ -131,6 +131,7 @@ pub(crate) fn engine_config(configuration: &Configuration) -> Config {
     let mut config = Config {
         time_of_day: since_epoch.ok().map(of_day),
         icmp_timestamps: configuration.icmp_timestamps,
+        conntrack: configuration.conntrack.clone(),
         ..Config::default()
     };
     config.set_tcp_defaults(&configuration.tcp);

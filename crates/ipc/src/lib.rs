@@ -10,6 +10,7 @@
 pub mod accept;
 pub mod change;
 pub mod codec;
+pub mod conntrack;
 pub mod datagram;
 pub mod error;
 pub mod group;

@@ -4,6 +4,7 @@
 
 use crate::{
     change::Change,
+    conntrack::{FlowFilter, FlowNews, FlowRow},
     error::Error,
     link::{BondRow, FdbRow, LinkState, PortRow},
     packet::{FrameMatch, PacketOption, PacketState, TakerRow},
@@ -176,6 +177,16 @@ pub enum Request {
         frame: Box<FrameMatch>,
         after: u32,
     },
+    /// Tracked flows → [`Reply::Flows`], or `Refused`: they are not tracked.
+    Flows {
+        after: u32,
+    },
+    /// Forgets flows → [`Reply::Count`], or `NotPermitted`, or `Refused`.
+    FlushFlows(FlowFilter),
+    /// What happened to flows since that number, or from now on → [`Reply::FlowNews`], or `Refused`.
+    FlowNews {
+        after: Option<u64>,
+    },
     /// One ICMP echo → [`Reply::Pong`] when answered, or an error after `timeout`.
     Ping {
         destination: Ipv4Addr,
@@ -283,6 +294,9 @@ pub enum Reply {
     Decided(PolicyAnswer),
     Zones(Page<ZoneRow>),
     Takers(Page<TakerRow>),
+    Flows(Page<FlowRow>),
+    FlowNews(FlowNews),
+    Count(u32),
     Pong {
         round_trip: Duration,
         ttl: u8,
@@ -295,6 +309,8 @@ pub type Answer = Result<Reply, Error>;
 /// Socket options by what they mean; levels and numbers are the shim's business.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SocketOption {
+    /// Only read.
+    OriginalDestination(SocketAddr),
     ReuseAddress(bool),
     ReusePort(bool),
     KeepAlive(bool),
@@ -373,6 +389,8 @@ pub enum SocketOption {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OptionName {
+    /// To where the peer connected, if it was translated.
+    OriginalDestination,
     ReuseAddress,
     ReusePort,
     KeepAlive,

@@ -7,7 +7,7 @@
 
 pub mod datagram;
 
-use crate::tcp_info;
+use crate::{sockaddr, tcp_info};
 use libc::c_int;
 use narrows_client::{
     GroupInterface, MembershipChange, OptionName, SocketKind, SocketOption, ipc::datagram::Attached,
@@ -274,6 +274,7 @@ fn get_ip(name: c_int) -> Result<Get, Errno> {
         libc::IP_TTL => Get::Daemon(OptionName::TimeToLive),
         libc::IP_MTU_DISCOVER => Get::Number(libc::IP_PMTUDISC_WANT),
         libc::IP_OPTIONS => Get::Empty,
+        libc::SO_ORIGINAL_DST => Get::Daemon(OptionName::OriginalDestination),
         _ => return Err(Errno::NOPROTOOPT),
     })
 }
@@ -318,6 +319,7 @@ pub fn encode(option: &SocketOption) -> Vec<u8> {
             SocketKind::Packet { cooked: true, .. } => libc::SOCK_DGRAM,
             SocketKind::Packet { cooked: false, .. } | SocketKind::Raw { .. } => libc::SOCK_RAW,
         },
+        SocketOption::OriginalDestination(address) => return sockaddr::encode(*address).to_vec(),
         SocketOption::Device(name) => return [name.as_bytes(), &[0]].concat(),
         // Linux counts its bookkeeping in, and says twice what it was told.
         SocketOption::SendBuffer(bytes) | SocketOption::ReceiveBuffer(bytes) => {

@@ -15,6 +15,7 @@ pub struct Config {
     pub tcp: Settings,
     pub fast_open: FastOpenConfig,
     pub syn_cookies: SynCookies,
+    pub conntrack: ConntrackConfig,
     /// Ephemeral ports, both ends included: Linux's range.
     pub ephemeral_ports: (u16, u16),
     /// The time of day in UT when the clock of the engine was 0, for timestamps of ICMP and IPv4; `None`:
@@ -31,6 +32,7 @@ impl Default for Config {
             tcp: Settings::default(),
             fast_open: FastOpenConfig::default(),
             syn_cookies: SynCookies::WhenFull,
+            conntrack: ConntrackConfig::default(),
             ephemeral_ports: (32768, 60999),
             time_of_day: None,
             icmp_timestamps: false,
@@ -125,6 +127,78 @@ bitflags::bitflags! {
         const SERVER_WITHOUT_COOKIE = 0x200;
         /// Listeners need not ask.
         const EVERY_LISTENER = 0x400;
+    }
+}
+
+/// Connection tracking (see [`crate::conntrack`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConntrackConfig {
+    /// Is it on without a rule that asks for it?
+    pub always: bool,
+    /// Flows in all: Linux's nf_conntrack_max on a machine of some gigabytes. Past it, flows that are not assured
+    /// make room.
+    pub flows: usize,
+    /// Flows that one address may have begun: as many as it has ports to a server, with half of the table left
+    /// for others if several do their worst.
+    pub flows_per_source: usize,
+    pub timeouts: ConntrackTimeouts,
+}
+
+impl Default for ConntrackConfig {
+    fn default() -> Self {
+        Self {
+            always: false,
+            flows: 1 << 18,
+            flows_per_source: 1 << 16,
+            timeouts: ConntrackTimeouts::default(),
+        }
+    }
+}
+
+/// How long a flow may be silent before it is forgotten: Linux's defaults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConntrackTimeouts {
+    pub tcp_syn_sent: Duration,
+    pub tcp_syn_recv: Duration,
+    /// Five days: more than the two hours and four minutes of RFC 5382 §5.
+    pub tcp_established: Duration,
+    pub tcp_fin_wait: Duration,
+    pub tcp_close_wait: Duration,
+    pub tcp_last_ack: Duration,
+    pub tcp_time_wait: Duration,
+    pub tcp_close: Duration,
+    /// Of who sends the same over and over, or into a closed window.
+    pub tcp_retransmitting: Duration,
+    /// While something is sent that nobody acknowledged.
+    pub tcp_unacknowledged: Duration,
+    pub udp: Duration,
+    /// Answered, and for longer than `udp_becomes_stream`.
+    pub udp_stream: Duration,
+    pub udp_becomes_stream: Duration,
+    pub icmp: Duration,
+    /// Of other protocols.
+    pub generic: Duration,
+}
+
+impl Default for ConntrackTimeouts {
+    fn default() -> Self {
+        Self {
+            tcp_syn_sent: Duration::from_secs(120),
+            tcp_syn_recv: Duration::from_secs(60),
+            tcp_established: Duration::from_secs(432_000),
+            tcp_fin_wait: Duration::from_secs(120),
+            tcp_close_wait: Duration::from_secs(60),
+            tcp_last_ack: Duration::from_secs(30),
+            tcp_time_wait: Duration::from_secs(120),
+            tcp_close: Duration::from_secs(10),
+            tcp_retransmitting: Duration::from_secs(300),
+            tcp_unacknowledged: Duration::from_secs(300),
+            udp: Duration::from_secs(30),
+            udp_stream: Duration::from_secs(120),
+            udp_becomes_stream: Duration::from_secs(2),
+            icmp: Duration::from_secs(30),
+            generic: Duration::from_secs(600),
+        }
     }
 }
 

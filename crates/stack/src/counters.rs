@@ -56,6 +56,11 @@ pub enum DropReason {
     IcmpIgnored,
     IcmpUnmatched,
     IcmpRateLimited,
+    // connection tracking and translation
+    ConntrackFull,
+    ConntrackSourceLimit,
+    ConntrackClash,
+    NatExhausted,
     // UDP
     UdpMalformed,
     UdpChecksum,
@@ -140,6 +145,10 @@ impl DropReason {
         Self::IcmpIgnored,
         Self::IcmpUnmatched,
         Self::IcmpRateLimited,
+        Self::ConntrackFull,
+        Self::ConntrackSourceLimit,
+        Self::ConntrackClash,
+        Self::NatExhausted,
         Self::UdpMalformed,
         Self::UdpChecksum,
         Self::UdpNoSocket,
@@ -223,6 +232,16 @@ impl DropReason {
             Self::IcmpIgnored => ("icmp-ignored", "a type that is not acted on"),
             Self::IcmpUnmatched => ("icmp-unmatched", "quotes no live flow"),
             Self::IcmpRateLimited => ("icmp-rate-limited", "answers to this host are limited"),
+            Self::ConntrackFull => {
+                ("conntrack-full", "begins a flow, and the table of flows has no room")
+            }
+            Self::ConntrackSourceLimit => {
+                ("conntrack-source-limit", "its source has begun as many flows as one may")
+            }
+            Self::ConntrackClash => {
+                ("conntrack-clash", "its answers could not be told from another flow's")
+            }
+            Self::NatExhausted => ("nat-exhausted", "no address or port is left for its flow"),
             Self::UdpMalformed => ("udp-malformed", "shorter than its UDP header says"),
             Self::UdpChecksum => ("udp-checksum", "UDP checksum wrong"),
             Self::UdpNoSocket => ("udp-no-socket", "no program has this UDP port"),

@@ -11,6 +11,7 @@
 //! | [`table`] | state with one invariant each |
 //! | [`tcp`] | one TCP connection; knows no interface and no table |
 //! | [`filter`] | rules about what may pass |
+//! | [`conntrack`] | which packets belong together, and their translation |
 //! | [`dhcp`] | one interface's lease; knows no interface and no table |
 //! | [`bpf`] | filters that programs attach to sockets |
 
@@ -18,6 +19,7 @@
 
 pub mod bpf;
 pub mod config;
+pub mod conntrack;
 pub mod counters;
 pub mod dhcp;
 pub mod event;

@@ -59,6 +59,12 @@ impl DropReason {
             Self::IcmpIgnored => "none needed: redirects and the like are not believed here",
             Self::IcmpUnmatched => "late answers, or forged ones; many of them are an attack",
             Self::IcmpRateLimited => "none: the limit keeps others from using this host",
+            Self::ConntrackFull => "raise `max` in [conntrack], or find who begins so many flows",
+            Self::ConntrackSourceLimit => {
+                "`narrows ct list -s ADDRESS` shows its flows; raise `max_per_source`"
+            }
+            Self::ConntrackClash => "let a rule give its source another port: `masquerade random`",
+            Self::NatExhausted => "give the rule more addresses or ports to translate to",
             Self::UdpMalformed => "look at the program that makes these datagrams",
             Self::UdpChecksum => "a bad link, or an offload that does not complete sums",
             Self::UdpNoSocket => "start the program, or find who still asks for it",

@@ -2,7 +2,7 @@
 
 use crate::{
     bpf::Instruction,
-    config::TcpDefaults,
+    config::{ConntrackConfig, TcpDefaults},
     table::{
         address_facts::AddressFacts,
         arp_policy::ArpPolicy,
@@ -75,6 +75,10 @@ pub enum Request {
     /// What new TCP sockets start with, and how listeners answer when they are flooded.
     SetTcpDefaults {
         defaults: TcpDefaults,
+    },
+    /// Whether, and how many, flows are tracked, and for how long.
+    SetConntrack {
+        config: ConntrackConfig,
     },
     /// A new UDP socket → [`Reply::Socket`].
     OpenUdp,

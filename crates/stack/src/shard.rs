@@ -33,6 +33,7 @@ pub(crate) use zones::meet;
 
 use crate::{
     config::{Config, FastOpenKey},
+    conntrack::Conntrack,
     counters::{Counters, DropReason, Place},
     dhcp::Remembered,
     event::{Event, Notice, Readiness},
@@ -104,6 +105,8 @@ pub struct Shard {
     pub(crate) secrets: Secrets,
     pub(crate) counters: Counters,
     pub(crate) filter: Option<Box<Filter>>,
+    /// Flows, where rules or the configuration want to know of them.
+    pub(crate) conntrack: Option<Box<Conntrack>>,
     pub(crate) interfaces: InterfaceTable,
     pub(crate) links: LinkTable,
     pub(crate) zones: ZoneTable,
@@ -174,6 +177,7 @@ impl Shard {
             secrets,
             counters: Counters::default(),
             filter: None,
+            conntrack: None,
             interfaces: InterfaceTable::new(),
             links: LinkTable::new(),
             zones: ZoneTable::default(),
@@ -214,6 +218,7 @@ impl Shard {
     pub fn set_config(&mut self, config: Config) {
         self.settings = Arc::new(config.tcp.clone());
         self.config = config;
+        layer::conntrack::renew(self);
     }
 
     /// The rules from now on, `None` for none. Counters of rules that stay go on.
@@ -223,6 +228,26 @@ impl Shard {
             new.take_over(old);
         }
         self.filter = filter;
+        layer::conntrack::renew(self);
+    }
+
+    /// The flows that are known, if anybody wants to know them.
+    pub fn conntrack(&self) -> Option<&Conntrack> {
+        self.conntrack.as_deref()
+    }
+
+    /// Where the peer of a TCP connection of this host thinks that it is connected to, if its flow is known
+    /// (SO_ORIGINAL_DST).
+    pub fn original_destination(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Option<SocketAddr> {
+        layer::conntrack::original_destination(self, local, remote)
+    }
+
+    pub fn conntrack_mut(&mut self) -> Option<&mut Conntrack> {
+        self.conntrack.as_deref_mut()
     }
 
     pub fn filter(&self) -> Option<&Filter> {
@@ -334,6 +359,7 @@ impl Shard {
                 TimerKey::Socket(slot) => layer::tcp::connection_timeout(self, now, slot),
                 TimerKey::HalfOpen(index) => layer::tcp::half_open_timeout(self, now, index),
                 TimerKey::TimeWait(index) => layer::tcp::time_wait_timeout(self, now, index),
+                TimerKey::Flow(index) => layer::conntrack::handle_timeout(self, now, index),
                 TimerKey::Neighbors => layer::arp::handle_timeout(self, now),
                 TimerKey::Links => layer::link::handle_timeout(self, now),
                 TimerKey::Autoconf => layer::autoconf::handle_timeout(self, now),

@@ -19,6 +19,7 @@ pub mod ipv4;
 pub mod lacp;
 pub mod offload;
 pub mod quote;
+pub mod rewrite;
 pub mod tcp;
 pub mod tcp_options;
 pub mod udp;

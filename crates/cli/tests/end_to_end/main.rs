@@ -17,6 +17,7 @@ mod lifetimes;
 mod links;
 mod local;
 mod multicast;
+mod nat;
 mod neighbors;
 mod packets;
 mod policy;

@@ -139,6 +139,7 @@ fn a_whole_file() {
         dhcp: DhcpConfig::default(),
         quotas: Quotas::default(),
         tcp: TcpDefaults::default(),
+        conntrack: ConntrackConfig::default(),
         neighbors: vec![NeighborConfig {
             address: Ipv4Addr::new(10, 0, 0, 1),
             mac: MacAddr([2, 0, 0, 0, 0, 15]),

@@ -141,6 +141,9 @@ fn find_set<'a>(
     found.ok_or_else(|| Error::new(line, format!("there is no set {set} in {}", print(table))))
 }
 
+/// Where packets' flows are found.
+const LEAST_NAT_PRIORITY: i32 = -200;
+
 /// Has a table of this family that hook?
 fn check_base(line: u32, table: &TableKey, base: Option<&super::ast::Base>) -> Result<(), Error> {
     use super::ast::Hook;
@@ -154,6 +157,28 @@ fn check_base(line: u32, table: &TableKey, base: Option<&super::ast::Base>) -> R
     if !has {
         let (family, hook) = (table.0.name(), base.hook.name());
         return Err(Error::new(line, format!("tables of family {family} have no hook {hook}")));
+    }
+    if base.nat {
+        let has = matches!(table.0, Family::Ip | Family::Inet)
+            && matches!(
+                base.hook,
+                Hook::Prerouting | Hook::Input | Hook::Output | Hook::Postrouting
+            );
+        if !has {
+            let (family, hook) = (table.0.name(), base.hook.name());
+            return Err(Error::new(
+                line,
+                format!(
+                    "tables of family {family} have no chains of type nat at {hook}: ip and inet have, at prerouting, input, output and postrouting"
+                ),
+            ));
+        }
+        if base.priority <= LEAST_NAT_PRIORITY {
+            return Err(Error::new(
+                line,
+                "a chain of type nat needs a priority above -200: before, flows are not known",
+            ));
+        }
     }
     let on_device = matches!(base.hook, Hook::Ingress | Hook::Egress);
     match (on_device, base.devices.is_empty()) {

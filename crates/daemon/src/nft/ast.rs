@@ -4,7 +4,7 @@ use super::{
     selector::Selector,
     value::{Type, Value},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 /// Which packets a table sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +53,8 @@ pub(crate) struct Chain {
 /// Of a chain that packets come to by themselves.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Base {
+    /// `type nat`.
+    pub nat: bool,
     pub hook: Hook,
     pub devices: Vec<String>,
     pub priority: i32,
@@ -135,7 +137,12 @@ pub(crate) enum Statement {
     Log {
         prefix: String,
     },
-    SetMark(Mark),
+    SetMark {
+        to: MarkOf,
+        mark: Mark,
+    },
+    Untrack,
+    Translate(Translate),
     /// `add @set { key }` and the like.
     SetChange {
         change: SetChange,
@@ -159,6 +166,8 @@ pub(crate) struct Match {
 pub(crate) enum Operator {
     /// As if nothing, or `==`, was written; of flags alone: any of them.
     Implicit,
+    /// `!`, of flags: none of them.
+    Not,
     Equal,
     NotEqual,
     Less,
@@ -168,13 +177,14 @@ pub(crate) enum Operator {
 }
 
 impl Operator {
-    pub(super) const NAMES: [(&'static str, Self); 6] = [
+    pub(super) const NAMES: [(&'static str, Self); 7] = [
         ("==", Self::Equal),
         ("!=", Self::NotEqual),
         ("<", Self::Less),
         ("<=", Self::AtMost),
         (">", Self::Greater),
         (">=", Self::AtLeast),
+        ("!", Self::Not),
     ];
 }
 
@@ -202,10 +212,77 @@ pub(crate) enum Verdict {
     Goto(String),
 }
 
-/// mark & `and` ^ `xor`, or what a map says.
+/// `snat`, `dnat`, `masquerade` and `redirect`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Translate {
+    pub kind: TranslateKind,
+    pub to: Target,
+    pub ports: Option<(u16, u16)>,
+    pub random: bool,
+    pub fully_random: bool,
+    pub persistent: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TranslateKind {
+    Snat,
+    Dnat,
+    Masquerade,
+    Redirect,
+}
+
+impl TranslateKind {
+    pub(super) const NAMES: [(&'static str, Self); 4] = [
+        ("snat", Self::Snat),
+        ("dnat", Self::Dnat),
+        ("masquerade", Self::Masquerade),
+        ("redirect", Self::Redirect),
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
+
+    /// The hooks whose chains can have it.
+    pub(super) fn hooks(self) -> &'static [Hook] {
+        match self {
+            Self::Snat => &[Hook::Postrouting, Hook::Input],
+            Self::Masquerade => &[Hook::Postrouting],
+            Self::Dnat | Self::Redirect => &[Hook::Prerouting, Hook::Output],
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Target {
+    /// What the statement says by itself.
+    Own,
+    Addresses(Ipv4Addr, Ipv4Addr),
+    /// `port`: the map has an address and a port.
+    Map {
+        key: Key,
+        map: ValueMap,
+        port: bool,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ValueMap {
+    Named(String),
+    Inline(Vec<(Vec<Value>, Data)>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MarkOf {
+    Packet,
+    /// `ct mark`.
+    Flow,
+}
+
+/// A mark & `and` ^ `xor`, or what a map says.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Mark {
-    Bits { and: u32, xor: u32 },
+    Bits { from: MarkOf, and: u32, xor: u32 },
     Map { key: Key, map: String },
 }
 
@@ -245,6 +322,7 @@ pub(crate) enum Holds {
     Nothing,
     Verdicts,
     Values(Type),
+    Pairs(Type, Type),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -259,4 +337,5 @@ pub(crate) enum Data {
     Nothing,
     Verdict(Verdict),
     Value(Value),
+    Pair(Value, Value),
 }

@@ -2,8 +2,8 @@
 
 use super::{
     ast::{
-        self, Base, Data, Element, Family, Holds, Key, MapSource, Mark, Match, Operator, Right,
-        Ruleset, SetChange, Statement, TableKey, Verdict,
+        self, Base, Data, Element, Family, Holds, Key, MapSource, Mark, MarkOf, Match, Operator,
+        Right, Ruleset, SetChange, Statement, TableKey, Verdict,
     },
     selector::Selector,
     value::{Type, Value},
@@ -15,7 +15,10 @@ use narrows_stack::{
         chain::{BaseChain, Chain},
         field::Field,
         ranges::Ranges,
-        rule::{ChainId, MAX_KEY, Reject, Rule, SetId, Step, Verdict as EngineVerdict},
+        rule::{
+            ChainId, MAX_KEY, Mark as EngineMark, Reject, Rule, SetId, Step,
+            Verdict as EngineVerdict,
+        },
         set::{Data as EngineData, Set},
         state::{Counter, Quota, Rate, State},
     },
@@ -31,6 +34,8 @@ use std::{
 const SET_SIZE: usize = 65_536;
 /// Elements of a set that only the operator fills: a gigabyte of them is no ruleset.
 const STATIC_SET_SIZE: usize = 1 << 22;
+
+mod translate;
 
 /// What the rules need to know of the host.
 pub(crate) struct Names<'a> {
@@ -120,6 +125,8 @@ struct Compiler<'a> {
 struct Place<'a> {
     key: &'a TableKey,
     table: &'a ast::Table,
+    /// Of the rule's chain.
+    base: Option<&'a Base>,
     handle: u64,
     /// How many counters, rates and quotas came before in this rule.
     nth: u32,
@@ -143,8 +150,8 @@ impl Compiler<'_> {
             (_, ast::Hook::Postrouting) => Hook::Postrouting,
             (_, ast::Hook::Egress) => Hook::Egress,
         };
-        let Base { priority, accept, .. } = *base;
-        let on = |device| (hook, BaseChain { chain, priority, accept, device });
+        let Base { priority, accept, nat, .. } = *base;
+        let on = |device| (hook, BaseChain { chain, priority, accept, nat, device });
         if base.devices.is_empty() {
             return Ok(vec![on(None)]);
         }
@@ -167,10 +174,10 @@ impl Compiler<'_> {
             let data = match data {
                 Data::Nothing => EngineData::Nothing,
                 Data::Verdict(verdict) => EngineData::Verdict(self.verdict(key, verdict)?),
-                Data::Value(value) => match self.range(value)? {
-                    (low, high) if low == high => EngineData::Number(low),
-                    _ => return Err("a map has one value for a key, not a range".to_owned()),
-                },
+                Data::Value(value) => EngineData::Number(self.single(value)?),
+                Data::Pair(address, port) => {
+                    EngineData::Number(self.single(address)? << 16 | self.single(port)?)
+                }
             };
             let expires = timeout.or(set.timeout).map(|timeout| self.now + timeout);
             let ranges = self.ranges(values)?;
@@ -202,6 +209,14 @@ impl Compiler<'_> {
         }
     }
 
+    /// What a map has for a key.
+    fn single(&self, value: &Value) -> Result<u128, String> {
+        match self.range(value)? {
+            (low, high) if low == high => Ok(low),
+            _ => Err("a map has one value for a key, not a range".to_owned()),
+        }
+    }
+
     fn rules(
         &mut self,
         key: &TableKey,
@@ -210,7 +225,8 @@ impl Compiler<'_> {
     ) -> Result<Vec<Rule>, String> {
         let mut rules = Vec::with_capacity(chain.rules.len());
         for rule in &chain.rules {
-            let mut place = Place { key, table, handle: rule.handle, nth: 0 };
+            let base = chain.base.as_ref();
+            let mut place = Place { key, table, base, handle: rule.handle, nth: 0 };
             let mut steps = Vec::with_capacity(rule.statements.len());
             for statement in &rule.statements {
                 let step = self.step(&mut place, statement);
@@ -261,11 +277,16 @@ impl Compiler<'_> {
                 self.prefixes.push(prefix.clone());
                 Step::Log(self.prefixes.len() as u32 - 1)
             }
-            Statement::SetMark(Mark::Bits { and, xor }) => Step::SetMark { and: *and, xor: *xor },
-            Statement::SetMark(Mark::Map { key, map }) => {
-                let map = self.named(place, map, key, Holds::Values(Type::Mark))?;
-                Step::MapMark { key: fields(key)?, map }
+            Statement::SetMark { to, mark: Mark::Bits { from, and, xor } } => {
+                let (and, xor) = (*and, *xor);
+                Step::SetMark { to: mark_of(*to), from: mark_of(*from), and, xor }
             }
+            Statement::SetMark { to, mark: Mark::Map { key, map } } => {
+                let map = self.named(place, map, key, Holds::Values(Type::Mark))?;
+                Step::MapMark { to: mark_of(*to), key: fields(key)?, map }
+            }
+            Statement::Untrack => Step::Untrack,
+            Statement::Translate(translate) => Step::Translate(self.translate(place, translate)?),
             Statement::SetChange { change, set, key, timeout } => {
                 let declared = place.table.sets.get(set);
                 let timeout = timeout.or(declared.and_then(|set| set.timeout));
@@ -287,7 +308,8 @@ impl Compiler<'_> {
     fn comparison(&mut self, place: &Place<'_>, comparison: &Match) -> Result<Step, String> {
         let Match { key, mask, operator, right } = comparison;
         let negate = *operator == Operator::NotEqual;
-        if !negate && !matches!(operator, Operator::Implicit | Operator::Equal) {
+        let equals = matches!(operator, Operator::Implicit | Operator::Equal | Operator::Not);
+        if !negate && !equals {
             return self.inequality(key, *mask, *operator, right);
         }
         match (key.as_slice(), right) {
@@ -298,12 +320,18 @@ impl Compiler<'_> {
                 let set = self.named(place, set, key, Holds::Nothing)?;
                 Ok(Step::Lookup { key: fields(key)?, set, negate })
             }
-            ([Selector { field, kind: Type::TcpFlags, .. }], Right::Value(value))
-                if mask.is_none() && *operator == Operator::Implicit =>
+            ([Selector { field, kind, .. }], Right::Value(value))
+                if kind.is_flags()
+                    && mask.is_none()
+                    && matches!(operator, Operator::Implicit | Operator::Not) =>
             {
-                // Any of these flags.
+                // Any of these flags, or none.
                 let (bits, _) = self.range(value)?;
-                Ok(Step::Match { field: *field, mask: bits, ranges: Ranges::one(0), negate: true })
+                let negate = *operator == Operator::Implicit;
+                Ok(Step::Match { field: *field, mask: bits, ranges: Ranges::one(0), negate })
+            }
+            _ if *operator == Operator::Not => {
+                Err("\"!\" is for flags alone: write \"!=\"".to_owned())
             }
             ([Selector { field, .. }], Right::Value(value)) => {
                 let (low, high) = self.range(value)?;
@@ -402,6 +430,13 @@ impl Compiler<'_> {
             Verdict::Jump(name) => EngineVerdict::Jump(chain(name)?),
             Verdict::Goto(name) => EngineVerdict::Goto(chain(name)?),
         })
+    }
+}
+
+fn mark_of(mark: MarkOf) -> EngineMark {
+    match mark {
+        MarkOf::Packet => EngineMark::Packet,
+        MarkOf::Flow => EngineMark::Flow,
     }
 }
 

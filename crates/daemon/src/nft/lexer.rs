@@ -31,9 +31,9 @@ impl std::fmt::Display for Kind {
 }
 
 /// The longer of two that begin alike first.
-const SYMBOLS: [&str; 24] = [
+const SYMBOLS: [&str; 25] = [
     "==", "!=", "<=", ">=", "<<", ">>", "{", "}", "(", ")", ",", ":", ".", "=", "<", ">", "&", "|",
-    "^", "@", "$", "-", "+", "/",
+    "^", "@", "$", "-", "+", "/", "!",
 ];
 
 pub(super) fn lex(text: &str) -> Result<Vec<Token>, Error> {

@@ -1,6 +1,7 @@
 //! Words to commands.
 
 mod elements;
+mod nat;
 mod statement;
 
 use super::{
@@ -357,9 +358,14 @@ impl Parser {
     fn base(&mut self) -> Result<Base, Error> {
         self.keyword("type")?;
         let kind = self.name("the type of a chain")?;
-        if kind != "filter" {
-            return self.error(format!("chains of type {kind} are not supported: filter is"));
-        }
+        let nat = match kind.as_str() {
+            "filter" => false,
+            "nat" => true,
+            _ => {
+                return self
+                    .error(format!("chains of type {kind} are not supported: filter and nat are"));
+            }
+        };
         self.keyword("hook")?;
         let name = self.name("a hook")?;
         let hook = Hook::NAMES.iter().find(|(own, _)| *own == name).map(|(_, hook)| *hook);
@@ -379,7 +385,7 @@ impl Parser {
         }
         self.keyword("priority")?;
         let priority = self.priority()?;
-        Ok(Base { hook, devices, priority, accept: true })
+        Ok(Base { nat, hook, devices, priority, accept: true })
     }
 
     /// A number, a name, or a name and so much before or after.

@@ -2,13 +2,14 @@
 
 use super::{
     ast::{
-        Base, Chain, Data, Element, Family, Holds, Key, MapSource, Mark, Match, Operator,
-        PRIORITIES, Reject, Right, Rule, Ruleset, Set, SetChange, Statement, TableKey, Verdict,
+        Base, Chain, Data, Element, Family, Holds, Hook, Key, MapSource, Mark, MarkOf, Match,
+        Operator, PRIORITIES, Reject, Right, Rule, Ruleset, Set, SetChange, Statement, TableKey,
+        Target, Translate, ValueMap, Verdict,
     },
     compile::set_number,
     parser::{BURST, List},
     selector,
-    value::{ICMP_CODES, Type, Value, flags, print_duration},
+    value::{ICMP_CODES, Type, Value, print_duration},
 };
 use narrows_stack::{
     Instant,
@@ -103,7 +104,8 @@ impl Printer<'_> {
     fn chain(&mut self, name: &str, chain: &Chain) {
         let _ = writeln!(self.text, "\tchain {name} {{");
         if let Some(base) = &chain.base {
-            let Base { hook, devices, priority, accept } = base;
+            let Base { nat, hook, devices, priority, accept } = base;
+            let kind = if *nat { "nat" } else { "filter" };
             let device = match devices.as_slice() {
                 [] => String::new(),
                 [one] => format!(" device \"{one}\""),
@@ -112,9 +114,9 @@ impl Printer<'_> {
             let policy = if *accept { "accept" } else { "drop" };
             let _ = writeln!(
                 self.text,
-                "\t\ttype filter hook {}{device} priority {}; policy {policy};",
+                "\t\ttype {kind} hook {}{device} priority {}; policy {policy};",
                 hook.name(),
-                print_priority(*priority),
+                print_priority(*hook, *priority),
             );
         }
         for rule in &chain.rules {
@@ -173,6 +175,10 @@ impl Printer<'_> {
             Holds::Nothing => String::new(),
             Holds::Verdicts => " : verdict".to_owned(),
             Holds::Values(kind) => format!(" : {}", kind.name().unwrap_or("integer")),
+            Holds::Pairs(one, other) => {
+                let name = |kind: Type| kind.name().unwrap_or("integer");
+                format!(" : {} . {}", name(one), name(other))
+            }
         };
         let _ = writeln!(self.text, "\t\ttype {}{holds}", types.join(" . "));
         if let Some(size) = set.size {
@@ -255,6 +261,9 @@ fn data_words(set: &Set, data: &Data) -> String {
     match (data, set.holds) {
         (Data::Verdict(verdict), _) => format!(" : {}", print_verdict(verdict)),
         (Data::Value(value), Holds::Values(kind)) => format!(" : {}", kind.print(value)),
+        (Data::Pair(first, second), Holds::Pairs(one, other)) => {
+            format!(" : {} . {}", one.print(first), other.print(second))
+        }
         _ => String::new(),
     }
 }
@@ -264,9 +273,15 @@ pub(super) fn rule(rule: &Rule) -> String {
     Printer { text: String::new(), live: &Live::default(), handles: false }.rule(rule)
 }
 
-fn print_priority(priority: i32) -> String {
+fn print_priority(hook: Hook, priority: i32) -> String {
     // As nft: by name if it is within ten of one.
-    let near = PRIORITIES.iter().find(|(_, value)| (priority - value).abs() <= 10);
+    let belongs = |name: &str| match name {
+        "dstnat" => hook == Hook::Prerouting,
+        "srcnat" => hook == Hook::Postrouting,
+        _ => true,
+    };
+    let near =
+        PRIORITIES.iter().find(|(name, value)| belongs(name) && priority.abs_diff(*value) <= 10);
     match near.map(|(name, value)| (name, priority - value)) {
         Some((name, 0)) => (*name).to_owned(),
         Some((name, more @ 1..)) => format!("{name} + {more}"),
@@ -317,10 +332,14 @@ fn print_statement(statement: &Statement) -> String {
         }
         Statement::Log { prefix } if prefix.is_empty() => "log".to_owned(),
         Statement::Log { prefix } => format!("log prefix \"{prefix}\""),
-        Statement::SetMark(Mark::Map { key, map }) => {
-            format!("meta mark set {} map @{map}", print_key(key))
+        Statement::SetMark { to, mark: Mark::Map { key, map } } => {
+            format!("{} set {} map @{map}", mark_name(*to), print_key(key))
         }
-        Statement::SetMark(Mark::Bits { and, xor }) => print_mark(*and, *xor),
+        Statement::SetMark { to, mark: Mark::Bits { from, and, xor } } => {
+            format!("{} set {}", mark_name(*to), print_mark(mark_name(*from), *and, *xor))
+        }
+        Statement::Untrack => "notrack".to_owned(),
+        Statement::Translate(translate) => print_translate(translate),
         Statement::SetChange { change, set, key, timeout } => {
             let change = match change {
                 SetChange::Add => "add",
@@ -343,16 +362,79 @@ fn print_statement(statement: &Statement) -> String {
     }
 }
 
-fn print_mark(and: u32, xor: u32) -> String {
-    match (and, xor) {
-        (0, value) => format!("meta mark set 0x{value:08x}"),
-        (u32::MAX, bits) => format!("meta mark set meta mark ^ 0x{bits:08x}"),
-        (and, 0) => format!("meta mark set meta mark & 0x{and:08x}"),
-        (and, bits) if and & bits == 0 && and == !bits => {
-            format!("meta mark set meta mark | 0x{bits:08x}")
-        }
-        (and, bits) => format!("meta mark set meta mark & 0x{and:08x} ^ 0x{bits:08x}"),
+fn mark_name(mark: MarkOf) -> &'static str {
+    match mark {
+        MarkOf::Packet => "meta mark",
+        MarkOf::Flow => "ct mark",
     }
+}
+
+/// As nft takes bits apart: those that are kept, those that are turned, those that are set.
+fn print_mark(from: &str, and: u32, xor: u32) -> String {
+    if and == 0 {
+        return format!("0x{xor:08x}");
+    }
+    let (set, turned) = (xor & !and, xor & and);
+    let mut text = from.to_owned();
+    let kept = and | set;
+    for (symbol, bits, nothing) in [("&", kept, u32::MAX), ("^", turned, 0), ("|", set, 0)] {
+        if bits != nothing {
+            let _ = write!(text, " {symbol} 0x{bits:08x}");
+        }
+    }
+    text
+}
+
+fn print_translate(translate: &Translate) -> String {
+    let mut text = translate.kind.name().to_owned();
+    let port = |port: bool| if port { " ip" } else { "" };
+    match &translate.to {
+        Target::Own if translate.ports.is_some() => text.push_str(" to "),
+        Target::Own => {}
+        Target::Addresses(first, last) if first == last => {
+            let _ = write!(text, " to {first}");
+        }
+        Target::Addresses(first, last) => {
+            let _ = write!(text, " to {first}-{last}");
+        }
+        Target::Map { key, map: ValueMap::Named(name), port: with } => {
+            let _ = write!(text, "{} to {} map @{name}", port(*with), print_key(key));
+        }
+        Target::Map { key, map: ValueMap::Inline(elements), port: with } => {
+            let element = |(values, data): &(Vec<Value>, Data)| {
+                let data = match data {
+                    Data::Pair(address, port) => {
+                        format!("{} . {}", Type::Ipv4.print(address), Type::Port.print(port))
+                    }
+                    Data::Value(address) => Type::Ipv4.print(address),
+                    Data::Nothing | Data::Verdict(_) => String::new(),
+                };
+                format!("{} : {data}", print_values(key, values))
+            };
+            let elements: Vec<_> = elements.iter().map(element).collect();
+            let (key, elements) = (print_key(key), elements.join(", "));
+            let _ = write!(text, "{} to {key} map {{ {elements} }}", port(*with));
+        }
+    }
+    match translate.ports {
+        Some((low, high)) if low == high => {
+            let _ = write!(text, ":{low}");
+        }
+        Some((low, high)) => {
+            let _ = write!(text, ":{low}-{high}");
+        }
+        None => {}
+    }
+    let flags = [
+        (translate.random, "random"),
+        (translate.fully_random, "fully-random"),
+        (translate.persistent, "persistent"),
+    ];
+    let flags: Vec<_> = flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
+    if !flags.is_empty() {
+        let _ = write!(text, " {}", flags.join(","));
+    }
+    text
 }
 
 fn print_match(comparison: &Match) -> String {
@@ -363,7 +445,8 @@ fn print_match(comparison: &Match) -> String {
         // nft writes it out where it would mean another thing without.
         (Operator::Implicit, Some(_)) => "== ",
         (Operator::Implicit, None) => "",
-        (Operator::Equal, None) if kind != Type::TcpFlags => "",
+        (Operator::Equal, None) if !kind.is_flags() => "",
+        (Operator::NotEqual, Some(_)) if any_of(comparison) => "",
         (operator, _) => {
             let named = Operator::NAMES.iter().find(|(_, own)| own == operator);
             &format!("{} ", named.map_or("", |(symbol, _)| symbol))
@@ -379,30 +462,45 @@ fn print_match(comparison: &Match) -> String {
             format!("{{ {} }}", all.join(", "))
         }
         Right::Value(Value::Range(bits, _))
-            if kind == Type::TcpFlags && mask.is_none() && operator.is_empty() =>
+            if kind.is_flags()
+                && mask.is_none()
+                && matches!(comparison.operator, Operator::Implicit | Operator::Not) =>
         {
-            flags(*bits).replace(" | ", ",")
+            kind.flags(*bits).replace(" | ", ",")
         }
         Right::Value(value) => kind.print(value),
     };
     match (mask, &comparison.right) {
+        (Some(mask), _) if any_of(comparison) => {
+            format!("{left} {}", kind.flags(*mask).replace(" | ", ","))
+        }
         // Flags that are set, of those that count.
         (Some(mask), Right::Value(Value::Range(bits, _)))
             if kind == Type::TcpFlags && *bits != 0 =>
         {
-            let comma = |bits| flags(bits).replace(" | ", ",");
+            let comma = |bits| kind.flags(bits).replace(" | ", ",");
             let not = if comparison.operator == Operator::NotEqual { "!= " } else { "" };
             format!("{left} {not}{} / {}", comma(*bits), comma(*mask))
         }
         (None, _) => format!("{left} {operator}{right}"),
         (Some(mask), _) => {
             let mask = match kind {
-                Type::TcpFlags if mask.count_ones() > 1 => format!("({})", flags(*mask)),
+                kind if kind.is_flags() && mask.count_ones() > 1 => {
+                    format!("({})", kind.flags(*mask))
+                }
                 kind => kind.print(&Value::one(*mask)),
             };
             format!("{left} & {mask} {operator}{right}")
         }
     }
+}
+
+/// `ct state & (new | related) != 0`, which nft writes as any of them.
+fn any_of(comparison: &Match) -> bool {
+    let kind = comparison.key.first().map(|selector| selector.kind);
+    matches!(kind, Some(Type::CtState | Type::CtStatus))
+        && comparison.operator == Operator::NotEqual
+        && comparison.right == Right::Value(Value::one(0))
 }
 
 fn print_values(key: &Key, values: &[Value]) -> String {

@@ -1,7 +1,11 @@
 //! What can be asked about a packet, by nft's names.
 
 use super::value::Type;
-use narrows_stack::filter::field::Field;
+use narrows_stack::{
+    conntrack::Direction::{Original, Reply},
+    filter::field::{CtField, Field},
+};
+use narrows_wire::rewrite::End::{Destination, Source};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Selector {
@@ -15,8 +19,12 @@ const fn selector(words: &'static str, field: Field, kind: Type) -> Selector {
     Selector { words, field, kind }
 }
 
-/// Two words each, in the order of nft(8).
-const TABLE: [Selector; 44] = [
+const fn of_flow(words: &'static str, field: CtField, kind: Type) -> Selector {
+    selector(words, Field::Ct(field), kind)
+}
+
+/// Two words each or more, in the order of nft(8).
+const TABLE: [Selector; 64] = [
     selector("meta iif", Field::InputInterface, Type::Interface),
     selector("meta oif", Field::OutputInterface, Type::Interface),
     selector("meta iifname", Field::InputName, Type::InterfaceName),
@@ -61,6 +69,26 @@ const TABLE: [Selector; 44] = [
     selector("udp length", Field::UdpLength, Type::Number(16)),
     selector("th sport", Field::SourcePort, Type::Port),
     selector("th dport", Field::DestinationPort, Type::Port),
+    selector("ct state", Field::Ct(CtField::State), Type::CtState),
+    selector("ct direction", Field::Ct(CtField::Direction), Type::CtDirection),
+    selector("ct status", Field::Ct(CtField::Status), Type::CtStatus),
+    selector("ct mark", Field::Ct(CtField::Mark), Type::Mark),
+    selector("ct protocol", Field::Ct(CtField::Protocol), Type::Protocol),
+    selector("ct l3proto", Field::Ct(CtField::Family), Type::Family),
+    selector("ct bytes", Field::Ct(CtField::Bytes(None)), Type::Number(64)),
+    selector("ct packets", Field::Ct(CtField::Packets(None)), Type::Number(64)),
+    of_flow("ct original ip saddr", CtField::Address(Original, Source), Type::Ipv4),
+    of_flow("ct original ip daddr", CtField::Address(Original, Destination), Type::Ipv4),
+    of_flow("ct original proto-src", CtField::Port(Original, Source), Type::Port),
+    of_flow("ct original proto-dst", CtField::Port(Original, Destination), Type::Port),
+    of_flow("ct original bytes", CtField::Bytes(Some(Original)), Type::Number(64)),
+    of_flow("ct original packets", CtField::Packets(Some(Original)), Type::Number(64)),
+    of_flow("ct reply ip saddr", CtField::Address(Reply, Source), Type::Ipv4),
+    of_flow("ct reply ip daddr", CtField::Address(Reply, Destination), Type::Ipv4),
+    of_flow("ct reply proto-src", CtField::Port(Reply, Source), Type::Port),
+    of_flow("ct reply proto-dst", CtField::Port(Reply, Destination), Type::Port),
+    of_flow("ct reply bytes", CtField::Bytes(Some(Reply)), Type::Number(64)),
+    of_flow("ct reply packets", CtField::Packets(Some(Reply)), Type::Number(64)),
 ];
 
 /// Of `meta`, which may be left out before these.

@@ -1,6 +1,9 @@
 //! Values of each type: how they are written, and how nft prints them.
 
-use narrows_stack::filter::field;
+use narrows_stack::{
+    conntrack::{Status, flow::state},
+    filter::field,
+};
 use std::{fmt::Write, net::Ipv4Addr, time::Duration};
 
 /// Of a selector, or of what a set has.
@@ -20,6 +23,9 @@ pub(crate) enum Type {
     Icmp,
     IcmpCode,
     TcpFlags,
+    CtState,
+    CtStatus,
+    CtDirection,
     ArpOperation,
     Dscp,
     Ecn,
@@ -44,7 +50,7 @@ impl Value {
 }
 
 /// What sets call the types that they can have.
-const SET_TYPES: [(&str, Type); 16] = [
+const SET_TYPES: [(&str, Type); 19] = [
     ("ipv4_addr", Type::Ipv4),
     ("ether_addr", Type::Mac),
     ("inet_service", Type::Port),
@@ -61,6 +67,9 @@ const SET_TYPES: [(&str, Type); 16] = [
     ("dscp", Type::Dscp),
     ("ecn", Type::Ecn),
     ("uid", Type::User),
+    ("ct_state", Type::CtState),
+    ("ct_status", Type::CtStatus),
+    ("ct_dir", Type::CtDirection),
 ];
 
 const PROTOCOLS: [(&str, u128); 9] = [
@@ -113,6 +122,25 @@ const TCP_FLAGS: [(&str, u128); 8] = [
     ("ecn", 64),
     ("cwr", 128),
 ];
+
+const CT_STATES: [(&str, u128); 5] = [
+    ("invalid", state::INVALID as u128),
+    ("established", state::ESTABLISHED as u128),
+    ("related", state::RELATED as u128),
+    ("new", state::NEW as u128),
+    ("untracked", state::UNTRACKED as u128),
+];
+
+const CT_STATUSES: [(&str, u128); 6] = [
+    ("expected", Status::EXPECTED.bits() as u128),
+    ("seen-reply", Status::SEEN_REPLY.bits() as u128),
+    ("assured", Status::ASSURED.bits() as u128),
+    ("confirmed", Status::CONFIRMED.bits() as u128),
+    ("snat", Status::SNAT.bits() as u128),
+    ("dnat", Status::DNAT.bits() as u128),
+];
+
+const CT_DIRECTIONS: [(&str, u128); 2] = [("original", 0), ("reply", 1)];
 
 const ETHER_TYPES: [(&str, u128); 5] =
     [("ip", 0x0800), ("arp", 0x0806), ("ip6", 0x86dd), ("8021q", 0x8100), ("8021ad", 0x88a8)];
@@ -198,6 +226,8 @@ impl Type {
         match self {
             Self::InterfaceName => 128,
             Self::Mac => 48,
+            Self::CtState | Self::CtStatus => 32,
+            Self::CtDirection => 8,
             Self::Ipv4 | Self::Mark | Self::Interface | Self::Group | Self::User => 32,
             Self::Port | Self::Ethernet | Self::ArpOperation => 16,
             Self::Protocol | Self::Icmp | Self::IcmpCode | Self::TcpFlags | Self::Family => 8,
@@ -217,6 +247,9 @@ impl Type {
             Self::Icmp => &ICMP_TYPES,
             Self::IcmpCode => &ICMP_CODES,
             Self::TcpFlags => &TCP_FLAGS,
+            Self::CtState => &CT_STATES,
+            Self::CtStatus => &CT_STATUSES,
+            Self::CtDirection => &CT_DIRECTIONS,
             Self::Ethernet => &ETHER_TYPES,
             Self::ArpOperation => &ARP_OPERATIONS,
             Self::Dscp => &DSCPS,
@@ -241,6 +274,9 @@ impl Type {
             Self::Icmp => "a type of ICMP message such as echo-request",
             Self::IcmpCode => "a code of ICMP's such as port-unreachable",
             Self::TcpFlags => "flags of TCP such as syn or fin",
+            Self::CtState => "invalid, new, established, related or untracked",
+            Self::CtStatus => "a status of flows such as assured, snat or dnat",
+            Self::CtDirection => "original or reply",
             Self::ArpOperation => "request or reply",
             Self::Dscp => "a class such as ef or af11",
             Self::Ecn => "not-ect, ect0, ect1 or ce",
@@ -273,6 +309,20 @@ impl Type {
             (Some(low), Some(high)) if low <= high => Ok(Value::Range(low, high)),
             (Some(_), Some(_)) => Err(format!("the range {word} is upside down")),
             _ => Err(self.refuse(word)),
+        }
+    }
+
+    /// Are its values bits with names?
+    pub(super) fn is_flags(self) -> bool {
+        matches!(self, Self::TcpFlags | Self::CtState | Self::CtStatus)
+    }
+
+    /// Names of the flags that are set.
+    pub(super) fn flags(self, value: u128) -> String {
+        let set = self.names().iter().filter(|(_, flag)| value & flag != 0);
+        match set.map(|(name, _)| *name).collect::<Vec<_>>().join(" | ") {
+            none if none.is_empty() => "0x0".to_owned(),
+            names => names,
         }
     }
 
@@ -314,7 +364,7 @@ impl Type {
     }
 
     fn print_one(self, value: u128) -> String {
-        let named = self != Self::Port && self != Self::User && self != Self::TcpFlags;
+        let named = self != Self::Port && self != Self::User && !self.is_flags();
         if let Some((name, _)) = self.names().iter().find(|(_, own)| named && *own == value) {
             return (*name).to_owned();
         }
@@ -327,18 +377,9 @@ impl Type {
             }
             Self::Mark => format!("0x{value:08x}"),
             Self::Ethernet | Self::Hexadecimal(_) => format!("0x{value:04x}"),
-            Self::TcpFlags => flags(value),
+            _ if self.is_flags() => self.flags(value),
             _ => value.to_string(),
         }
-    }
-}
-
-/// Names of the flags that are set.
-pub(super) fn flags(value: u128) -> String {
-    let names = TCP_FLAGS.iter().filter(|(_, flag)| value & flag != 0).map(|(name, _)| *name);
-    match names.collect::<Vec<_>>().join(" | ") {
-        none if none.is_empty() => "0x0".to_owned(),
-        names => names,
     }
 }
 

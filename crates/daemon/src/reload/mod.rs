@@ -13,6 +13,7 @@
 //! interfaces; then all comes back the other way.
 
 mod address;
+mod conntrack;
 mod interface;
 pub(crate) mod neighbor;
 mod policy;
@@ -181,6 +182,7 @@ impl<'a> Difference<'a> {
         steps.extend(route::coming(self));
         steps.extend(icmp(self));
         steps.extend(tcp::changed(self));
+        steps.extend(conntrack::changed(self));
         steps
     }
 }

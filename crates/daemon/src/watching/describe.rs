@@ -13,6 +13,7 @@ use narrows_stack::{
         watch::{Cast, Decided, Entry, Fate, Journey, Role, Step},
     },
 };
+use narrows_wire::rewrite::End;
 
 /// What things are called.
 pub(crate) struct Names<'a> {
@@ -141,6 +142,10 @@ fn filter(hook: Hook, outcome: Outcome, by: Option<Decided>, names: &Names<'_>) 
     let outcome = match outcome {
         Outcome::Accept => "accept".to_owned(),
         Outcome::Drop => "drop".to_owned(),
+        Outcome::Translate(choice) => match choice.end {
+            End::Source => "accept, its flow's source is another".to_owned(),
+            End::Destination => "accept, its flow's destination is another".to_owned(),
+        },
         Outcome::Reject(Reject::TcpReset) => "reject with tcp reset".to_owned(),
         Outcome::Reject(Reject::Icmp(code)) => format!("reject with icmp code {}", code.0),
     };

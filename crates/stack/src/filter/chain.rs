@@ -9,7 +9,7 @@
 use super::{
     Error,
     field::{Field, View},
-    rule::{ChainId, Rule, Step, Verdict},
+    rule::{ChainId, Mark, Rule, Step, To, Translate, Verdict},
     set::Set,
     state::State,
 };
@@ -31,6 +31,8 @@ pub struct BaseChain {
     pub priority: i32,
     /// Of who comes to the end of it.
     pub accept: bool,
+    /// It decides about flows, by their first packets: `type nat`.
+    pub nat: bool,
     /// For frames of this interface alone.
     pub device: Option<crate::InterfaceId>,
 }
@@ -58,6 +60,23 @@ struct Run {
 impl Chain {
     pub fn new(rules: Vec<Rule>) -> Self {
         Self { runs: runs(&rules), rules: rules.into() }
+    }
+
+    /// Does a rule ask for the packet's flow, or change it?
+    pub(super) fn tracks(&self) -> bool {
+        let of_flow = |field: &Field| matches!(field, Field::Ct(_));
+        self.rules.iter().flat_map(|rule| &rule.steps).any(|step| match step {
+            Step::Match { field, .. } => of_flow(field),
+            Step::Compare { field, other, .. } => of_flow(field) || of_flow(other),
+            Step::Lookup { key, .. }
+            | Step::VerdictMap { key, .. }
+            | Step::Add { key, .. }
+            | Step::Delete { key, .. } => key.iter().any(of_flow),
+            Step::MapMark { to, key, .. } => *to == Mark::Flow || key.iter().any(of_flow),
+            Step::SetMark { to, from, .. } => *to == Mark::Flow || *from == Mark::Flow,
+            Step::Translate(_) => true,
+            _ => false,
+        })
     }
 
     /// How many of its rules are found by an index.
@@ -211,6 +230,7 @@ fn names_something(step: &Step, sets: usize, state: &State) -> bool {
         Step::Lookup { set, .. }
         | Step::VerdictMap { map: set, .. }
         | Step::MapMark { map: set, .. }
+        | Step::Translate(Translate { to: To::Map { map: set, .. }, .. })
         | Step::Add { set, .. }
         | Step::Delete { set, .. } => *set < sets,
         Step::Counter(id) => *id < state.counters(),

@@ -4,7 +4,7 @@ use super::{
     Filter, Hook,
     chain::{BaseChain, MAX_DEPTH},
     field::{Field, View},
-    rule::{ChainId, MAX_KEY, Reject, Rule, Step, Verdict},
+    rule::{ChainId, Choice, MAX_KEY, Mark, Place, Reject, Rule, Step, To, Translate, Verdict},
     set::Data,
 };
 use crate::{Instant, table::watch::Decided};
@@ -15,6 +15,41 @@ pub enum Outcome {
     Accept,
     Drop,
     Reject(Reject),
+    /// Accepted, and its flow gets another end.
+    Translate(Choice),
+}
+
+/// Which chains of a hook: those before and after a packet's flow is found, and its ends are changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All but those that decide about flows.
+    Whole,
+    BeforeTracking,
+    BeforeTranslation,
+    Translation,
+    AfterTranslation,
+}
+
+/// Linux's NF_IP_PRI_CONNTRACK, _NAT_DST and _NAT_SRC.
+const TRACKING: i32 = -200;
+const DESTINATION: i32 = -100;
+const SOURCE: i32 = 100;
+
+impl Part {
+    fn has(self, hook: Hook, base: &BaseChain) -> bool {
+        let translation = match hook {
+            Hook::Prerouting | Hook::Output => DESTINATION,
+            _ => SOURCE,
+        };
+        let at = base.priority;
+        let its_place = match self {
+            Self::Whole | Self::Translation => true,
+            Self::BeforeTracking => at < TRACKING,
+            Self::BeforeTranslation => (TRACKING..=translation).contains(&at),
+            Self::AfterTranslation => at > translation,
+        };
+        its_place && base.nat == (self == Self::Translation)
+    }
 }
 
 /// A rule that a packet met wants it written down.
@@ -29,13 +64,14 @@ enum Led {
     Next,
     Verdict(Verdict),
     Reject(Reject),
+    Translate(Choice),
 }
 
 impl Filter {
     /// What would become of a packet at a hook, if nothing were counted and no rate used up.
     pub fn would(&mut self, now: Instant, hook: Hook, view: &mut View<'_>) -> Outcome {
         self.trial = true;
-        let outcome = self.evaluate(now, hook, view, |_| ());
+        let outcome = self.evaluate(now, hook, Part::Whole, view, |_| ());
         self.trial = false;
         outcome
     }
@@ -45,6 +81,7 @@ impl Filter {
         &mut self,
         now: Instant,
         hook: Hook,
+        part: Part,
         view: &mut View<'_>,
         mut log: impl FnMut(Log),
     ) -> Outcome {
@@ -55,7 +92,7 @@ impl Filter {
         self.decided = None;
         for at in 0.. {
             let Some(base) = self.hooks[hook as usize].get(at).copied() else { break };
-            if base.device.is_some() && base.device != device {
+            if base.device.is_some() && base.device != device || !part.has(hook, &base) {
                 continue;
             }
             match self.ask(now, base, view, &mut log) {
@@ -86,6 +123,7 @@ impl Filter {
             match step {
                 Led::Next | Led::Verdict(Verdict::Continue) => {}
                 Led::Reject(how) => return Outcome::Reject(how),
+                Led::Translate(choice) => return Outcome::Translate(choice),
                 Led::Verdict(Verdict::Accept) => return Outcome::Accept,
                 Led::Verdict(Verdict::Drop) => return Outcome::Drop,
                 Led::Verdict(Verdict::Return) => {
@@ -158,6 +196,10 @@ impl Asking<'_> {
                 },
                 Step::Verdict(verdict) => return Led::Verdict(*verdict),
                 Step::Reject(how) => return Led::Reject(*how),
+                Step::Translate(how) => match self.choice(how, view) {
+                    Some(choice) => return Led::Translate(choice),
+                    None => false,
+                },
                 Step::Log(statement) => {
                     log(Log { statement: *statement });
                     true
@@ -174,7 +216,8 @@ impl Asking<'_> {
     /// A step that changes something; does the rule go on?
     fn change(&mut self, step: &Step, view: &mut View<'_>) -> bool {
         let bytes = view.len();
-        if self.trial && !matches!(step, Step::SetMark { .. } | Step::MapMark { .. }) {
+        let sets = matches!(step, Step::SetMark { .. } | Step::MapMark { .. } | Step::Untrack);
+        if self.trial && !sets {
             return match step {
                 Step::Limit { over, .. } => !over,
                 Step::Quota { quota, over } => self.state.quota_left(*quota) != *over,
@@ -187,12 +230,19 @@ impl Asking<'_> {
                 return self.state.within_rate(*limit, self.now, bytes) != *over;
             }
             Step::Quota { quota, over } => return self.state.within_quota(*quota, bytes) != *over,
-            Step::SetMark { and, xor } => view.mark = view.mark & and ^ xor,
-            Step::MapMark { key, map } => {
+            Step::Untrack => view.untrack = true,
+            Step::SetMark { to, from, and, xor } => {
+                let value = match from {
+                    Mark::Packet => view.mark,
+                    Mark::Flow => view.connection_mark,
+                };
+                set_mark(view, *to, value & and ^ xor);
+            }
+            Step::MapMark { to, key, map } => {
                 let Found::Data(Data::Number(mark)) = self.look_up(key, *map, view) else {
                     return false;
                 };
-                view.mark = mark as u32;
+                set_mark(view, *to, mark as u32);
             }
             Step::Add { key, set, timeout, refresh } => {
                 let now = self.now;
@@ -237,11 +287,37 @@ impl Asking<'_> {
         Some(places)
     }
 
+    fn choice(&self, how: &Translate, view: &View<'_>) -> Option<Choice> {
+        let Translate { end, ref to, ports, random, persistent } = *how;
+        let choice = |place, ports| Choice { end, place, ports, random, persistent };
+        Some(match to {
+            To::Place(place) => choice(*place, ports),
+            To::Map { key, map, port } => {
+                let Found::Data(Data::Number(value)) = self.look_up(key, *map, view) else {
+                    return None;
+                };
+                let (address, ports) = match port {
+                    true => ((value >> 16) as u32, Some((value as u16, value as u16))),
+                    false => (value as u32, ports),
+                };
+                choice(Place::Range(address.into(), address.into()), ports)
+            }
+        })
+    }
+
     fn look_up(&self, key: &[Field], set: usize, view: &View<'_>) -> Found {
         let mut values = [0; MAX_KEY];
         let Some(key) = self.key(key, view, &mut values) else { return Found::NoSuchField };
         let set = self.sets.get(set);
         set.and_then(|set| set.get(self.now, key)).map_or(Found::Nothing, Found::Data)
+    }
+}
+
+/// The mark of a flow is nobody's where there is no flow.
+fn set_mark(view: &mut View<'_>, which: Mark, value: u32) {
+    match which {
+        Mark::Packet => view.mark = value,
+        Mark::Flow => view.connection_mark = value,
     }
 }
 

@@ -1,9 +1,12 @@
 //! What rules may ask about a packet. Every answer is a number; `None` where the packet has no such
 //! field, and then no comparison is true, not even "other than".
 
-use crate::table::interface::InterfaceId;
+use crate::{
+    conntrack::{Connection, Direction, flow::Count},
+    table::interface::InterfaceId,
+};
 use core::net::Ipv4Addr;
-use narrows_wire::{ethernet, ipv4};
+use narrows_wire::{ethernet, ipv4, rewrite::End};
 
 /// The most bytes of an interface's name, as Linux has it, less the end.
 pub const NAME_LEN: usize = 16;
@@ -66,6 +69,36 @@ pub enum Field {
     /// `th sport`, `th dport`: of every protocol.
     SourcePort,
     DestinationPort,
+    Ct(CtField),
+}
+
+/// `ct`: what is known of the packet's flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CtField {
+    /// One bit of [`crate::conntrack::flow::state`].
+    State,
+    /// Bits of [`crate::conntrack::Status`].
+    Status,
+    Direction,
+    Mark,
+    Protocol,
+    Family,
+    Address(Direction, End),
+    Port(Direction, End),
+    /// Of one direction, or of both.
+    Packets(Option<Direction>),
+    Bytes(Option<Direction>),
+}
+
+impl CtField {
+    fn bits(self) -> u32 {
+        match self {
+            Self::State | Self::Status | Self::Mark | Self::Address(..) => 32,
+            Self::Direction | Self::Protocol | Self::Family => 8,
+            Self::Port(..) => 16,
+            Self::Packets(_) | Self::Bytes(_) => 64,
+        }
+    }
 }
 
 impl Field {
@@ -97,6 +130,7 @@ impl Field {
             | Self::IcmpType
             | Self::IcmpCode
             | Self::TcpFlags => 8,
+            Self::Ct(field) => field.bits(),
             Self::VlanId => 12,
             Self::IpDscp => 6,
             Self::IpHeaderLength => 4,
@@ -109,7 +143,12 @@ impl Field {
     pub(super) fn is_fixed(self) -> bool {
         !matches!(
             self,
-            Self::Mark | Self::InputName | Self::OutputName | Self::InputGroup | Self::OutputGroup
+            Self::Mark
+                | Self::InputName
+                | Self::OutputName
+                | Self::InputGroup
+                | Self::OutputGroup
+                | Self::Ct(CtField::Mark)
         )
     }
 }
@@ -125,6 +164,12 @@ pub struct View<'a> {
     pub vlan: Option<u16>,
     pub arp: Option<&'a [u8]>,
     pub ip: Option<Ip<'a>>,
+    /// Its flow, where it is known.
+    pub connection: Option<&'a Connection>,
+    /// Of the flow; rules may change it.
+    pub connection_mark: u32,
+    /// A rule says that it is not to be tracked.
+    pub untrack: bool,
 }
 
 /// An IPv4 packet.
@@ -201,7 +246,35 @@ impl View<'_> {
             Field::ArpSenderIp => bytes(self.arp?, 14, 4)?,
             Field::ArpTargetMac => bytes(self.arp?, 18, 6)?,
             Field::ArpTargetIp => bytes(self.arp?, 24, 4)?,
+            Field::Ct(field) => return self.connection_field(field),
             _ => return self.ip.as_ref().and_then(|ip| ip_field(ip, field)),
+        })
+    }
+
+    fn connection_field(&self, field: CtField) -> Option<u128> {
+        let connection = self.connection?;
+        if field == CtField::State {
+            return Some(connection.state.into());
+        }
+        let facts = connection.flow.as_ref()?;
+        let tuple = |direction: Direction| &facts.tuples[direction as usize];
+        let sum = |of: Option<Direction>, count: fn(&Count) -> u64| match of {
+            Some(direction) => count(&facts.counts[direction as usize]).into(),
+            None => facts.counts.iter().map(|one| u128::from(count(one))).sum(),
+        };
+        Some(match field {
+            CtField::State => connection.state.into(),
+            CtField::Status => facts.status.bits().into(),
+            CtField::Direction => facts.direction as u128,
+            CtField::Mark => self.connection_mark.into(),
+            CtField::Protocol => tuple(Direction::Original).protocol.0.into(),
+            CtField::Family => FAMILY_IPV4,
+            CtField::Address(direction, End::Source) => address(tuple(direction).source),
+            CtField::Address(direction, End::Destination) => address(tuple(direction).destination),
+            CtField::Port(direction, End::Source) => tuple(direction).source_port.into(),
+            CtField::Port(direction, End::Destination) => tuple(direction).destination_port.into(),
+            CtField::Packets(of) => sum(of, |count| count.packets),
+            CtField::Bytes(of) => sum(of, |count| count.bytes),
         })
     }
 }

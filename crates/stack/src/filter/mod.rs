@@ -27,7 +27,7 @@ pub mod rule;
 pub mod set;
 pub mod state;
 
-pub use evaluate::{Log, Outcome};
+pub use evaluate::{Log, Outcome, Part};
 
 use crate::table::{interface::InterfaceId, watch::Decided};
 use chain::{BaseChain, Chain};
@@ -77,6 +77,8 @@ pub struct Filter {
     sets: Vec<Set>,
     state: State,
     ports: HashMap<InterfaceId, Port>,
+    /// Rules ask for flows, or change them.
+    tracks: bool,
     /// Nothing is to be counted.
     trial: bool,
     /// What had the last word about the packet last asked about.
@@ -98,12 +100,14 @@ impl Filter {
     /// `chains` and `sets` are named by their place.
     pub fn new(chains: Vec<Chain>, sets: Vec<Set>, state: State) -> Result<Self, Error> {
         chain::check(&chains, &sets, &state)?;
-        Ok(Self { chains, sets, state, ..Self::default() })
+        let tracks = chains.iter().any(Chain::tracks);
+        Ok(Self { chains, sets, state, tracks, ..Self::default() })
     }
 
     /// Has `chain` asked at a hook.
     pub fn hook(&mut self, hook: Hook, base: BaseChain) -> Result<(), Error> {
         self.chains.get(base.chain).ok_or(Error::Dangling)?;
+        self.tracks |= base.nat;
         let chains = &mut self.hooks[hook as usize];
         let at = chains.partition_point(|other| other.priority <= base.priority);
         chains.insert(at, base);
@@ -119,6 +123,16 @@ impl Filter {
     /// Is anybody asked at this hook?
     pub fn listens(&self, hook: Hook) -> bool {
         !self.hooks[hook as usize].is_empty()
+    }
+
+    /// Do rules want to know of flows, or change them?
+    pub fn tracks(&self) -> bool {
+        self.tracks
+    }
+
+    /// Are flows given other ends at this hook?
+    pub fn translates(&self, hook: Hook) -> bool {
+        self.hooks[hook as usize].iter().any(|base| base.nat)
     }
 
     /// What interfaces are called, for rules that ask.

@@ -5,8 +5,8 @@ use super::{
     ranges::Ranges,
     state::{CounterId, LimitId, QuotaId},
 };
-use core::time::Duration;
-use narrows_wire::icmpv4::Unreachable;
+use core::{net::Ipv4Addr, time::Duration};
+use narrows_wire::{icmpv4::Unreachable, rewrite::End};
 
 /// The place of a chain in its [`super::Filter`].
 pub type ChainId = usize;
@@ -59,13 +59,16 @@ pub enum Step {
         over: bool,
     },
     Log(u32),
-    /// mark = mark & `and` ^ `xor`.
+    /// to = from & `and` ^ `xor`.
     SetMark {
+        to: Mark,
+        from: Mark,
         and: u32,
         xor: u32,
     },
     /// The mark that a map has for the fields; goes on without if it has none.
     MapMark {
+        to: Mark,
         key: Box<[Field]>,
         map: SetId,
     },
@@ -81,8 +84,63 @@ pub enum Step {
         key: Box<[Field]>,
         set: SetId,
     },
+    /// The packet is of no flow.
+    Untrack,
+    /// The packet's flow gets another end, and the packet is accepted.
+    Translate(Translate),
     Verdict(Verdict),
     Reject(Reject),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    Packet,
+    /// Of its flow; nothing is set where it has none.
+    Flow,
+}
+
+/// `snat`, `dnat`, `masquerade` and `redirect`.
+#[derive(Clone, Debug)]
+pub struct Translate {
+    pub end: End,
+    pub to: To,
+    pub ports: Option<(u16, u16)>,
+    pub random: bool,
+    pub persistent: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum To {
+    Place(Place),
+    /// What a map has for the fields: an address, or (`port`) an address and 16 bits of a port after it.
+    /// Goes on with the next rule if it has nothing.
+    Map {
+        key: Box<[Field]>,
+        map: SetId,
+        port: bool,
+    },
+}
+
+/// The address that a flow's end gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// That it has.
+    Same,
+    Range(Ipv4Addr, Ipv4Addr),
+    /// That of the interface by which it leaves.
+    Interface,
+    /// This host's, where the packet is.
+    Here,
+}
+
+/// What a rule decided about a flow's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    pub end: End,
+    pub place: Place,
+    pub ports: Option<(u16, u16)>,
+    pub random: bool,
+    pub persistent: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@ use super::{
     chain::{BaseChain, Chain},
     field::{Field, Ip, View},
     ranges::Ranges,
-    rule::{Rule, Step, Verdict},
+    rule::{Mark, Rule, Step, Verdict},
     set::{Data, Refused, Set},
     state::{Counter, Quota, Rate, State},
     *,
@@ -46,13 +46,13 @@ fn rule(steps: impl Into<Box<[Step]>>) -> Rule {
 fn filter(chains: Vec<Vec<Rule>>, sets: Vec<Set>, state: State) -> Filter {
     let chains = chains.into_iter().map(Chain::new).collect();
     let mut filter = Filter::new(chains, sets, state).expect("a sound ruleset");
-    let base = BaseChain { chain: 0, priority: 0, accept: true, device: None };
+    let base = BaseChain { chain: 0, priority: 0, accept: true, nat: false, device: None };
     filter.hook(Hook::Input, base).expect("a chain");
     filter
 }
 
 fn ask(filter: &mut Filter, view: &mut View<'_>) -> Outcome {
-    filter.evaluate(NOW, Hook::Input, view, |_| ())
+    filter.evaluate(NOW, Hook::Input, Part::Whole, view, |_| ())
 }
 
 fn ask_port(filter: &mut Filter, port: u16) -> Outcome {
@@ -107,7 +107,8 @@ fn base_chains_are_asked_by_priority_until_one_drops() {
         Chain::new(vec![counter(2)]),
     ];
     let mut filter = Filter::new(chains, Vec::new(), state).expect("sound");
-    let base = |chain, priority, accept| BaseChain { chain, priority, accept, device: None };
+    let base =
+        |chain, priority, accept| BaseChain { chain, priority, accept, nat: false, device: None };
     filter.hook(Hook::Input, base(2, 10, true)).expect("there");
     filter.hook(Hook::Input, base(1, 5, false)).expect("there");
     filter.hook(Hook::Input, base(0, -5, true)).expect("there");
@@ -211,7 +212,8 @@ fn rates_and_quotas_run_out_and_rates_come_back() {
     let mut dropped_at = |millis| {
         let mut payload = [0; 8];
         let now = Instant::from_millis(millis);
-        filter.evaluate(now, Hook::Input, &mut udp(1, &mut payload), |_| ()) == Outcome::Drop
+        filter.evaluate(now, Hook::Input, Part::Whole, &mut udp(1, &mut payload), |_| ())
+            == Outcome::Drop
     };
     let cases =
         [(0, true), (0, true), (0, true), (0, false), (499, false), (999, true), (1000, true)];
@@ -271,7 +273,7 @@ fn rules_add_to_sets_while_there_is_room() {
     let mut filter = filter(vec![rules], vec![set], State::default());
     let mut ask_at = |millis, port| {
         let now = Instant::from_millis(millis);
-        filter.evaluate(now, Hook::Input, &mut udp(port, &mut [0; 8]), |_| ())
+        filter.evaluate(now, Hook::Input, Part::Whole, &mut udp(port, &mut [0; 8]), |_| ())
     };
     let (accept, drop) = (Outcome::Accept, Outcome::Drop);
     let cases = [
@@ -306,7 +308,12 @@ fn random_rule(random: &mut Random, counter: usize) -> Rule {
         let mask = if random.below(16) == 0 { 0x15 } else { u128::MAX };
         steps.push(Step::Match { field, mask, ranges: Ranges::new([low..=high]), negate });
         if random.below(20) == 0 {
-            steps.push(Step::SetMark { and: u32::MAX, xor: random.below(4) });
+            steps.push(Step::SetMark {
+                to: Mark::Packet,
+                from: Mark::Packet,
+                and: u32::MAX,
+                xor: random.below(4),
+            });
         }
     }
     steps.push(Step::Counter(counter));
@@ -330,7 +337,7 @@ fn one_by_one(rules: &[Rule], view: &mut View<'_>, counted: &mut [u64]) -> Outco
                         continue 'rules;
                     }
                 }
-                Step::SetMark { and, xor } => view.mark = view.mark & and ^ xor,
+                Step::SetMark { and, xor, .. } => view.mark = view.mark & and ^ xor,
                 Step::Counter(id) => counted[*id] += 1,
                 Step::Verdict(Verdict::Drop) => return Outcome::Drop,
                 Step::Verdict(Verdict::Accept | Verdict::Return) => return Outcome::Accept,
@@ -355,7 +362,7 @@ fn an_index_changes_nothing_but_the_cost() {
         let chain = Chain::new(rules.clone());
         indexed += chain.indexed();
         let mut filter = Filter::new(vec![chain], Vec::new(), state).expect("sound");
-        let base = BaseChain { chain: 0, priority: 0, accept: true, device: None };
+        let base = BaseChain { chain: 0, priority: 0, accept: true, nat: false, device: None };
         filter.hook(Hook::Input, base).expect("there");
         let mut counted = vec![0; count];
         for _ in 0..100 {

@@ -9,16 +9,25 @@
 
 use crate::{
     Instant, InterfaceId, Shard,
+    conntrack::Tuple,
     counters::DropReason,
     event::{FilterLog, Notice},
     filter::{
-        Hook, Outcome,
+        Hook, Outcome, Part,
         field::{Ip, View},
-        rule::Reject,
+        rule::{Choice, Reject},
     },
-    layer::{Arrival, icmpv4, tcp, watch},
+    layer::{
+        Arrival,
+        conntrack::{self, Changed, Tracking},
+        icmpv4,
+        route::Way,
+        tcp, watch,
+    },
+    request::Principal,
     table::watch::Step,
 };
+use core::net::Ipv4Addr;
 use narrows_wire::{
     ethernet,
     ipv4::{self, Packet, Protocol},
@@ -29,7 +38,9 @@ use narrows_wire::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Departure<'a> {
     pub output: InterfaceId,
-    pub user: u32,
+    /// The gateway, or the destination itself on the link.
+    pub next_hop: Ipv4Addr,
+    pub principal: Principal,
     pub mark: u32,
     pub header: ipv4::Header,
     /// For an error to quote.
@@ -37,8 +48,36 @@ pub(crate) struct Departure<'a> {
     /// At least the transport header.
     pub payload: &'a [u8],
     pub payload_len: usize,
+    /// Of its transport's checksum there is the pseudo-header's sum.
+    pub partial: bool,
     /// By which device, and the frame up to the packet, where that is known already.
     pub frame: Option<(InterfaceId, &'a [u8])>,
+}
+
+impl<'a> Departure<'a> {
+    /// For an error to be about.
+    pub fn arrival(&self) -> Arrival<'a> {
+        let Self { mark, header, header_bytes, payload, .. } = *self;
+        Arrival {
+            interface: InterfaceId::LOOPBACK,
+            header,
+            header_bytes,
+            payload,
+            offload: RxOffload::default(),
+            mark,
+            tracking: Tracking::Off,
+        }
+    }
+}
+
+/// What rules made of a packet that may go on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub mark: u32,
+    /// It is to be of no flow.
+    pub untrack: bool,
+    /// Its flow is to have another end.
+    pub choice: Option<Choice>,
 }
 
 /// A frame that came by `interface`.
@@ -53,7 +92,7 @@ pub(crate) fn ingress(
         return Ok(());
     }
     let view = View { input: Some(interface), ..of_frame(link, payload) };
-    decide(shard, now, Hook::Ingress, view, None).map(|_| ())
+    decide(shard, now, Hook::Ingress, Part::Whole, view, None).map(|_| ())
 }
 
 /// A frame that is about to leave by the device `interface`.
@@ -70,9 +109,9 @@ pub(crate) fn egress(
     let view = View { output: Some(interface), ..of_frame(link, payload) };
     if view.arp.is_some() {
         let arp = View { link: None, ..view };
-        decide(shard, now, Hook::ArpOutput, arp, None)?;
+        decide(shard, now, Hook::ArpOutput, Part::Whole, arp, None)?;
     }
-    decide(shard, now, Hook::Egress, view, None).map(|_| ())
+    decide(shard, now, Hook::Egress, Part::Whole, view, None).map(|_| ())
 }
 
 /// Are there rules for frames that are about to leave?
@@ -91,7 +130,7 @@ pub(crate) fn arp(
         return Ok(());
     }
     let view = View { input: Some(interface), arp: Some(packet), ..View::default() };
-    decide(shard, now, Hook::ArpInput, view, None).map(|_| ())
+    decide(shard, now, Hook::ArpInput, Part::Whole, view, None).map(|_| ())
 }
 
 /// A packet that came in, before it is decided whose it is; the mark that rules gave it.
@@ -100,7 +139,7 @@ pub(crate) fn prerouting(
     now: Instant,
     arrival: &Arrival<'_>,
 ) -> Result<u32, DropReason> {
-    came_in(shard, now, Hook::Prerouting, arrival, None)
+    came_in(shard, now, Hook::Prerouting, Part::Whole, arrival, None).map(|asked| asked.mark)
 }
 
 /// A whole datagram for this host.
@@ -109,29 +148,39 @@ pub(crate) fn input(
     now: Instant,
     arrival: &Arrival<'_>,
 ) -> Result<(), DropReason> {
-    came_in(shard, now, Hook::Input, arrival, None).map(|_| ())
+    came_in(shard, now, Hook::Input, Part::Whole, arrival, None).map(|_| ())
 }
 
-/// A packet for another host, on its way to `output`.
+/// A packet for another host, on its way to `output`; its bytes, if they are others by now.
 pub(crate) fn forward(
     shard: &mut Shard,
     now: Instant,
     arrival: &Arrival<'_>,
-    output: InterfaceId,
-) -> Result<(), DropReason> {
-    let mark = came_in(shard, now, Hook::Forward, arrival, Some(output))?;
+    way: &Way,
+) -> Result<Option<Vec<u8>>, DropReason> {
+    let output = Some(way.interface);
+    let mark = came_in(shard, now, Hook::Forward, Part::Whole, arrival, output)?.mark;
     let arrival = Arrival { mark, ..*arrival };
-    came_in(shard, now, Hook::Postrouting, &arrival, Some(output)).map(|_| ())
+    if arrival.tracking != Tracking::Off {
+        return conntrack::postrouting(shard, now, &arrival, (way.interface, way.next_hop));
+    }
+    came_in(shard, now, Hook::Postrouting, Part::Whole, &arrival, output).map(|_| None)
 }
 
-/// A packet of this host, on its way to an interface.
+/// A packet of this host, on its way to an interface; what it is then, if it is another.
 pub(crate) fn output(
     shard: &mut Shard,
     now: Instant,
     departure: &Departure<'_>,
-) -> Result<(), DropReason> {
-    if shard.filter.is_none() {
-        return Ok(());
+) -> Result<Option<Changed>, DropReason> {
+    if shard.conntrack.is_some() {
+        let result = conntrack::output(shard, now, departure);
+        if let Err(reason) = result
+            && shard.watchers.is_some()
+        {
+            watch::held_back(shard, departure, reason);
+        }
+        return result;
     }
     let result = ask_output(shard, now, departure);
     if let Err(reason) = result
@@ -139,7 +188,7 @@ pub(crate) fn output(
     {
         watch::held_back(shard, departure, reason);
     }
-    result
+    result.map(|()| None)
 }
 
 fn ask_output(
@@ -147,45 +196,69 @@ fn ask_output(
     now: Instant,
     departure: &Departure<'_>,
 ) -> Result<(), DropReason> {
-    let Departure { output, user, mut mark, header, header_bytes, payload, payload_len, frame } =
-        *departure;
-    let ip = Ip { header, header_len: header_bytes.len(), payload_len, payload };
-    let arrival = Arrival {
-        interface: InterfaceId::LOOPBACK,
-        header,
-        header_bytes,
-        payload,
-        offload: RxOffload::default(),
-        mark,
-    };
+    let mut packet = departure.arrival();
     for hook in [Hook::Output, Hook::Postrouting] {
-        if listens(shard, hook) {
-            let view = View {
-                output: Some(output),
-                user: Some(user),
-                mark,
-                ip: Some(ip),
-                ..View::default()
-            };
-            mark = decide(shard, now, hook, view, Some(&arrival))?;
-        }
+        packet.mark = left(shard, now, hook, Part::Whole, departure, &packet)?.mark;
     }
-    let Some((device, bytes)) = frame.filter(|_| listens(shard, Hook::Egress)) else {
-        return Ok(());
+    left_by_device(shard, now, departure, &packet)
+}
+
+/// A packet of this host at a hook, as `packet` is there.
+pub(crate) fn left(
+    shard: &mut Shard,
+    now: Instant,
+    hook: Hook,
+    part: Part,
+    departure: &Departure<'_>,
+    packet: &Arrival<'_>,
+) -> Result<Asked, DropReason> {
+    if !listens(shard, hook) {
+        return Ok(Asked { mark: packet.mark, untrack: false, choice: None });
+    }
+    let view = View {
+        output: Some(departure.output),
+        user: Some(departure.principal.uid),
+        mark: packet.mark,
+        ip: Some(ip_of(packet, departure.payload_len)),
+        ..View::default()
     };
+    decide(shard, now, hook, part, view, Some(packet))
+}
+
+/// A packet of this host about to leave in a frame that is known already.
+pub(crate) fn left_by_device(
+    shard: &mut Shard,
+    now: Instant,
+    departure: &Departure<'_>,
+    packet: &Arrival<'_>,
+) -> Result<(), DropReason> {
+    let frame = departure.frame.filter(|_| listens(shard, Hook::Egress));
+    let Some((device, bytes)) = frame else { return Ok(()) };
     let Ok((link, tags)) = ethernet::Header::parse(bytes) else { return Ok(()) };
-    let view = View { output: Some(device), mark, ip: Some(ip), ..of_frame(link, tags) };
-    decide(shard, now, Hook::Egress, view, None).map(|_| ())
+    let ip = Some(ip_of(packet, departure.payload_len));
+    let view = View { output: Some(device), mark: packet.mark, ip, ..of_frame(link, tags) };
+    decide(shard, now, Hook::Egress, Part::Whole, view, None).map(|_| ())
+}
+
+fn ip_of<'a>(packet: &Arrival<'a>, payload_len: usize) -> Ip<'a> {
+    let Arrival { header, header_bytes, payload, .. } = *packet;
+    Ip { header, header_len: header_bytes.len(), payload_len, payload }
 }
 
 /// Would a packet of this host pass, as far as its header tells?
 pub(crate) fn lets_out(shard: &mut Shard, now: Instant, departure: &Departure<'_>) -> bool {
+    let tuple = Tuple::of(&departure.header, departure.payload);
+    let known = tuple.and_then(|tuple| conntrack::peek(shard, now, &tuple));
     let Some(filter) = &mut shard.filter else { return true };
-    let Departure { output, user, mark, header, header_bytes, payload, payload_len, .. } =
-        *departure;
-    let ip = Ip { header, header_len: header_bytes.len(), payload_len, payload };
-    let (output, user, ip) = (Some(output), Some(user), Some(ip));
-    let mut view = View { output, user, mark, ip, ..View::default() };
+    let mut view = View {
+        output: Some(departure.output),
+        user: Some(departure.principal.uid),
+        mark: departure.mark,
+        ip: Some(ip_of(&departure.arrival(), departure.payload_len)),
+        connection: known.as_ref().map(|(connection, _)| connection),
+        connection_mark: known.map_or(0, |(_, mark)| mark),
+        ..View::default()
+    };
     [Hook::Output, Hook::Postrouting]
         .into_iter()
         .all(|hook| filter.would(now, hook, &mut view) == Outcome::Accept)
@@ -195,21 +268,22 @@ fn listens(shard: &Shard, hook: Hook) -> bool {
     shard.filter.as_ref().is_some_and(|filter| filter.listens(hook))
 }
 
-fn came_in(
+/// A packet that came in, at a hook.
+pub(crate) fn came_in(
     shard: &mut Shard,
     now: Instant,
     hook: Hook,
+    part: Part,
     arrival: &Arrival<'_>,
     output: Option<InterfaceId>,
-) -> Result<u32, DropReason> {
+) -> Result<Asked, DropReason> {
     if !listens(shard, hook) {
-        return Ok(arrival.mark);
+        return Ok(Asked { mark: arrival.mark, untrack: false, choice: None });
     }
-    let Arrival { interface, header, header_bytes, payload, mark, .. } = *arrival;
-    let payload_len = payload.len();
-    let ip = Ip { header, header_len: header_bytes.len(), payload_len, payload };
-    let view = View { input: Some(interface), output, mark, ip: Some(ip), ..View::default() };
-    decide(shard, now, hook, view, Some(arrival))
+    let Arrival { interface, payload, mark, .. } = *arrival;
+    let ip = Some(ip_of(arrival, payload.len()));
+    let view = View { input: Some(interface), output, mark, ip, ..View::default() };
+    decide(shard, now, hook, part, view, Some(arrival))
 }
 
 /// What rules may ask about a frame; what is in it as far as it is well formed.
@@ -234,24 +308,44 @@ fn decide(
     shard: &mut Shard,
     now: Instant,
     hook: Hook,
-    mut view: View<'_>,
+    part: Part,
+    view: View<'_>,
     about: Option<&Arrival<'_>>,
-) -> Result<u32, DropReason> {
-    let Some(filter) = &mut shard.filter else { return Ok(view.mark) };
+) -> Result<Asked, DropReason> {
+    let tracking = about.map_or(Tracking::Off, |about| about.tracking);
+    let known = tracking.connection(shard, now);
+    let Some(filter) = &mut shard.filter else {
+        return Ok(Asked { mark: view.mark, untrack: false, choice: None });
+    };
+    let (connection, connection_mark) = match &known {
+        Some((connection, mark)) => (Some(connection), *mark),
+        None => (None, 0),
+    };
+    let mut view = View { connection, connection_mark, ..view };
     let mut logs = [None; 4];
     let mut places = logs.iter_mut();
-    let outcome = filter.evaluate(now, hook, &mut view, |log| {
+    let outcome = filter.evaluate(now, hook, part, &mut view, |log| {
         if let Some(place) = places.next() {
             *place = Some(log);
         }
     });
     let by = filter.decided();
-    watch::note(shard, |_| Step::Filter { hook, outcome, by });
+    // Of parts without a chain there is nothing to say.
+    if by.is_some() || part == Part::Whole {
+        watch::note(shard, |_| Step::Filter { hook, outcome, by });
+    }
     for log in logs.into_iter().flatten() {
         shard.tell(Notice::FilterLog(entry(hook, &view, log.statement)));
     }
+    if let (Tracking::Of(known), Some(table)) = (tracking, &mut shard.conntrack)
+        && let Some(flow) = table.get_mut(known.flow)
+    {
+        flow.set_mark(view.connection_mark);
+    }
+    let (mark, untrack) = (view.mark, view.untrack);
     match (outcome, about) {
-        (Outcome::Accept, _) => Ok(view.mark),
+        (Outcome::Accept, _) => Ok(Asked { mark, untrack, choice: None }),
+        (Outcome::Translate(choice), _) => Ok(Asked { mark, untrack, choice: Some(choice) }),
         (Outcome::Drop, _) => Err(DropReason::Filtered),
         (Outcome::Reject(how), about) => {
             if let Some(about) = about {

@@ -20,7 +20,9 @@ use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
     layer::{
-        Arrival, arp, filter, icmpv4,
+        Arrival, arp,
+        conntrack::Tracking,
+        filter, icmpv4,
         ipv4_options::{self, Mark},
         route::Way,
     },
@@ -41,14 +43,15 @@ pub(crate) struct Transit<'a> {
     pub way: Way,
     /// That rules gave it.
     pub mark: u32,
+    pub tracking: Tracking,
 }
 
 impl<'a> Transit<'a> {
     /// For an ICMP error to be about.
     fn arrival(&self) -> Arrival<'a> {
         let Packet { header, header_bytes, payload, .. } = self.packet;
-        let Self { interface, offload, mark, .. } = *self;
-        Arrival { interface, header, header_bytes, payload, offload, mark }
+        let Self { interface, offload, mark, tracking, .. } = *self;
+        Arrival { interface, header, header_bytes, payload, offload, mark, tracking }
     }
 }
 
@@ -69,7 +72,12 @@ pub(crate) fn input(
         icmpv4::fragmentation_needed(shard, now, &transit.arrival(), egress.mtu);
         return Err(DropReason::MessageTooLong);
     }
-    filter::forward(shard, now, &transit.arrival(), way.interface)?;
+    let changed = filter::forward(shard, now, &transit.arrival(), way)?;
+    let packet = match &changed {
+        Some(bytes) => Packet::parse(bytes).map_err(|_| DropReason::Ipv4Malformed)?,
+        None => *packet,
+    };
+    let transit = &Transit { packet, ..*transit };
     redirect(shard, now, transit);
     let header = header(shard, now, transit).ok_or(DropReason::Ipv4Malformed)?;
     if let Some(onward) = passage::find(shard, now, transit, &header, &egress) {

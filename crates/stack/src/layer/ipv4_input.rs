@@ -9,14 +9,16 @@ use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
     layer::{
-        Arrival, autoconf, filter,
+        Arrival, autoconf,
+        conntrack::{self, Tracking},
+        filter,
         forward::{self, Transit},
         icmpv4, igmp, ipv4_options, raw,
         route::{self, Cast, Decision, Inbound, Refusal},
         tcp, udp, watch,
     },
     table::{
-        reassembly::Insertion,
+        reassembly::{Insertion, Whole},
         timer::TimerKey,
         watch::{Stages, Step},
     },
@@ -57,7 +59,6 @@ pub(crate) fn input_from_link(
     offload: RxOffload,
     link: LinkDestination,
 ) -> Result<(), DropReason> {
-    let bytes = packet;
     let packet = Packet::parse(packet).map_err(|error| match error {
         Error::Truncated => DropReason::Ipv4Truncated,
         Error::Malformed => DropReason::Ipv4Malformed,
@@ -75,9 +76,44 @@ pub(crate) fn input_from_link(
     if autoconf::is_for_client(shard, interface, &packet) {
         return autoconf::input(shard, now, interface, &packet, offload);
     }
-    let mark = filter::prerouting(shard, now, &arrival(interface, &packet, offload))?;
+    let tracking = Tracking::Off;
+    let entering = Entering { interface, packet, offload, link, mark: 0, tracking };
+    if shard.conntrack.is_some() {
+        return conntrack::input(shard, now, &entering);
+    }
+    let mark = filter::prerouting(shard, now, &entering.arrival())?;
+    onward(shard, now, &Entering { mark, ..entering })
+}
+
+/// A packet of which is to be decided whose it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entering<'a> {
+    pub interface: InterfaceId,
+    pub packet: Packet<'a>,
+    pub offload: RxOffload,
+    pub link: LinkDestination,
+    /// That rules gave it.
+    pub mark: u32,
+    pub tracking: Tracking,
+}
+
+impl<'a> Entering<'a> {
+    pub fn arrival(&self) -> Arrival<'a> {
+        let Self { interface, offload, mark, tracking, .. } = *self;
+        Arrival { mark, tracking, ..arrival(interface, &self.packet, offload) }
+    }
+}
+
+/// To whom it is for.
+pub(crate) fn onward(
+    shard: &mut Shard,
+    now: Instant,
+    entering: &Entering<'_>,
+) -> Result<(), DropReason> {
+    let Entering { interface, packet, offload, link, mark, tracking } = *entering;
     if shard.watchers.is_some() {
-        watch::passed(shard, Stages::FILTER, interface, bytes, offload);
+        let bytes = [packet.header_bytes, packet.payload].concat();
+        watch::passed(shard, Stages::FILTER, interface, &bytes, offload);
     }
     let header = packet.header;
     let (source, destination) = (header.source, header.destination);
@@ -89,7 +125,10 @@ pub(crate) fn input_from_link(
     let joined =
         destination.is_multicast() && shard.memberships.wants(heard_on, destination, source);
     let inbound = Inbound { interface, header: &header, payload: packet.payload, joined, mark };
-    let decision = route::decide(&shard.interfaces, &shard.zones, &shard.routes, &inbound);
+    let decision = match came_back(shard, entering) {
+        true => Decision::Deliver(Cast::Unicast),
+        false => route::decide(&shard.interfaces, &shard.zones, &shard.routes, &inbound),
+    };
     if shard.watchers.is_some() {
         watch::decided(shard, &inbound, &decision);
     }
@@ -100,11 +139,12 @@ pub(crate) fn input_from_link(
             return Err(DropReason::NotLocal);
         }
         Decision::Forward(way) => {
-            return forward::input(shard, now, &Transit { interface, packet, offload, way, mark });
+            let transit = Transit { interface, packet, offload, way, mark, tracking };
+            return forward::input(shard, now, &transit);
         }
         Decision::Refuse(Refusal { reason, answer }) => {
             if let Some(code) = answer.filter(|_| link == LinkDestination::Station) {
-                icmpv4::unreachable(shard, now, &arrival(interface, &packet, offload), code);
+                icmpv4::unreachable(shard, now, &entering.arrival(), code);
             }
             return Err(reason);
         }
@@ -131,13 +171,27 @@ pub(crate) fn input_from_link(
     if header.is_fragment() {
         return fragment_input(shard, now, interface, &packet);
     }
-    let arrival = Arrival { mark, ..arrival(interface, &packet, offload) };
-    deliver(shard, now, &arrival)
+    deliver(shard, now, &entering.arrival())
+}
+
+/// Is it from this host to this host, with a source that it got on its way?
+fn came_back(shard: &Shard, entering: &Entering<'_>) -> bool {
+    let (InterfaceId::LOOPBACK, Tracking::Of(known)) = (entering.interface, entering.tracking)
+    else {
+        return false;
+    };
+    let table = shard.conntrack.as_ref();
+    let flow = table.and_then(|table| table.get(known.flow));
+    let destination = entering.packet.header.destination;
+    flow.is_some_and(|flow| flow.is_translated())
+        && (shard.interfaces.owner(destination.into()).is_some()
+            || shard.routes.is_local(destination))
 }
 
 fn arrival<'a>(interface: InterfaceId, packet: &Packet<'a>, offload: RxOffload) -> Arrival<'a> {
     let Packet { header, header_bytes, payload, .. } = *packet;
-    Arrival { interface, header, header_bytes, payload, offload, mark: 0 }
+    let tracking = Tracking::Off;
+    Arrival { interface, header, header_bytes, payload, offload, mark: 0, tracking }
 }
 
 /// Gives up datagrams whose fragments did not come; arms the timer again.
@@ -153,6 +207,7 @@ pub(crate) fn handle_timeout(shard: &mut Shard, now: Instant) {
                 payload: &first.payload,
                 offload: RxOffload::default(),
                 mark: 0,
+                tracking: Tracking::Off,
             };
             icmpv4::reassembly_timeout(shard, now, &arrival);
         }
@@ -171,35 +226,61 @@ fn fragment_input(
     interface: InterfaceId,
     packet: &Packet<'_>,
 ) -> Result<(), DropReason> {
-    let Insertion { verdict, condemned, evicted } =
-        shard.reassembly.insert(now, &shard.config.limits, interface, packet);
-    count(shard, DropReason::FragmentLimit, evicted);
-    arm(shard);
-    let whole = verdict.inspect_err(|reason| count(shard, *reason, condemned))?;
-    let Some(whole) = whole else {
-        watch::note(shard, |_| Step::Held);
-        return Ok(());
-    };
-    watch::note(shard, |_| Step::Whole { length: whole.payload.len() });
-    // What the device said of the pieces says nothing of the whole; our own were never on a wire.
-    let checksum = match interface {
-        InterfaceId::LOOPBACK => RxChecksum::Partial,
-        _ => RxChecksum::Unverified,
-    };
+    let Some(whole) = reassemble(shard, now, interface, packet)? else { return Ok(()) };
     let arrival = Arrival {
         interface,
         header: whole.header,
         header_bytes: &whole.header_bytes,
         payload: &whole.payload,
-        offload: RxOffload { checksum, segment_size: None },
+        offload: offload_of_whole(interface),
         mark: 0,
+        tracking: Tracking::Off,
     };
     deliver(shard, now, &arrival)
 }
 
+/// The datagram that this fragment completes.
+pub(crate) fn reassemble(
+    shard: &mut Shard,
+    now: Instant,
+    interface: InterfaceId,
+    packet: &Packet<'_>,
+) -> Result<Option<Whole>, DropReason> {
+    let Insertion { verdict, condemned, evicted } =
+        shard.reassembly.insert(now, &shard.config.limits, interface, packet);
+    count(shard, DropReason::FragmentLimit, evicted);
+    arm(shard);
+    let whole = verdict.inspect_err(|reason| count(shard, *reason, condemned))?;
+    watch::note(shard, |_| match &whole {
+        None => Step::Held,
+        Some(whole) => Step::Whole { length: whole.payload.len() },
+    });
+    Ok(whole)
+}
+
+/// What the device said of the pieces says nothing of the whole; our own were never on a wire.
+pub(crate) fn offload_of_whole(interface: InterfaceId) -> RxOffload {
+    let checksum = match interface {
+        InterfaceId::LOOPBACK => RxChecksum::Partial,
+        _ => RxChecksum::Unverified,
+    };
+    RxOffload { checksum, segment_size: None }
+}
+
 /// A whole datagram for us.
 fn deliver(shard: &mut Shard, now: Instant, arrival: &Arrival<'_>) -> Result<(), DropReason> {
+    if arrival.tracking != Tracking::Off {
+        return conntrack::deliver(shard, now, arrival);
+    }
     filter::input(shard, now, arrival)?;
+    to_transport(shard, now, arrival)
+}
+
+pub(crate) fn to_transport(
+    shard: &mut Shard,
+    now: Instant,
+    arrival: &Arrival<'_>,
+) -> Result<(), DropReason> {
     if shard.watchers.is_some() {
         watch::whole(shard, arrival);
     }

@@ -5,6 +5,7 @@ use crate::{
     counters::DropReason,
     layer::{
         arp,
+        conntrack::Changed,
         filter::{self, Departure},
         ipv4_fragment,
         route::{path_for, transport},
@@ -107,33 +108,60 @@ pub(crate) fn output(
         transport: transport(&header, datagram.payload),
         ..Query::to(datagram.destination)
     };
-    let path = path_for(shard, &query).map_err(|error| match error {
-        Error::OtherZone => DropReason::OtherZone,
-        _ => DropReason::NoRoute,
-    })?;
+    let path = path_for(shard, &query).map_err(error_reason)?;
     header.identification = identification(shard, &header, datagram.segments());
-    if shard.filter.is_some() {
-        let header_bytes =
-            header.with_options(datagram.options, datagram.payload.len()).unwrap_or_default();
-        let departure = Departure {
-            output: path.interface,
-            user: datagram.principal.uid,
-            mark: datagram.mark,
-            header,
-            header_bytes: &header_bytes,
-            payload: datagram.payload,
-            payload_len: datagram.payload.len(),
-            frame: None,
-        };
-        filter::output(shard, now, &departure)?;
+    let header_bytes =
+        header.with_options(datagram.options, datagram.payload.len()).unwrap_or_default();
+    let departure = Departure {
+        output: path.interface,
+        next_hop: path.next_hop,
+        principal: datagram.principal,
+        mark: datagram.mark,
+        header,
+        header_bytes: &header_bytes,
+        payload: datagram.payload,
+        payload_len: datagram.payload.len(),
+        partial: datagram.segment_size.is_some(),
+        frame: None,
+    };
+    let changed = ask_filter(shard, now, &departure)?;
+    let Some(Changed { bytes, path: rerouted }) = &changed else {
+        return transmit(shard, now, datagram, &header, path);
+    };
+    let Packet { header, payload, .. } =
+        Packet::parse(bytes).map_err(|_| DropReason::Ipv4Malformed)?;
+    let (source, destination) = (header.source, header.destination);
+    let datagram = Datagram { source, destination, payload, ..datagram.clone() };
+    transmit(shard, now, &datagram, &header, rerouted.unwrap_or(path))
+}
+
+/// What rules make of a packet, if anything.
+fn ask_filter(
+    shard: &mut Shard,
+    now: Instant,
+    departure: &Departure<'_>,
+) -> Result<Option<Changed>, DropReason> {
+    if shard.filter.is_none() && shard.conntrack.is_none() {
+        return Ok(None);
     }
+    filter::output(shard, now, departure)
+}
+
+/// Cuts a datagram where its path needs that, and queues what comes of it.
+fn transmit(
+    shard: &mut Shard,
+    now: Instant,
+    datagram: &Datagram<'_>,
+    header: &ipv4::Header,
+    path: Path,
+) -> Result<(), DropReason> {
     let Datagram { options, payload, heard_here, segment_size, .. } = *datagram;
     // The segments of a large one are no longer than the path takes.
     let mtu = if segment_size.is_some() { u16::MAX } else { path.mtu };
-    let pieces = ipv4_fragment::pieces(&header, options, payload, mtu);
+    let pieces = ipv4_fragment::pieces(header, options, payload, mtu);
     let pieces = pieces.ok_or(DropReason::MessageTooLong)?;
     let packets = pieces.iter().map(|(header, piece)| [header.as_slice(), *piece]);
-    let leaving = Leaving { path, header: &header, payload, heard_here, segment_size };
+    let leaving = Leaving { path, header, payload, heard_here, segment_size };
     leave(shard, now, &leaving, packets)
 }
 
@@ -159,18 +187,25 @@ pub(crate) fn output_spoken(
 ) -> Result<(), DropReason> {
     let Spoken { path, header, packet, principal, mark, heard_here } = *spoken;
     let parsed = Packet::parse(packet).map_err(|_| DropReason::Ipv4Malformed)?;
-    let payload = parsed.payload;
     let departure = Departure {
         output: path.interface,
-        user: principal.uid,
+        next_hop: path.next_hop,
+        principal,
         mark,
         header,
         header_bytes: parsed.header_bytes,
-        payload,
-        payload_len: payload.len(),
+        payload: parsed.payload,
+        payload_len: parsed.payload.len(),
+        partial: false,
         frame: None,
     };
-    filter::output(shard, now, &departure)?;
+    let changed = ask_filter(shard, now, &departure)?;
+    let (packet, path) = match &changed {
+        Some(Changed { bytes, path: rerouted }) => (&bytes[..], rerouted.unwrap_or(path)),
+        None => (packet, path),
+    };
+    let Packet { header, payload, .. } =
+        Packet::parse(packet).map_err(|_| DropReason::Ipv4Malformed)?;
     let leaving = Leaving { path, header: &header, payload, heard_here, segment_size: None };
     leave(shard, now, &leaving, [[packet, &[]]].into_iter())
 }
@@ -264,6 +299,14 @@ pub(crate) fn identification(shard: &mut Shard, header: &ipv4::Header, count: u1
     }
     let ipv4::Header { source, destination, protocol, .. } = *header;
     shard.identifications.next(&mut shard.random, (source, destination, protocol.0), count)
+}
+
+/// Why a packet has no way.
+pub(crate) fn error_reason(error: Error) -> DropReason {
+    match error {
+        Error::OtherZone => DropReason::OtherZone,
+        _ => DropReason::NoRoute,
+    }
 }
 
 /// Why a program's datagram could not be sent, as the program sees it.

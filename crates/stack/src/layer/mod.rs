@@ -8,6 +8,7 @@ pub(crate) mod arp;
 #[cfg(test)]
 pub(crate) mod attacks;
 pub(crate) mod autoconf;
+pub(crate) mod conntrack;
 #[cfg(test)]
 mod crossings;
 pub(crate) mod ethernet;
@@ -46,6 +47,7 @@ pub(crate) struct Arrival<'a> {
     pub offload: RxOffload,
     /// That rules gave it.
     pub mark: u32,
+    pub tracking: conntrack::Tracking,
 }
 
 impl<'a> Arrival<'a> {

@@ -101,6 +101,11 @@ impl Shard {
                 self.settings = Arc::new(self.config.tcp.clone());
                 Ok(Reply::Done)
             }
+            Request::SetConntrack { config } => {
+                self.config.conntrack = config;
+                layer::conntrack::renew(self);
+                Ok(Reply::Done)
+            }
             Request::AddInterface { settings } => {
                 let id = self.interfaces.add(settings)?;
                 self.links.add(id, LinkKind::Device)?;

@@ -19,6 +19,8 @@ pub enum TimerKey {
     Socket(u32),
     HalfOpen(u32),
     TimeWait(u32),
+    /// A tracked flow.
+    Flow(u32),
     Neighbors,
     Reassembly,
     /// Bonds and bridges.
@@ -68,7 +70,7 @@ pub struct TimerWheel {
     entries: Vec<Entry>,
     free: Vec<u32>,
     /// Entry of each key, by class and number; `NIL` for none.
-    by_key: [Vec<u32>; 4],
+    by_key: [Vec<u32>; 5],
     armed: usize,
 }
 
@@ -90,6 +92,7 @@ fn class(key: TimerKey) -> (usize, usize) {
         TimerKey::Socket(n) => (0, n as usize),
         TimerKey::HalfOpen(n) => (1, n as usize),
         TimerKey::TimeWait(n) => (2, n as usize),
+        TimerKey::Flow(n) => (4, n as usize),
         TimerKey::Neighbors => (3, 0),
         TimerKey::Reassembly => (3, 1),
         TimerKey::Links => (3, 2),

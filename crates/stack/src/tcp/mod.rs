@@ -51,7 +51,7 @@ mod rtt;
 mod scoreboard;
 mod send;
 mod send_tuning;
-mod seq;
+pub(crate) mod seq;
 pub mod time_wait;
 mod timeout;
 mod timers;

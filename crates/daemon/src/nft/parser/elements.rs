@@ -23,6 +23,7 @@ enum DataWords {
     Nothing,
     Verdict(Verdict),
     Value(String),
+    Pair(String, String),
 }
 
 impl Words {
@@ -48,10 +49,13 @@ impl Words {
             (DataWords::Value(word), Holds::Values(kind)) => {
                 Data::Value(kind.parse(word).map_err(at)?)
             }
+            (DataWords::Pair(first, second), Holds::Pairs(one, other)) => {
+                Data::Pair(one.parse(first).map_err(at)?, other.parse(second).map_err(at)?)
+            }
             (DataWords::Nothing, _) => {
                 return Err(at("an element of a map needs \": VALUE\"".to_owned()));
             }
-            (DataWords::Verdict(_) | DataWords::Value(_), _) => {
+            (DataWords::Verdict(_) | DataWords::Value(_) | DataWords::Pair(..), _) => {
                 return Err(at("this set has no such values".to_owned()));
             }
         };
@@ -154,7 +158,13 @@ impl Parser {
         if self.takes(":") {
             set.holds = match self.takes_word("verdict") {
                 true => Holds::Verdicts,
-                false => Holds::Values(self.data_type()?),
+                false => {
+                    let first = self.data_type()?;
+                    match self.takes(".") {
+                        true => Holds::Pairs(first, self.data_type()?),
+                        false => Holds::Values(first),
+                    }
+                }
             };
         }
         Ok(())
@@ -204,7 +214,13 @@ impl Parser {
                 false => DataWords::Nothing,
                 true => match self.verdict()? {
                     Some(verdict) => DataWords::Verdict(verdict),
-                    None => DataWords::Value(self.name("a value")?),
+                    None => {
+                        let first = self.name("a value")?;
+                        match self.takes(".") {
+                            true => DataWords::Pair(first, self.name("a value")?),
+                            false => DataWords::Value(first),
+                        }
+                    }
                 },
             };
             all.push(Words { line, key, data, timeout });

@@ -1,15 +1,17 @@
 //! Rules: what they compare, and what they do.
 
-use super::Parser;
+use super::{Parser, nat};
 use crate::nft::{
     Error,
     ast::{
-        Key, MapSource, Mark, Match, Operator, Reject, Right, Rule, SetChange, Statement, Verdict,
+        Key, MapSource, Mark, MarkOf, Match, Operator, Reject, Right, Rule, SetChange, Statement,
+        Verdict,
     },
     lexer::Kind,
     selector::{self, Selector},
     value::{ICMP_CODES, Type, Value},
 };
+use narrows_stack::filter::field::{CtField, Field};
 use std::time::Duration;
 
 /// What a burst is that is not said, in packets.
@@ -37,12 +39,15 @@ impl Parser {
         }
         let last = rule.statements.len() - 1;
         let ends = |statement: &Statement| {
-            matches!(statement, Statement::Verdict(_) | Statement::Reject(_))
+            matches!(
+                statement,
+                Statement::Verdict(_) | Statement::Reject(_) | Statement::Translate(_)
+            )
         };
-        if let Some(at) = rule.statements.iter().position(ends).filter(|at| *at != last) {
-            let _ = at;
+        if rule.statements.iter().position(ends).is_some_and(|at| at != last) {
             return self.error("nothing of a rule can come after its verdict");
         }
+        nat::check(&rule).map_err(|message| Error::new(self.line(), message))?;
         Ok(rule)
     }
 
@@ -54,7 +59,7 @@ impl Parser {
         let Some(word) = self.peek_word().map(str::to_owned) else {
             return self.error(format!("a rule can't go on with {}", self.peek()));
         };
-        if matches!(word.as_str(), "meta" | "mark") && self.sets_mark() {
+        if matches!(word.as_str(), "meta" | "mark" | "ct") && self.sets_mark() {
             return self.set_mark();
         }
         if selector::begins(&word) {
@@ -66,6 +71,8 @@ impl Parser {
             "limit" => self.limit(),
             "quota" => self.quota(),
             "log" => self.log(),
+            "notrack" => Ok(Statement::Untrack),
+            "snat" | "dnat" | "masquerade" | "redirect" => self.translate(&word),
             "reject" => self.reject().map(Statement::Reject),
             "add" => self.set_change(SetChange::Add),
             "update" => self.set_change(SetChange::Update),
@@ -97,7 +104,7 @@ impl Parser {
         let line = self.line();
         let words: Vec<&str> = self.tokens[self.at.min(self.tokens.len())..]
             .iter()
-            .take(3)
+            .take(4)
             .map_while(|token| match &token.kind {
                 Kind::Word(word) => Some(word.as_str()),
                 _ => None,
@@ -121,7 +128,7 @@ impl Parser {
         })
     }
 
-    fn key(&mut self) -> Result<Key, Error> {
+    pub(super) fn key(&mut self) -> Result<Key, Error> {
         let mut key = vec![self.selector()?];
         while self.takes(".") {
             key.push(self.selector()?);
@@ -157,8 +164,8 @@ impl Parser {
             return Ok(Right::Values(self.values(key)?));
         }
         match key.as_slice() {
-            [Selector { kind: Type::TcpFlags, .. }] => {
-                Ok(Right::Value(Value::one(self.bits(Type::TcpFlags)?)))
+            [Selector { kind, .. }] if kind.is_flags() => {
+                Ok(Right::Value(Value::one(self.bits(*kind)?)))
             }
             [one] => {
                 let value = self.value(one.kind)?;
@@ -177,7 +184,7 @@ impl Parser {
         }
     }
 
-    fn value(&mut self, kind: Type) -> Result<Value, Error> {
+    pub(super) fn value(&mut self, kind: Type) -> Result<Value, Error> {
         let line = self.line();
         let word = self.name("a value")?;
         kind.parse(&word).map_err(|message| Error::new(line, message))
@@ -205,7 +212,7 @@ impl Parser {
         Ok(all)
     }
 
-    fn element(&mut self, key: &Key) -> Result<Vec<Value>, Error> {
+    pub(super) fn element(&mut self, key: &Key) -> Result<Vec<Value>, Error> {
         let line = self.line();
         let parts = self.parts()?;
         if parts.len() != key.len() {
@@ -254,7 +261,7 @@ impl Parser {
                 _ => return Err(Error::new(line, "bits are wanted here, not a range")),
             }
             let more = self.takes("|") || self.takes_word("or");
-            if !(more || kind == Type::TcpFlags && self.takes(",")) {
+            if !(more || kind.is_flags() && self.takes(",")) {
                 break;
             }
         }
@@ -398,18 +405,19 @@ impl Parser {
         Ok(Statement::SetChange { change, set, key, timeout })
     }
 
-    /// Does `[meta] mark set` come next?
+    /// Does `[meta] mark set` or `ct mark set` come next?
     fn sets_mark(&self) -> bool {
         let word = |ahead: usize| match self.tokens.get(self.at + ahead).map(|token| &token.kind) {
             Some(Kind::Word(word)) => word.as_str(),
             _ => "",
         };
-        let at = usize::from(word(0) == "meta");
+        let at = usize::from(matches!(word(0), "meta" | "ct"));
         word(at) == "mark" && word(at + 1) == "set"
     }
 
     /// `mark set 1`, `mark set mark & 0xff | 0x100`, `mark set ip saddr map @marks`
     fn set_mark(&mut self) -> Result<Statement, Error> {
+        let to = if self.takes_word("ct") { MarkOf::Flow } else { MarkOf::Packet };
         self.takes_word("meta");
         self.keyword("mark")?;
         self.keyword("set")?;
@@ -421,22 +429,29 @@ impl Parser {
             if self.takes_word("map") {
                 self.symbol("@")?;
                 let map = self.name("the name of a map")?;
-                return Ok(Statement::SetMark(Mark::Map { key, map }));
+                return Ok(Statement::SetMark { to, mark: Mark::Map { key, map } });
             }
-            if key.len() != 1 || key[0].kind != Type::Mark {
+            let from = match key.as_slice() {
+                [Selector { field: Field::Mark, .. }] => Some(MarkOf::Packet),
+                [Selector { field: Field::Ct(CtField::Mark), .. }] => Some(MarkOf::Flow),
+                _ => None,
+            };
+            let Some(from) = from else {
                 return Err(Error::new(
                     line,
                     "a mark is set to a number, the mark before, or what a map has",
                 ));
-            }
-            return self.mark_bits().map(Statement::SetMark);
+            };
+            let mark = self.mark_bits(from)?;
+            return Ok(Statement::SetMark { to, mark });
         }
         let mark = self.bits(Type::Mark)? as u32;
-        Ok(Statement::SetMark(Mark::Bits { and: 0, xor: mark }))
+        let mark = Mark::Bits { from: to, and: 0, xor: mark };
+        Ok(Statement::SetMark { to, mark })
     }
 
     /// After the mark as it is: `& a`, `| b`, `^ c` in any order.
-    fn mark_bits(&mut self) -> Result<Mark, Error> {
+    fn mark_bits(&mut self, from: MarkOf) -> Result<Mark, Error> {
         let (mut and, mut xor) = (u32::MAX, 0);
         loop {
             // Whatever the mark is, it ends as mark & `and` ^ `xor`.
@@ -449,7 +464,7 @@ impl Parser {
             } else if self.takes("^") || self.takes_word("xor") {
                 xor ^= self.mark_value()?;
             } else {
-                return Ok(Mark::Bits { and, xor });
+                return Ok(Mark::Bits { from, and, xor });
             }
         }
     }

@@ -7,6 +7,7 @@ use crate::{
     counters::DropReason,
     layer::{
         Arrival,
+        conntrack::Tracking,
         ipv4_input::may_be_source,
         ipv4_output::{self, Datagram},
         route::path_from,
@@ -84,7 +85,15 @@ pub(super) fn undeliverable(
     let Packet { header, header_bytes, payload, .. } = *packet;
     let offload = RxOffload::default();
     let interface = back.interface;
-    let arrival = Arrival { interface, header, header_bytes, payload, offload, mark: 0 };
+    let arrival = Arrival {
+        interface,
+        header,
+        header_bytes,
+        payload,
+        offload,
+        mark: 0,
+        tracking: Tracking::Off,
+    };
     unreachable(shard, now, &arrival, Unreachable::HOST);
 }
 

@@ -7,14 +7,14 @@ use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
     layer::{
-        arp,
+        arp, conntrack,
         filter::{self, Departure},
         ipv4_output,
         ipv4_output::Path,
         link::{self, Course, LinkHeader},
         packet, watch,
     },
-    request::{Error, SocketId},
+    request::{Error, Principal, SocketId},
     shard::Sink,
     table::{
         demux::Flow,
@@ -101,44 +101,57 @@ struct Headers {
 #[derive(Clone, Copy)]
 struct Sender {
     output: InterfaceId,
+    next_hop: Ipv4Addr,
     /// Where the frame leaves, if that is known.
     device: Option<InterfaceId>,
-    user: u32,
+    principal: Principal,
     mark: u32,
 }
 
 impl Sender {
-    fn new(socket: &Socket, output: InterfaceId, device: Option<InterfaceId>) -> Self {
-        Self { output, device, user: socket.principal.uid, mark: socket.ip.mark }
+    fn new(socket: &Socket, path: &Path, device: Option<InterfaceId>) -> Self {
+        let (output, next_hop) = (path.interface, path.next_hop);
+        Self { output, next_hop, device, principal: socket.principal, mark: socket.ip.mark }
     }
 }
 
 impl Headers {
-    /// Does the filter let the segment pass? One that it holds back is lost on its way.
+    /// Does the filter let the segment pass? One that it holds back is lost on its way. Its source may be another
+    /// then.
     fn may_leave(
-        &self,
+        &mut self,
         shard: &mut Shard,
         now: Instant,
         sender: Sender,
         payload_len: usize,
     ) -> Result<(), DropReason> {
-        let Some(partial) = self.offload.checksum.filter(|_| shard.filter.is_some()) else {
-            return Ok(());
-        };
+        let asked = shard.filter.is_some() || shard.conntrack.is_some();
+        let Some(partial) = self.offload.checksum.filter(|_| asked) else { return Ok(()) };
         let start = usize::from(partial.start);
-        let Sender { output, device, user, mark } = sender;
+        let Sender { output, next_hop, device, principal, mark } = sender;
         let link = &self.bytes[..start - ipv4::HEADER_LEN];
         let departure = Departure {
             output,
-            user,
+            next_hop,
+            principal,
             mark,
             header: self.ip,
             header_bytes: &self.bytes[start - ipv4::HEADER_LEN..start],
             payload: &self.bytes[start..self.len],
             payload_len: self.len - start + payload_len,
+            partial: true,
             frame: device.map(|device| (device, link)),
         };
-        filter::output(shard, now, &departure)
+        let Some(changed) = filter::output(shard, now, &departure)? else { return Ok(()) };
+        // Those that may go elsewhere leave as datagrams.
+        if changed.path.is_some() {
+            return Err(DropReason::NoRoute);
+        }
+        let place = self.bytes.get_mut(start - ipv4::HEADER_LEN..self.len);
+        if let Some(place) = place.filter(|place| place.len() == changed.bytes.len()) {
+            place.copy_from_slice(&changed.bytes);
+        }
+        Ok(())
     }
 }
 
@@ -222,6 +235,7 @@ fn transmit_connection(
     let (path, link) = match next {
         Next::Send { path, link } => (path, link),
         Next::Copies { path, link } => return send_copies(shard, now, id, flow, &path, &link),
+        Next::Apart => return send_apart(shard, now, id, flow),
         Next::Discard(reason) => return discard(shard, now, id, flow, reason),
     };
     let Some(settings) = shard.interfaces.get(path.interface).map(|found| &found.settings) else {
@@ -235,7 +249,7 @@ fn transmit_connection(
     while sent < QUANTUM && *budget > 0 && sink.has_room() {
         let Some(socket) = shard.sockets.get_mut(id) else { return };
         let service = (socket.ip.ttl, socket.ip.tos);
-        let sender = Sender::new(socket, path.interface, Some(interface));
+        let sender = Sender::new(socket, &path, Some(interface));
         let SocketBody::Connection(connection) = &mut socket.body else { return };
         let retransmissions = connection.retransmissions();
         let Some(outgoing) = connection.poll_segment(now, max_payload) else { break };
@@ -302,6 +316,8 @@ enum Next {
         path: Path,
         link: LinkHeader,
     },
+    /// One by one: rules may give it another destination.
+    Apart,
     Discard(DropReason),
 }
 
@@ -323,6 +339,9 @@ fn next_step(
     };
     shard.sockets.get_mut(id)?.connection()?.fit_path(path.mtu);
     let source = shard.interfaces.get(path.interface)?.settings.mac;
+    if conntrack::may_reroute(shard, &flow) {
+        return Some((flow, Next::Apart));
+    }
     let header =
         |destination| ethernet::Header { destination, source, ether_type: EtherType::IPV4 };
     if path.interface == InterfaceId::LOOPBACK {
@@ -375,7 +394,7 @@ fn send_copies(
     for _ in 0..BUDGET {
         let Some(socket) = shard.sockets.get_mut(id) else { return };
         let service = (socket.ip.ttl, socket.ip.tos);
-        let sender = Sender::new(socket, path.interface, None);
+        let sender = Sender::new(socket, path, None);
         let SocketBody::Connection(connection) = &mut socket.body else { return };
         let Some(outgoing) = connection.poll_segment(now, 0) else { break };
         let Some(mut headers) = headers(Some(link), &flow, service, &outgoing) else { break };
@@ -390,6 +409,37 @@ fn send_copies(
         shard.counters.tcp_segments_sent += 1;
         let frame = Frame { bytes, offload: TxOffload::default() };
         if let Err(reason) = link::output(shard, path.interface, frame) {
+            shard.drop(reason);
+        }
+    }
+    settle(shard, now, id);
+}
+
+/// Sends a connection's segments as datagrams, which are routed after rules have been asked.
+fn send_apart(shard: &mut Shard, now: Instant, id: SocketId, flow: Flow) {
+    for _ in 0..BUDGET {
+        let Some(socket) = shard.sockets.get_mut(id) else { return };
+        let service = (socket.ip.ttl, socket.ip.tos);
+        let (principal, mark, output) = (socket.principal, socket.ip.mark, socket.ip.device);
+        let SocketBody::Connection(connection) = &mut socket.body else { return };
+        let Some(outgoing) = connection.poll_segment(now, 0) else { break };
+        let payload = connection.payload(&outgoing).concat();
+        let Some(mut headers) = headers(None, &flow, service, &outgoing) else { break };
+        complete_checksum(&mut headers, &payload);
+        let segment = headers.bytes.get(ipv4::HEADER_LEN..headers.len).unwrap_or_default();
+        shard.counters.tcp_segments_sent += 1;
+        let ipv4::Header { source, destination, tos, ttl, .. } = headers.ip;
+        let datagram = ipv4_output::Datagram {
+            tos,
+            ttl,
+            dont_fragment: true,
+            principal,
+            mark,
+            output,
+            payload: &[segment, &payload].concat(),
+            ..ipv4_output::Datagram::plain(source, destination, Protocol::TCP)
+        };
+        if let Err(reason) = ipv4_output::output(shard, now, &datagram) {
             shard.drop(reason);
         }
     }
@@ -427,8 +477,12 @@ pub(crate) fn next_packet(
             Some(step) => step,
             None => continue,
         };
-        match next {
-            Next::Send { .. } => {}
+        let path = match next {
+            Next::Send { path, .. } => path,
+            Next::Apart => {
+                send_apart(shard, now, id, flow);
+                continue;
+            }
             Next::Copies { path, link } => {
                 send_copies(shard, now, id, flow, &path, &link);
                 continue;
@@ -437,13 +491,13 @@ pub(crate) fn next_packet(
                 discard(shard, now, id, flow, reason);
                 continue;
             }
-        }
+        };
         let socket = shard.sockets.get_mut(id)?;
         let service = (socket.ip.ttl, socket.ip.tos);
-        let sender = Sender::new(socket, InterfaceId::LOOPBACK, None);
+        let sender = Sender::new(socket, &path, None);
         let SocketBody::Connection(connection) = &mut socket.body else { continue };
         let Some(outgoing) = connection.poll_segment(now, MAX_PAYLOAD) else { continue };
-        let headers = headers(None, &flow, service, &outgoing)?;
+        let mut headers = headers(None, &flow, service, &outgoing)?;
         if let Err(reason) = headers.may_leave(shard, now, sender, outgoing.payload_len) {
             shard.drop(reason);
             settle(shard, now, id);

@@ -129,12 +129,14 @@ fn may_leave(shard: &mut Shard, now: Instant, way: &Way, envelope: &Envelope, le
     };
     let departure = Departure {
         output: way.path.interface,
-        user: way.principal.uid,
+        next_hop: way.path.next_hop,
+        principal: way.principal,
         mark: way.settings.mark,
         header,
         header_bytes: &[0; ipv4::HEADER_LEN],
         payload: &udp,
         payload_len: HEADER_LEN + len,
+        partial: false,
         frame: None,
     };
     filter::lets_out(shard, now, &departure)

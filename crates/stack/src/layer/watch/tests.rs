@@ -95,7 +95,7 @@ fn a_journey_names_the_rule_that_decided() {
     ];
     let mut filter = Filter::new(vec![Chain::new(rules)], Vec::new(), State::default()).unwrap();
     for hook in [Hook::Input, Hook::Output] {
-        let base = BaseChain { chain: 0, priority: 0, accept: true, device: None };
+        let base = BaseChain { chain: 0, priority: 0, accept: true, nat: false, device: None };
         filter.hook(hook, base).unwrap();
     }
     host.shard.set_filter(Some(filter));
