@@ -23,8 +23,6 @@ use std::{fs, path::Path, time::Duration};
 
 /// As the issue of a path's goodput is usually put; virtual seconds cost little.
 const VIRTUAL_TIME: Duration = Duration::from_secs(60);
-/// Flows need some time to find their shares.
-const SHARING_TIME: Duration = Duration::from_secs(30);
 /// Cells that Narrows' daemon runs in real time as well.
 const CHECKED: [&str; 3] = ["no loss", "1 % random loss", "3 % reordering"];
 
@@ -80,7 +78,7 @@ pub fn run(
     for flows in FLOWS.into_iter().filter(|_| "sharing".contains(wanted)) {
         for algorithm in ALGORITHMS {
             anyhow::ensure!(!interrupt.is_raised(), "interrupted");
-            let narrows = virtual_time::sharing(algorithm, flows, SHARING_TIME)?;
+            let narrows = virtual_time::sharing(algorithm, flows, VIRTUAL_TIME)?;
             let linux = match lab.has(algorithm)? {
                 true => Some(lab.sharing(algorithm, flows)?),
                 false => None,

@@ -8,8 +8,8 @@ use anyhow::{Result, anyhow};
 use narrows_sim::{Connection, LinkSettings, Scenario, app};
 use narrows_stack::{tcp::congestion::Algorithm, time::Duration};
 
-/// Flows begin one after the other, as they do in life.
-const APART: Duration = Duration::from_millis(100);
+/// Flows begin together, as those of iperf3 do, but not in step.
+const APART: Duration = Duration::from_millis(1);
 
 /// Mbit/s of payload that a stream brings over in this time.
 pub fn goodput(cell: &Cell, algorithm: Algorithm, time: Duration) -> Result<f64> {
