@@ -106,7 +106,7 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
 
 fn machine_memory() -> u64 {
     let machine = rustix::system::sysinfo();
-    u64::from(machine.totalram).saturating_mul(u64::from(machine.mem_unit))
+    machine.totalram.saturating_mul(u64::from(machine.mem_unit))
 }
 
 fn listen(options: &Options, config: &DaemonConfig) -> Result<Listener> {

@@ -195,9 +195,11 @@ pub(crate) fn relieve(worker: &mut Worker, now: Instant) {
 mod tests {
     use super::*;
 
-    /// By user: bytes, quota, whether squeezed.
-    fn shares(all: &[(u32, u64, u64, bool)]) -> BTreeMap<u32, Share> {
-        let share = |(user, bytes, quota, squeezed): &(u32, u64, u64, bool)| {
+    /// User, bytes, quota, whether squeezed.
+    type Held = (u32, u64, u64, bool);
+
+    fn shares(all: &[Held]) -> BTreeMap<u32, Share> {
+        let share = |(user, bytes, quota, squeezed): &Held| {
             (*user, Share { bytes: *bytes, quota: *quota, squeezed: *squeezed })
         };
         all.iter().map(share).collect()
@@ -206,7 +208,9 @@ mod tests {
     #[test]
     fn the_largest_over_its_share_pays_and_nobody_else() {
         const NO: u64 = u64::MAX;
-        let cases: [(&str, &[(u32, u64, u64, bool)], bool, &[u32], [Option<u32>; 2]); 9] = [
+        /// Name, what is held, whether it was short before; who is squeezed, who prunes and who is reset.
+        type Case = (&'static str, &'static [Held], bool, &'static [u32], [Option<u32>; 2]);
+        let cases: [Case; 9] = [
             ("plenty", &[(1, 500, NO, false), (2, 100, NO, false)], false, &[], [None; 2]),
             ("tight", &[(1, 700, NO, false), (2, 100, NO, false)], false, &[1], [None; 2]),
             ("alone", &[(1, 800, NO, false), (2, 0, NO, false)], false, &[1], [None; 2]),
