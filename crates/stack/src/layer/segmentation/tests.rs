@@ -44,9 +44,12 @@ fn large(kind: SegmentKind, v6: bool, len: usize) -> Vec<u8> {
 
 const PARTIAL: RxOffload = RxOffload { checksum: RxChecksum::Partial, segment_size: Some(1000) };
 
-/// Headers aside, what a frame says: identification, sequence number, flags FIN PSH CWR, and data. Its
-/// lengths and checksums have to be right.
-fn read(frame: &[u8]) -> (Option<u16>, Option<(u32, [bool; 3])>, Vec<u8>) {
+/// What a TCP header says: sequence number, and whether FIN, PSH and CWR are set.
+type Tcp = (u32, [bool; 3]);
+
+/// Headers aside, what a frame says: identification, TCP's part, and data. Its lengths and checksums have
+/// to be right.
+fn read(frame: &[u8]) -> (Option<u16>, Option<Tcp>, Vec<u8>) {
     let packet = SlicedPacket::from_ethernet(frame).expect("a frame that others can read");
     let net = packet.net.expect("a packet");
     let identification = match &net {
