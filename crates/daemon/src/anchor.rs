@@ -332,12 +332,21 @@ impl Anchor {
         let State::Listening(backlog) = &mut self.state else { return };
         let mut notes = [0; RECORDS_IN_FLIGHT];
         let mut noted = false;
-        while let Ok(count @ 1..) = receive(&self.end, &mut [IoSliceMut::new(&mut notes)]) {
-            backlog.sent.drain(..count.min(backlog.sent.len()));
-            noted = true;
-        }
-        if noted && !backlog.sent.is_empty() && matches!(unread_by_peer(&self.end), Ok(0)) {
-            backlog.sent.clear();
+        // Asked before what is read next. A pair whose other end is closed has no records either, and
+        // those are not taken: it gives end of file, and nothing is forgotten.
+        let mut all_read = false;
+        loop {
+            match receive(&self.end, &mut [IoSliceMut::new(&mut notes)]) {
+                Ok(count @ 1..) => {
+                    backlog.sent.drain(..count.min(backlog.sent.len()));
+                    noted = true;
+                    all_read = matches!(unread_by_peer(&self.end), Ok(0));
+                }
+                Err(Errno::AGAIN) if noted && all_read => {
+                    return backlog.sent.clear();
+                }
+                _ => return,
+            }
         }
     }
 

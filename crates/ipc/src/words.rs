@@ -376,7 +376,7 @@ mod tests {
             ),
             (
                 Change::RemoveRule { rule },
-                "rule del pref 7 not from 10.0.0.0/8 fwmark 0x1/0xff lookup 9",
+                "rule del pref 7 not from 10.0.0.0/8 iifgroup 7 oifgroup 0 fwmark 0x1/0xff lookup 9",
             ),
             (
                 Change::SetNeighbor {

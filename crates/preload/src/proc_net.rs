@@ -216,7 +216,7 @@ const TCP_WIDTH: usize = 149;
 const DATAGRAM_WIDTH: usize = 127;
 
 const TCP_HEADER: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                                                     \n";
-const DATAGRAM_HEADER: &str = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops             \n";
+const DATAGRAM_HEADER: &str = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops            \n";
 
 fn tcp(rows: &[SocketRow]) -> String {
     let mut text = TCP_HEADER.to_owned();

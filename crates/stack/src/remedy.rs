@@ -80,7 +80,7 @@ impl DropReason {
                 "a SYN flood: let [tcp] syncookies be 1, or listen(2) with a longer backlog"
             }
             Self::SynShareFull => {
-                "a SYN flood of one user's listeners: let [tcp] syncookies be 1, or raise his half_open"
+                "a SYN flood of a user's listeners: [tcp] syncookies = 1, or raise his half_open"
             }
             Self::AcceptQueueFull => "raise listen(2)'s backlog, or the number of workers",
             Self::TcpPaws => "none, if few: old duplicates; many mean a middlebox mixes flows",

@@ -87,12 +87,15 @@ fn rulesets_are_listed_as_nft_lists_them() -> Result<()> {
             return Ok(());
         }
         let fork = Fork::new()?;
-        fork.load(include_str!("filter/every_word.nft"))?;
-        fork.compare("rulesets are alike")?;
-        // And what is printed can be read.
-        let printed = fork.daemon.ask(&fork.narrows, ["nft", "list", "ruleset"])?.stdout;
-        fork.load(&printed)?;
-        fork.compare("read back, they still are")
+        for rules in [include_str!("filter/every_word.nft"), include_str!("filter/flows.nft")] {
+            fork.load(rules)?;
+            fork.compare("rulesets are alike")?;
+            // And what is printed can be read.
+            let printed = fork.daemon.ask(&fork.narrows, ["nft", "list", "ruleset"])?.stdout;
+            fork.load(&printed)?;
+            fork.compare("read back, they still are")?;
+        }
+        Ok(())
     })
 }
 
@@ -423,7 +426,10 @@ fn bad_rules_change_nothing_and_say_where() -> Result<()> {
             ("add rule ip t c ip saddr @none drop", "there is no set none"),
             ("add rule ip t c iif \"none\" drop", "there is no interface none"),
             ("add rule ip t c drop drop", "nothing of a rule can come after its verdict"),
-            ("add chain ip t c2 { type nat hook output priority 0; }", "not supported"),
+            ("add chain ip t c2 { type route hook output priority 0; }", "not supported"),
+            ("add chain ip t c2 { type nat hook forward priority 0; }", "no chains of type nat"),
+            ("add rule ip t c masquerade", "for chains of type nat"),
+            ("add rule ip t c dnat to 10.0.0.1:80", "only after a transport"),
             ("add table ip6 x", "family ip6"),
             ("add chain ip t x; add rule ip t x jump x", "a chain leads back to itself"),
             ("delete rule ip t c handle 99", "no rule with handle 99"),

@@ -1,6 +1,6 @@
 //! What a user may take of the daemon, and what his bill says.
 
-use crate::stage::{NARROWS, On, PATIENCE, Stage, succeed};
+use crate::stage::{NARROWS, On, PATIENCE, Stage, eventually, succeed};
 use anyhow::{Result, ensure};
 use narrows_testbed::{Daemon, Network, Process, as_root};
 use serde_json::Value;
@@ -183,7 +183,6 @@ os.setuid(4700)
 s = socket.socket(); s.bind(('10.77.0.2', 8000)); s.listen(200)
 print('listening', flush=True)
 held = [s.accept()[0] for _ in range(64)]
-print('held', flush=True)
 sys.stdin.read()
 ";
     const SEND: &str = "
@@ -193,13 +192,12 @@ for _ in range(64):
     s = socket.create_connection(('10.77.0.2', 8000))
     s.setblocking(False)
     held.append(s)
-for _ in range(40):
+print('sending', flush=True)
+while True:
     for s in held:
         try: s.send(b'x' * 65536)
         except (BlockingIOError, ConnectionError): pass
     time.sleep(0.02)
-print('sent', flush=True)
-sys.stdin.read()
 ";
     as_root(|| {
         let stage = stage("all_buffer_bytes = 2000000")?;
@@ -208,16 +206,16 @@ sys.stdin.read()
         let _hoard = stage.start(hoard, "listening")?;
         let mut send = stage.command(On::Kernel, "python3");
         send.args(["-c", SEND]);
-        let _send = stage.start(send, "sent")?;
-        let log = stage.daemon.log();
-        ensure!(log.contains("user=4700") && log.contains("they grow no more"), "{log}");
-        ensure!(log.contains("his largest connection is reset"), "{log}");
-        let bills = stage.ask(&["stat", "--by", "user", "-j"])?.stdout;
-        let bills: Value = serde_json::from_str(&bills)?;
-        let of =
-            |user: u64| bills.as_array().into_iter().flatten().find(|bill| bill["user"] == user);
-        let hoarder = of(4700).map(|bill| bill["memory_bytes"].clone()).unwrap_or_default();
-        ensure!(hoarder.as_u64() <= Some(2_000_000), "{bills}");
+        let _send = stage.start(send, "sending")?;
+        for said in ["they grow no more user=4700", "his largest connection is reset"] {
+            eventually(said, || Ok(stage.daemon.log().contains(said)))?;
+        }
+        eventually("what he holds fits", || {
+            let bills = stage.ask(&["stat", "--by", "user", "-j"])?.stdout;
+            let bills: Value = serde_json::from_str(&bills)?;
+            let his = bills.as_array().into_iter().flatten().find(|bill| bill["user"] == 4700);
+            Ok(his.and_then(|bill| bill["memory_bytes"].as_u64()) <= Some(2_000_000))
+        })?;
         let _server = stage.serve_echo(On::Kernel, 7000)?;
         succeed(stage.peer(On::Narrows, &["pingpong", "--count", "50", "10.77.0.1:7000"]))?;
         Ok(())

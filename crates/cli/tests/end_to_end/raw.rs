@@ -38,7 +38,9 @@ fn programs_that_need_raw_sockets_work() -> Result<()> {
         let stage = Stage::new()?;
         let _open = stage.serve_echo(On::Kernel, 7001)?;
         let peer = On::Kernel.address();
-        // Before the others: answers of this kind are few.
+        // Of errors the kernel sends one a second to each host, if not told otherwise.
+        const LIMIT: &str = "/proc/sys/net/ipv4/icmp_ratelimit";
+        stage.network.kernel.run(|| std::fs::write(LIMIT, "0"))??;
         run(&stage, &format!("hping3 -2 -p 7002 -c 4 {peer}"), &["ICMP Port Unreachable"])?;
         let hop = format!(" 1  {peer}  ");
         for method in ["-I", "-U", "-T", "-T -p 7001 -N 16"] {

@@ -216,6 +216,8 @@ pub(crate) enum Verdict {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Translate {
     pub kind: TranslateKind,
+    /// `ip` was written, which nft keeps before a map that it knows by name.
+    pub family: bool,
     pub to: Target,
     pub ports: Option<(u16, u16)>,
     pub random: bool,

@@ -398,7 +398,8 @@ fn print_translate(translate: &Translate) -> String {
             let _ = write!(text, " to {first}-{last}");
         }
         Target::Map { key, map: ValueMap::Named(name), port: with } => {
-            let _ = write!(text, "{} to {} map @{name}", port(*with), print_key(key));
+            let ip = port(*with || translate.family);
+            let _ = write!(text, "{ip} to {} map @{name}", print_key(key));
         }
         Target::Map { key, map: ValueMap::Inline(elements), port: with } => {
             let element = |(values, data): &(Vec<Value>, Data)| {
@@ -454,9 +455,6 @@ fn print_match(comparison: &Match) -> String {
     };
     let right = match right {
         Right::Set(set) => format!("@{set}"),
-        Right::Values(all) if key.len() > 1 && all.len() == 1 => {
-            all.first().map(|values| print_values(key, values)).unwrap_or_default()
-        }
         Right::Values(all) => {
             let all: Vec<_> = all.iter().map(|values| print_values(key, values)).collect();
             format!("{{ {} }}", all.join(", "))

@@ -53,7 +53,7 @@ fn words_may_be_written_in_more_than_one_way() {
         ("mark 5", "meta mark 0x00000005"),
         ("meta mark and 0xff == 0x10", "meta mark & 0x000000ff == 0x00000010"),
         ("mark set mark | 0x1", "meta mark set meta mark | 0x00000001"),
-        ("meta mark set mark & 0xf0 or 0x1", "meta mark set meta mark & 0x000000f0 ^ 0x00000001"),
+        ("meta mark set mark & 0xf0 or 0x1", "meta mark set meta mark & 0x000000f1 | 0x00000001"),
         ("limit rate 3/hour burst 9 packets", "limit rate 3/hour burst 9 packets"),
         ("limit rate 2 mbytes/second", "limit rate 2 mbytes/second"),
         ("quota until 2048 bytes", "quota 2 kbytes"),

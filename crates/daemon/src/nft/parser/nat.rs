@@ -20,6 +20,7 @@ impl Parser {
         };
         let mut translate = Translate {
             kind: *kind,
+            family: false,
             to: Target::Own,
             ports: None,
             random: false,
@@ -42,7 +43,8 @@ impl Parser {
     /// `[ip [addr . port]] [to] ADDRESS[-ADDRESS][:PORT[-PORT]]`, or `KEY map …`.
     fn target(&mut self, translate: &mut Translate) -> Result<(), Error> {
         let mut port = false;
-        if self.takes_word("ip") && self.takes_word("addr") {
+        translate.family = self.takes_word("ip");
+        if translate.family && self.takes_word("addr") {
             self.symbol(".")?;
             self.keyword("port")?;
             port = true;
