@@ -53,7 +53,12 @@ fn words_may_be_written_in_more_than_one_way() {
         ("mark 5", "meta mark 0x00000005"),
         ("meta mark and 0xff == 0x10", "meta mark & 0x000000ff == 0x00000010"),
         ("mark set mark | 0x1", "meta mark set meta mark | 0x00000001"),
+        // As nft takes bits apart: what is set besides is kept too.
         ("meta mark set mark & 0xf0 or 0x1", "meta mark set meta mark & 0x000000f1 | 0x00000001"),
+        ("ct state related,established", "ct state established,related"),
+        ("ct state & (new | related) != 0", "ct state related,new"),
+        ("snat 10.0.0.1", "snat to 10.0.0.1"),
+        ("udp dport 1 redirect to :7-9", "udp dport 1 redirect to :7-9"),
         ("limit rate 3/hour burst 9 packets", "limit rate 3/hour burst 9 packets"),
         ("limit rate 2 mbytes/second", "limit rate 2 mbytes/second"),
         ("quota until 2048 bytes", "quota 2 kbytes"),
