@@ -88,8 +88,8 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
             }
         }
         Request::Kill { local, remote } => kill(worker, token, local, remote),
-        Request::Change(change) => change::apply(worker, token, change),
-        Request::Reload => reload(worker, token),
+        Request::Change(change) => in_force(worker, |worker| change::apply(worker, token, change)),
+        Request::Reload => in_force(worker, |worker| reload(worker, token)),
         Request::Stop => stop(worker, token),
         _ => Err(Error::BadMessage),
     })
@@ -125,6 +125,13 @@ fn ping(worker: &mut Worker, token: Token, echo: Echo) -> Result<(), Error> {
     worker.authority.connect(&worker.shard, &session.principal, Protocol::Icmp, remote)?;
     let principal = session.principal.of_engine();
     worker.pings.send(&mut worker.shard, &worker.clock, token, principal, echo)
+}
+
+/// Makes a change; whom it puts out is out before the administrator reads that it is made.
+fn in_force(worker: &mut Worker, change: impl FnOnce(&mut Worker) -> Answer) -> Answer {
+    let answer = change(worker);
+    worker.note_events();
+    answer
 }
 
 fn reload(worker: &mut Worker, token: Token) -> Answer {

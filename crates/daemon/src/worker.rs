@@ -396,7 +396,7 @@ impl Worker {
     }
 
     /// Learns from the engine what became of sockets.
-    fn note_events(&mut self) {
+    pub(crate) fn note_events(&mut self) {
         while let Some(Event { socket, readiness }) = self.shard.poll_event() {
             let Some(anchor) = self.anchors.get_mut(socket) else {
                 match self.cuts.end(socket) {
