@@ -80,6 +80,14 @@ impl Stack {
         )
     }
 
+    /// What frames can end for.
+    pub fn drop_reasons(&self) -> Result<Vec<String>, Error> {
+        match self.ask(Request::DropReasons)? {
+            Reply::Names(names) => Ok(names),
+            _ => Err(Error::UnexpectedAnswer),
+        }
+    }
+
     /// Drops by reason, interface and user.
     pub fn losses(&self) -> Result<Vec<LossRow>, Error> {
         self.pages(

@@ -5,6 +5,7 @@ use narrows_ipc::{
     Error, Reply, Request, datagram,
     message::SocketKind,
     packet::{FrameMatch, Header, PacketOption},
+    see::Stage,
 };
 use rustix::net::{
     RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, recvmsg, sendmsg, sockopt,
@@ -46,6 +47,13 @@ impl PacketSocket {
     /// `EBUSY`: somebody else has claimed some of them.
     pub fn claim(&self, frame: Option<FrameMatch>) -> io::Result<()> {
         self.set(PacketOption::Claim(frame))
+    }
+
+    /// Hears of frames at these stages of their way from now on, and no more as they pass the interface; none:
+    /// as it did. Each frame's header says where it was, and where it ended why: by the number of one of
+    /// [`Stack::drop_reasons`], from 1 on.
+    pub fn tap(&self, stages: &[Stage]) -> io::Result<()> {
+        self.set(PacketOption::Tap(stages.to_vec()))
     }
 
     /// Frames that its filter took since it was last asked, and those of them that were lost for want of

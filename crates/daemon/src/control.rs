@@ -18,6 +18,7 @@ use narrows_policy::Protocol;
 use narrows_stack::{
     Instant, InterfaceId, SocketId,
     counters::Counters,
+    counters::DropReason,
     request::{SocketInfo, SocketKind},
     table::{
         conflict::Unusable, interface::Interface, membership::ALL_SYSTEMS, neighbor::NeighborState,
@@ -65,6 +66,10 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
         Request::Groups { after } => Ok(Reply::Groups(page(groups(worker), after))),
         Request::WhoHas { frame, after } => {
             who_has::takers(worker, &frame).map(|rows| Reply::Takers(page(rows.into_iter(), after)))
+        }
+        Request::DropReasons => {
+            let names = DropReason::ALL.iter().map(|reason| reason.describe().0.to_owned());
+            Ok(Reply::Names(names.collect()))
         }
         Request::Flows { after } => match flows::check(worker) {
             Ok(()) => Ok(Reply::Flows(page(flows::report(worker), after))),

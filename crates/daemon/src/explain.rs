@@ -140,6 +140,7 @@ impl Explainer {
             filter: None,
             stages: Stages::empty(),
             journeys: true,
+            sees_claimed: true,
             snap: usize::MAX,
         };
         explainer.shard.watch(Principal::HOST, watch).context("no room to watch")?;

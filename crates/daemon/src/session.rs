@@ -282,6 +282,7 @@ fn is_report(request: &Request) -> bool {
             | Request::Decide(_)
             | Request::Zones { .. }
             | Request::WhoHas { .. }
+            | Request::DropReasons
             | Request::Flows { .. }
     )
 }

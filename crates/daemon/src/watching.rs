@@ -143,6 +143,7 @@ fn try_open(
         filter: options.filter.map(|program| compile(&program)).transpose()?,
         stages: options.stages.iter().map(|stage| to_engine(*stage)).collect(),
         journeys: options.journeys,
+        sees_claimed: worker.authority.lets_packet(&principal, name.as_deref(), Access::Claim),
         snap: options.snap as usize,
     };
     let pair = pair::of_records().map_err(|error| worker.refuse_anchor(&error))?;
@@ -186,7 +187,7 @@ fn compile(program: &[narrows_ipc::packet::Instruction]) -> Result<Program, Erro
     Program::new(&program).map_err(|_| Error::InvalidArgument)
 }
 
-fn to_engine(stage: Stage) -> Stages {
+pub(crate) fn to_engine(stage: Stage) -> Stages {
     match stage {
         Stage::Receive => Stages::RECEIVE,
         Stage::Filter => Stages::FILTER,
@@ -300,9 +301,9 @@ fn direction(kind: PacketType) -> Direction {
     }
 }
 
-fn stage_of(stage: Stages) -> Stage {
+pub(crate) fn stage_of(stage: Stages) -> Stage {
     let found = Stage::ALL.into_iter().find(|one| to_engine(*one) == stage);
-    found.unwrap_or(Stage::Drop)
+    found.unwrap_or_default()
 }
 
 #[cfg(test)]

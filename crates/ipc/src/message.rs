@@ -64,6 +64,8 @@ pub enum Request {
     PacketStatistics,
     /// → [`Reply::PacketState`].
     PacketState,
+    /// What a tap's frames can end for, in the order of their numbers from 1 on → [`Reply::Names`].
+    DropReasons,
     /// Of a UDP or ping socket: no peer any more. → `Done`.
     Disconnect,
     /// Of a UDP or ping socket: could a datagram of `length` bytes be sent there? What the kernel
@@ -254,6 +256,7 @@ pub enum Reply {
         lost: u32,
     },
     PacketState(PacketState),
+    Names(Vec<String>),
     QueuedError(Option<Box<QueuedError>>),
     /// The longest payload that could be sent there.
     Reachable {

@@ -17,11 +17,14 @@
 //! | 23 | zero |
 //! | 24 – 27 | bytes of the whole frame, of which the filter may have taken fewer |
 //! | 28 – 29 | where the network header begins |
-//! | 30 – 47 | zero |
+//! | 30 | where on its way a tap saw the frame: 1 behind the filter, 2 whole, 3 before it is sent, 4 at its end |
+//! | 31 | zero |
+//! | 32 – 33 | why it ended: the number of a reason, from 1 on; else 0 |
+//! | 34 – 47 | zero |
 //! | 48 – 55 | when it was seen: nanoseconds since 1970 |
 //! | 56 – 63 | zero |
 
-use crate::{codec::Malformed, datagram::Attached, message::Owner};
+use crate::{codec::Malformed, datagram::Attached, message::Owner, see::Stage};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -49,6 +52,9 @@ pub enum PacketOption {
     /// Incoming frames that are the socket's alone, in place of its earlier claim; `None`: no more.
     /// `InUse`: they overlap somebody else's.
     Claim(Option<FrameMatch>),
+    /// Hears of frames at these stages of their way, and no more as they pass interfaces; none: as it did.
+    /// `InvalidArgument` of a socket that shares or claims, and of [`Stage::Receive`].
+    Tap(Vec<Stage>),
 }
 
 /// Which frames that come in by an interface a socket claims, or a question is about; what is not said may
@@ -69,7 +75,7 @@ pub struct FrameMatch {
 /// One of those who get such a frame, or see to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TakerRow {
-    /// `claim`, `packet`, `filter`, `raw`, `socket`, `stack`.
+    /// `claim`, `packet`, `filter`, `tap`, `raw`, `socket`, `stack`.
     pub stage: String,
     /// What becomes of the frame there.
     pub action: String,
@@ -124,6 +130,10 @@ pub struct Header {
     pub length: u32,
     pub network: u16,
     pub seen: u64,
+    /// Where on its way a tap saw it; of other sockets [`Stage::Receive`].
+    pub stage: Stage,
+    /// At [`Stage::Drop`] the number of a reason, from 1 on; else 0.
+    pub reason: u16,
 }
 
 const FRAME: u8 = 2;
@@ -151,6 +161,8 @@ impl Header {
         }
         bytes[24..28].copy_from_slice(&self.length.to_ne_bytes());
         bytes[28..30].copy_from_slice(&self.network.to_ne_bytes());
+        bytes[30] = self.stage as u8;
+        bytes[32..34].copy_from_slice(&self.reason.to_ne_bytes());
         bytes[48..56].copy_from_slice(&self.seen.to_ne_bytes());
         bytes
     }
@@ -159,7 +171,8 @@ impl Header {
         let [content, attached, kind, flags, rest @ ..] = *bytes;
         let [i0, i1, i2, i3, p0, p1, h0, h1, t0, t1, c0, c1, rest @ ..] = rest;
         let [station_len, s0, s1, s2, s3, s4, s5, _, l0, l1, l2, l3, n0, n1, rest @ ..] = rest;
-        let (zeros, rest) = rest.split_at(18);
+        let [stage, 0, r0, r1, rest @ ..] = rest else { return Err(Malformed) };
+        let (zeros, rest) = rest.split_at(14);
         let (seen, end) = rest.split_first_chunk().ok_or(Malformed)?;
         if content != FRAME || flags & !(VERIFIED | TAGGED) != 0 {
             return Err(Malformed);
@@ -184,6 +197,8 @@ impl Header {
             length: u32::from_ne_bytes([l0, l1, l2, l3]),
             network: u16::from_ne_bytes([n0, n1]),
             seen: u64::from_ne_bytes(*seen),
+            stage: *Stage::ALL.get(usize::from(stage)).ok_or(Malformed)?,
+            reason: u16::from_ne_bytes([r0, r1]),
         })
     }
 }
@@ -206,6 +221,8 @@ mod tests {
             length: 70_000,
             network: 14,
             seen: u64::MAX,
+            stage: Stage::Drop,
+            reason: 0x0102,
         };
         for header in [full, Header::default()] {
             assert_eq!(Header::decode(&header.encode()), Ok(header));
@@ -215,7 +232,18 @@ mod tests {
     #[test]
     fn other_bytes_are_refused() {
         let good = Header::default().encode();
-        for (at, value) in [(0, 0), (0, 3), (1, 0x80), (3, 4), (16, 5), (30, 1), (47, 1), (63, 1)] {
+        for (at, value) in [
+            (0, 0),
+            (0, 3),
+            (1, 0x80),
+            (3, 4),
+            (16, 5),
+            (30, 5),
+            (31, 1),
+            (34, 1),
+            (47, 1),
+            (63, 1),
+        ] {
             let mut bytes = good;
             bytes[at] = value;
             assert_eq!(Header::decode(&bytes), Err(Malformed), "byte {at}");

@@ -25,9 +25,10 @@ pub struct LossRow {
 }
 
 /// Where on its way a frame is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// Came by an interface; before anything acts on it.
+    #[default]
     Receive,
     /// Behind the filter's `ingress` and `prerouting`.
     Filter,

@@ -48,10 +48,15 @@ pub enum Access {
     Claim,
     /// Sends what it likes.
     Inject,
+    /// Gets copies of what the stack made of frames: at stages of their way, where they end too.
+    Tap,
+    /// Its claims go before those of others.
+    Precede,
 }
 
 impl Access {
-    pub const ALL: [Self; 4] = [Self::Observe, Self::Share, Self::Claim, Self::Inject];
+    pub const ALL: [Self; 6] =
+        [Self::Observe, Self::Share, Self::Claim, Self::Inject, Self::Tap, Self::Precede];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -59,6 +64,8 @@ impl Access {
             Self::Share => "share",
             Self::Claim => "claim",
             Self::Inject => "inject",
+            Self::Tap => "tap",
+            Self::Precede => "precede",
         }
     }
 }

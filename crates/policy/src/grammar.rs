@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `bind`, `listen`, `connect` | `[tcp\|udp\|icmp] ADDRESS[/LENGTH][:PORT[-PORT]]`, `*` for any address |
 //! | `multicast` | `GROUP[/LENGTH]`, or `*` |
-//! | `raw`, `packet` | `[observe\|share\|claim\|inject] INTERFACE`, or `*` |
+//! | `raw`, `packet` | `[observe\|share\|claim\|inject\|tap\|precede] INTERFACE`, or `*` |
 //! | `inspect`, `administer` | nothing |
 
 use crate::{
@@ -162,7 +162,7 @@ impl Medium {
     fn mistake(text: &str) -> GrammarError {
         GrammarError(format!(
             "\"{text}\" is not an interface: write as \"lan\", \"*\", or with what is allowed \
-             there, as \"observe lan\" (observe, share, claim or inject)"
+             there, as \"observe lan\" (observe, share, claim, inject, tap or precede)"
         ))
     }
 }
@@ -285,7 +285,7 @@ mod tests {
             (Multicast, "224.0.0.0/3", "is not a multicast group"),
             (Multicast, "0.0.0.0/1", "is not a multicast group"),
             (Raw, "", "write as \"lan\""),
-            (Packet, "sniff lan", "observe, share, claim or inject"),
+            (Packet, "sniff lan", "observe, share, claim, inject, tap or precede"),
             (Packet, "observe lan wan", "write as \"lan\""),
             (Inspect, "all", "nothing follows inspect"),
         ] {

@@ -1,6 +1,6 @@
 //! Control messages of datagrams: `struct cmsghdr` and what follows it (cmsg(3)).
 
-use crate::sockaddr;
+use crate::{packet::option, sockaddr};
 use libc::{c_int, cmsghdr, in_addr, in_pktinfo, sock_extended_err};
 use narrows_client::{
     QueuedError,
@@ -61,11 +61,14 @@ impl Messages {
     }
 
     /// What a program asked to be told with a frame.
-    pub fn of_frame(header: &packet::Header, auxiliary: &[u8]) -> Self {
+    pub fn of_frame(header: &packet::Header, auxiliary: &[u8], tapped: Option<&[u8]>) -> Self {
         let mut messages = Self::default();
         messages.push_time(header.attached, header.seen);
         if header.attached.contains(Attached::AUXILIARY) {
             messages.push(SOL_PACKET, PACKET_AUXDATA, auxiliary);
+        }
+        if let Some(tapped) = tapped {
+            messages.push(option::SOL_NARROWS, option::TAP, tapped);
         }
         messages
     }

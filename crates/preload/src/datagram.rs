@@ -13,6 +13,7 @@ use crate::{
     netlink, packet, reached, real,
     session::with,
     sockaddr::{self, Name},
+    stamp,
 };
 use libc::{c_int, iovec, msghdr};
 use narrows_client::ipc::{
@@ -158,6 +159,7 @@ pub unsafe fn receive(
         let cut = total(slices).is_some_and(|room| room < length);
         let flags_told = if cut { libc::MSG_TRUNC } else { 0 };
         if let (Kind::Packets, Ok(header)) = (anchor.kind, FrameHeader::decode(&bytes)) {
+            stamp::remember(anchor.cookie, header.seen);
             return Ok(Received {
                 length,
                 peer: Name::new(&packet::encode(&header)),
@@ -179,6 +181,7 @@ pub unsafe fn receive(
             continue;
         }
         reached::remember_sender(anchor.cookie, &header);
+        stamp::remember(anchor.cookie, header.received);
         return Ok(Received {
             length,
             peer: header.peer.map(Name::from).unwrap_or_default(),

@@ -43,5 +43,6 @@ mod session;
 mod signals;
 mod sockaddr;
 mod sockopt;
+mod stamp;
 mod tcp_info;
 mod transfer;

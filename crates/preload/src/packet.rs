@@ -3,8 +3,10 @@
 //! Sending, receiving, addresses and options are here in safe code; [`ring`] has the memory that
 //! libpcap reads frames from.
 //!
-//! Where this differs from Linux: there is no transmit ring, a fan-out group has no program that
-//! chooses, and hardware's clocks are not asked.
+//! Where this differs from Linux: a fan-out group has no program that chooses, hardware's clocks are not asked,
+//! and there is no transmit ring (PACKET_TX_RING fails with ENOPROTOOPT, as on kernels built without). It saves
+//! a system call a frame in the kernel; here each frame is a record on the anchor all the same, so a program
+//! that falls back to send(2), as they do, loses nothing.
 
 pub mod option;
 pub mod ring;
@@ -16,10 +18,11 @@ use narrows_client::{
         Reply, Request,
         datagram::{self, Attached},
         packet::{Header, PacketOption, PacketState},
+        see::Stage,
     },
 };
 use rustix::io::Errno;
-use std::os::fd::BorrowedFd;
+use std::{os::fd::BorrowedFd, sync::OnceLock};
 
 /// `sizeof(struct sockaddr_ll)`: family, protocol, interface, kind of link and of packet, length and
 /// address.
@@ -142,7 +145,35 @@ pub fn encode(header: &Header) -> [u8; ADDRESS] {
 
 /// The control messages that a program asked for with each frame; `snapped`: bytes that it gets.
 pub fn messages(header: &Header, snapped: usize) -> Messages {
-    Messages::of_frame(header, &auxiliary(header, snapped))
+    let stage = Some(header.stage).filter(|stage| *stage != Stage::Receive);
+    let tapped = stage.map(|stage| seen_at(stage, &reason(header.reason)));
+    Messages::of_frame(header, &auxiliary(header, snapped), tapped.as_deref())
+}
+
+/// Where a tap saw a frame, as the bit by which it asked for the stage; and why it ended there.
+fn seen_at(stage: Stage, reason: &str) -> Vec<u8> {
+    let bit = 1_u32 << (stage as u8).saturating_sub(1);
+    [&bit.to_ne_bytes()[..], reason.as_bytes()].concat()
+}
+
+/// The name of what a frame ended for: asked for once, since they are the daemon's for as long as it runs.
+fn reason(number: u16) -> String {
+    static NAMES: OnceLock<Vec<String>> = OnceLock::new();
+    let Some(at) = usize::from(number).checked_sub(1) else { return String::new() };
+    let ask = || {
+        with(|session| match session.exchange(&Request::DropReasons, None)? {
+            (Reply::Names(names), _) => Ok(names),
+            _ => Err(Error::UnexpectedAnswer),
+        })
+    };
+    let names = match NAMES.get() {
+        Some(names) => names,
+        None => match ask() {
+            Ok(names) => NAMES.get_or_init(|| names),
+            Err(_) => return String::new(),
+        },
+    };
+    names.get(at).cloned().unwrap_or_default()
 }
 
 /// `TP_STATUS_…` of linux/if_packet.h.

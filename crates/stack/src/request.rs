@@ -9,7 +9,7 @@ use crate::{
         autoconf::AddressSource,
         bond::BondSettings,
         bridge::BridgeSettings,
-        claim::Match,
+        claim::{Match, Rank},
         error_queue::QueuedError,
         fanout::FanoutMode,
         interface::{InterfaceId, InterfaceSettings},
@@ -18,6 +18,7 @@ use crate::{
         neighbor::NeighborChange,
         packet_socket::Appetite,
         route::{Placement, Route, RouteError, RouteFilter, RoutingSettings, Rule, RuleFilter},
+        watch::Stages,
         zone::{Admission, AdmissionId, ZoneId, ZoneSettings},
     },
     tcp::{
@@ -480,7 +481,11 @@ pub enum PacketOption {
     Fanout(FanoutRequest),
     /// Incoming frames that are the socket's alone, in place of its earlier claim; `None`: no more.
     /// [`Error::InUse`]: another claim overlaps, see [`crate::Shard::claim_in_the_way`].
-    Claim(Option<Match>),
+    Claim(Option<(Match, Rank)>),
+    /// Hears of frames at these stages of their way, and no more as they pass interfaces; empty: as it did.
+    /// [`Error::InvalidArgument`] of one that shares or claims, or at [`Stages::RECEIVE`], where
+    /// interfaces are.
+    Tap(Stages),
     /// Hears also of frames that another one has claimed; who may is the caller's business.
     SeesClaimed(bool),
 }
@@ -506,6 +511,8 @@ pub struct PacketState {
     /// It has a filter.
     pub filtered: bool,
     pub sees_claimed: bool,
+    /// Where it hears of frames, if not at interfaces.
+    pub tap: Stages,
 }
 
 /// Where a frame goes; what is not said is as the socket is bound.

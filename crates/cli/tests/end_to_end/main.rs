@@ -31,6 +31,7 @@ mod routing;
 mod sandbox;
 mod seeing;
 mod stage;
+mod taps;
 mod transfers;
 mod udp;
 mod zones;

@@ -4,16 +4,17 @@
 //! says so: a program's own filter, a rule of the filter.
 
 use super::owner;
-use crate::{requests::packet::frame_match, worker::Worker};
+use crate::{requests::packet::frame_match, watching::stage_of, worker::Worker};
 use narrows_ipc::{
     Error,
     packet::{FrameMatch, TakerRow},
+    see::Stage,
 };
 use narrows_stack::{
     InterfaceId, SocketId,
     filter::Hook,
     request::{PacketState, SocketInfo, SocketKind},
-    table::{claim::Match, packet_socket::EVERY_PROTOCOL},
+    table::{claim::Match, packet_socket::EVERY_PROTOCOL, watch::Stages},
     tcp::State,
 };
 use narrows_wire::{ethernet::EtherType, ipv4::Protocol};
@@ -28,6 +29,7 @@ pub(super) fn takers(worker: &Worker, frame: &FrameMatch) -> Result<Vec<TakerRow
     rows.packet_sockets(&question, interface, claimed);
     if claimed != Claimed::Wholly {
         rows.stack(&question, interface);
+        rows.taps(Stages::DROP, &question, interface);
     }
     Ok(rows.rows)
 }
@@ -57,7 +59,11 @@ impl Rows<'_> {
         let worker = self.worker;
         for (holder, held) in worker.shard.claims().filter(|(_, held)| held.overlaps(question)) {
             if question.is_within(held) {
-                self.add("claim", "takes it; nobody after sees it", Some(holder));
+                let what = match claimed {
+                    Claimed::Nothing => "takes it; nobody after sees it",
+                    _ => "takes the rest; nobody after sees it",
+                };
+                self.add("claim", what, Some(holder));
                 return Claimed::Wholly;
             }
             self.add("claim", "takes what of it is claimed", Some(holder));
@@ -75,7 +81,8 @@ impl Rows<'_> {
                 || state.protocol != 0 && asked.is_none_or(|asked| asked == state.protocol);
             protocol && state.interface.is_none_or(|bound| bound == interface)
         };
-        for (socket, state) in worker.shard.packet_sockets().filter(|(_, state)| hears(state)) {
+        let hearers = worker.shard.packet_sockets().filter(|(_, state)| hears(state));
+        for (socket, state) in hearers.filter(|(_, state)| state.tap.is_empty()) {
             let what = match (state.fanout, claimed) {
                 (_, Claimed::Wholly) if holds(socket) || !state.sees_claimed => continue,
                 (Some(group), _) => format!("shares in group {group}"),
@@ -89,18 +96,40 @@ impl Rows<'_> {
         }
     }
 
+    /// Who is shown a frame at a stage of its way.
+    fn taps(&mut self, stage: Stages, question: &Match, interface: InterfaceId) {
+        let asked = question.ether_type.or(question.protocol.map(|_| EtherType::IPV4.0));
+        let worker = self.worker;
+        for (socket, state) in worker.shard.packet_sockets() {
+            let hears = state.tap.contains(stage)
+                && (state.protocol == EVERY_PROTOCOL
+                    || asked.is_none_or(|asked| asked == state.protocol))
+                && state.interface.is_none_or(|bound| bound == interface);
+            if hears {
+                let at = match stage_of(stage) {
+                    Stage::Drop => ", if the stack drops it",
+                    _ => "",
+                };
+                let condition = if state.filtered { ", if its filter takes it" } else { "" };
+                self.add("tap", format!("copies it{at}{condition}"), Some(socket));
+            }
+        }
+    }
+
     /// What the stack makes of it.
     fn stack(&mut self, question: &Match, interface: InterfaceId) {
         self.hooks(&[(Hook::Ingress, "ingress")]);
         let is_ip = |kind: u16| kind == EtherType::IPV4.0;
         match question.ether_type {
             Some(kind) if kind == EtherType::ARP.0 => {
+                self.taps(Stages::FILTER, question, interface);
                 return self.add("stack", "answers for addresses of this interface", None);
             }
             Some(kind) if !is_ip(kind) => return self.add("stack", "drops it", None),
             _ => {}
         }
         self.hooks(&[(Hook::Prerouting, "prerouting")]);
+        self.taps(Stages::FILTER, question, interface);
         let shard = &self.worker.shard;
         let one = question.destination.filter(|prefix| prefix.length() == 32);
         let owns = |address| match address {
@@ -115,6 +144,7 @@ impl Rows<'_> {
             return;
         }
         self.hooks(&[(Hook::Input, "input")]);
+        self.taps(Stages::REASSEMBLED, question, interface);
         self.here(question);
     }
 

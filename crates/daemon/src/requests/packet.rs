@@ -8,6 +8,7 @@ use crate::{
     },
     options,
     principal::Principal,
+    watching::to_engine as to_stage,
     worker::Worker,
 };
 use narrows_ipc::{
@@ -25,7 +26,9 @@ use narrows_stack::{
         Request as EngineRequest,
     },
     table::{
-        claim::Match, fanout::FanoutMode as EngineMode, packet_socket::Appetite as EngineAppetite,
+        claim::{Match, Rank},
+        fanout::FanoutMode as EngineMode,
+        packet_socket::Appetite as EngineAppetite,
     },
 };
 use narrows_wire::address::{MacAddr, Prefix};
@@ -56,7 +59,9 @@ pub(super) fn about_packets(
         }
         Request::BindPacket { interface, protocol } => {
             let interface = interface_of(interface)?;
-            may_use(worker, caller.principal, interface, Access::Observe)?;
+            let taps = worker.shard.packet_state(socket).is_some_and(|state| !state.tap.is_empty());
+            let access = if taps { Access::Tap } else { Access::Observe };
+            may_use(worker, caller.principal, interface, access)?;
             engine(worker, caller, EngineRequest::BindPacket { socket, interface, protocol })?;
             show_claimed(worker, caller.principal, socket, interface);
             Ok(Reply::Done)
@@ -68,6 +73,14 @@ pub(super) fn about_packets(
             if let PacketOption::Fanout { .. } = option {
                 let bound = worker.shard.packet_state(socket).and_then(|state| state.interface);
                 may_use(worker, caller.principal, bound, Access::Share)?;
+            }
+            if let PacketOption::Tap(stages) = &option
+                && let Some(state) = worker.shard.packet_state(socket)
+                // Else it hears nothing yet, and binding asks.
+                && state.protocol != 0
+            {
+                let access = if stages.is_empty() { Access::Observe } else { Access::Tap };
+                may_use(worker, caller.principal, state.interface, access)?;
             }
             let option = to_engine(option)?;
             engine(worker, caller, EngineRequest::SetPacket { socket, option })?;
@@ -115,10 +128,16 @@ pub(super) fn may_open(worker: &mut Worker, who: &Principal, protocol: u16) -> R
 fn claim(worker: &mut Worker, caller: &Caller<'_>, socket: SocketId, frame: &FrameMatch) -> Answer {
     let wish = frame_match(frame)?;
     may_use(worker, caller.principal, wish.interface, Access::Claim)?;
-    let option = EngineOption::Claim(Some(wish.clone()));
+    let name = wish.interface.and_then(|interface| worker.shard.interface(interface));
+    let name = name.map(|station| &*station.settings.name);
+    let rank = match worker.authority.lets_packet(caller.principal, name, Access::Precede) {
+        true => Rank::First,
+        false => Rank::Common,
+    };
+    let option = EngineOption::Claim(Some((wish.clone(), rank)));
     match engine(worker, caller, EngineRequest::SetPacket { socket, option }) {
         Err(Error::InUse) => {
-            let holder = worker.shard.claim_in_the_way(socket, &wish);
+            let holder = worker.shard.claim_in_the_way(socket, &wish, rank);
             let holder = holder.and_then(|holder| worker.anchors.get(holder));
             if let Some(holder) = holder.map(|anchor| &anchor.principal) {
                 let (pid, uid) = (caller.principal.pid, caller.principal.uid);
@@ -235,8 +254,10 @@ pub(super) fn to_engine(option: PacketOption) -> Result<EngineOption, Error> {
             },
             joined,
         },
-        PacketOption::Claim(frame) => {
-            EngineOption::Claim(frame.as_ref().map(frame_match).transpose()?)
+        // One that is made goes through `claim`.
+        PacketOption::Claim(_) => EngineOption::Claim(None),
+        PacketOption::Tap(stages) => {
+            EngineOption::Tap(stages.iter().map(|stage| to_stage(*stage)).collect())
         }
         PacketOption::Fanout { group, mode, rollover, unused } => {
             let mode = match mode {

@@ -6,7 +6,7 @@ use crate::{
     control, kernel,
     known::{self, Kind},
     packet::ring,
-    real, transfer,
+    real, stamp, transfer,
 };
 use libc::{
     c_int, c_long, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, nfds_t, off_t, pollfd,
@@ -456,6 +456,19 @@ pub unsafe extern "C-unwind" fn ioctl(fd: c_int, request: c_ulong, argument: *mu
         // SAFETY: ioctl_tty(2) asks for a pointer to an int.
         unsafe { *argument.cast::<c_int>() = c_int::try_from(waiting).unwrap_or(c_int::MAX) };
         return 0;
+    }
+    if let Some(anchor) = datagram::anchor(fd)
+        && let Some(answer) = stamp::answer(anchor.cookie, request)
+    {
+        return super::status(answer.and_then(|time| {
+            let room = argument.cast::<[u8; 16]>();
+            if room.is_null() {
+                return Err(Errno::FAULT);
+            }
+            // SAFETY: socket(7) asks for a pointer to a timeval or timespec, which is as long.
+            unsafe { room.write_unaligned(time) };
+            Ok(())
+        }));
     }
     // SAFETY: the program's arguments, as they came.
     unsafe { real::ioctl(fd, request, argument) }

@@ -7,6 +7,7 @@ use narrows_client::{
     ipc::{
         datagram::Attached,
         packet::{Appetite, FanoutMode, FrameMatch, PacketOption},
+        see::Stage,
     },
 };
 use rustix::io::Errno;
@@ -34,9 +35,10 @@ const SO_TIMESTAMPNS_NEW: c_int = 64;
 const FILTER_EXTENSIONS: c_int = 64;
 const SO_BPF_EXTENSIONS: c_int = 48;
 
-/// Narrows' own level, and its option: see docs/frames.md.
-const SOL_NARROWS: c_int = 0x4e52;
+/// Narrows' own level, and its options: see docs/frames.md.
+pub const SOL_NARROWS: c_int = 0x4e52;
 const CLAIM: c_int = 1;
+pub const TAP: c_int = 2;
 
 /// What to do about a `setsockopt`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,8 +79,19 @@ pub fn set(level: c_int, name: c_int, value: &[u8]) -> Result<Set, Errno> {
         SOL_PACKET => set_packet(name, value),
         libc::SOL_SOCKET => set_socket(name, value),
         SOL_NARROWS if name == CLAIM => claim(value).map(Set::Packet),
+        SOL_NARROWS if name == TAP => tap(number(value)?).map(Set::Packet),
         _ => Err(Errno::NOPROTOOPT),
     }
+}
+
+/// A bit for each stage but the first.
+fn tap(bits: c_int) -> Result<PacketOption, Errno> {
+    let later = Stage::ALL.iter().skip(1).enumerate();
+    if bits >> (Stage::ALL.len() - 1) != 0 {
+        return Err(Errno::INVAL);
+    }
+    let chosen = later.filter(|(at, _)| bits & 1 << at != 0);
+    Ok(PacketOption::Tap(chosen.map(|(_, stage)| *stage).collect()))
 }
 
 /// No bytes: nothing any more. Else interface, Ethernet type, protocol, a zero, source and destination with
@@ -276,6 +289,17 @@ mod tests {
             wrong[zero] = 1;
             assert_eq!(read(&wrong), Err(Errno::INVAL), "byte {zero}");
         }
+    }
+
+    #[test]
+    fn a_tap_is_a_bit_for_each_stage() {
+        let read = |bits: c_int| set(SOL_NARROWS, TAP, &bits.to_ne_bytes());
+        let tap = |stages: &[Stage]| Ok(Set::Packet(PacketOption::Tap(stages.to_vec())));
+        assert_eq!(read(0), tap(&[]));
+        assert_eq!(read(1), tap(&[Stage::Filter]));
+        assert_eq!(read(10), tap(&[Stage::Reassembled, Stage::Drop]));
+        assert_eq!(read(15), tap(&Stage::ALL[1..]));
+        assert_eq!((read(16), read(-1)), (Err(Errno::INVAL), Err(Errno::INVAL)));
     }
 
     #[test]

@@ -69,7 +69,11 @@ pub(crate) fn input(
         if shard.watchers.is_some() {
             watch::input(shard, at, &frame);
         }
-        if shard.packets.is_watching() && packet::input(shard, at, &frame) {
+        let claimed = shard.packets.is_watching() && packet::input(shard, at, &frame);
+        if shard.watchers.is_some() {
+            watch::received(shard, at, &frame, claimed);
+        }
+        if claimed {
             return Ok(());
         }
         filter::ingress(shard, now, at, frame.header, frame.payload)?;

@@ -12,25 +12,30 @@
 //! has no way to: they are its alone from the interface on that the claim is about. Whoever is to see them
 //! nevertheless is told of them too; groups that share are not, and the stack never hears of them.
 //!
+//! A socket can be a tap instead ([`tap`]), which hears of frames at stages of their way through the stack.
+//!
 //! Where this differs from Linux: a socket for one protocol hears of a frame at each interface too, not
 //! only at the last one.
 
 mod control;
 mod send;
+mod tap;
 
 pub(crate) use control::{bind, forget, open, set, statistics};
 pub(crate) use send::{reach, send};
+pub(super) use tap::tap;
 
 use crate::{
     InterfaceId, Shard,
     bpf::Context,
+    counters::DropReason,
     event::Readiness,
     layer::{link::Ascent, segmentation, watch},
     request::SocketId,
     table::{
         packet_socket::{FrameCopy, PacketSocket, PacketType},
         socket::SocketBody,
-        watch::{Role, Step},
+        watch::{Role, Stages, Step},
     },
 };
 use narrows_wire::{
@@ -61,6 +66,9 @@ struct Sight<'a> {
     unfinished: Option<(usize, usize)>,
     verified: bool,
     segment_size: Option<u16>,
+    /// Where a tap sees it; empty: it passes the interface.
+    stage: Stages,
+    reason: Option<DropReason>,
 }
 
 /// A frame that came in by `interface`, or climbed to it; true: somebody has claimed it, and it goes no
@@ -105,8 +113,18 @@ fn show(
         .flatten();
     let verified = offload.checksum != RxChecksum::Unverified;
     let segment_size = offload.segment_size;
-    let sight =
-        Sight { interface, kind, header, vlan, payload, unfinished, verified, segment_size };
+    let sight = Sight {
+        interface,
+        kind,
+        header,
+        vlan,
+        payload,
+        unfinished,
+        verified,
+        segment_size,
+        stage: Stages::empty(),
+        reason: None,
+    };
     let holder = holder(shard, &sight);
     deliver(shard, &sight, holder);
     if holder.is_some() {
@@ -145,6 +163,8 @@ pub(crate) fn output(shard: &mut Shard, interface: InterfaceId, frame: &[u8], of
         unfinished,
         verified: unfinished.is_some(),
         segment_size: offload.segmentation.map(|segmentation| segmentation.segment_size),
+        stage: Stages::empty(),
+        reason: None,
     };
     deliver(shard, &sight, None);
 }
@@ -225,6 +245,7 @@ fn deliver(shard: &mut Shard, sight: &Sight<'_>, holder: Option<SocketId>) {
     for index in 0..shard.packets.members.len() {
         let Some(id) = shard.packets.members.get(index).copied() else { break };
         let hears = |one: &PacketSocket| match holder {
+            _ if !one.tap.is_empty() => false,
             None => one.fanout.is_none(),
             Some(holder) => id == holder || one.fanout.is_none() && one.sees_claimed,
         };
@@ -353,6 +374,8 @@ fn give(shard: &mut Shard, id: SocketId, sight: &Sight<'_>) {
         segment_size: sight.segment_size,
         verified: sight.verified,
         seen,
+        stage: sight.stage,
+        reason: sight.reason,
         bytes: bytes.into(),
     });
     if told {

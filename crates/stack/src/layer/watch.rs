@@ -17,7 +17,8 @@ use crate::{
         Arrival,
         filter::Departure,
         link::Ascent,
-        packet::{above, payload_start, transport_sum},
+        packet::{self, above, payload_start, transport_sum},
+        raw,
         route::{Decision, Inbound, transport},
         segmentation,
     },
@@ -26,7 +27,7 @@ use crate::{
         packet_socket::PacketType,
         route::{Answer, Query},
         watch::{
-            Audience, Entry, Fate, Journey, Record, Sight, Stages, Step, Underway, Watcher,
+            Audience, Entry, Fate, Journey, Record, Role, Sight, Stages, Step, Underway, Watcher,
             Watchers,
         },
     },
@@ -40,13 +41,16 @@ use narrows_wire::{
 
 /// A frame in two parts, as it is at one place.
 #[derive(Clone, Copy)]
-struct Frame<'a> {
-    interface: InterfaceId,
-    kind: PacketType,
-    header: &'a [u8],
-    payload: &'a [u8],
+pub(super) struct Frame<'a> {
+    pub interface: InterfaceId,
+    pub kind: PacketType,
+    /// Empty: it is in the payload.
+    pub header: &'a [u8],
+    pub payload: &'a [u8],
     /// Where in the whole a sum begins that has to be completed, and where from there it goes.
-    unfinished: Option<(usize, usize)>,
+    pub unfinished: Option<(usize, usize)>,
+    pub verified: bool,
+    pub segment_size: Option<u16>,
 }
 
 impl<'a> Frame<'a> {
@@ -64,15 +68,24 @@ impl<'a> Frame<'a> {
             Some((header.len() + start, offset))
         };
         let unfinished = if offload.checksum == RxChecksum::Partial { sum() } else { None };
-        Self { interface, kind, header, payload, unfinished }
+        let verified = offload.checksum != RxChecksum::Unverified;
+        let segment_size = offload.segment_size;
+        Self { interface, kind, header, payload, unfinished, verified, segment_size }
     }
 
     fn outgoing(interface: InterfaceId, frame: &'a [u8], offload: TxOffload) -> Self {
         let unfinished = offload
             .checksum
             .map(|PartialChecksum { start, offset }| (usize::from(start), usize::from(offset)));
-        let kind = PacketType::Outgoing;
-        Self { interface, kind, header: &[], payload: frame, unfinished }
+        Self {
+            interface,
+            kind: PacketType::Outgoing,
+            header: &[],
+            payload: frame,
+            unfinished,
+            verified: unfinished.is_some(),
+            segment_size: offload.segmentation.map(|segmentation| segmentation.segment_size),
+        }
     }
 
     fn len(&self) -> usize {
@@ -153,9 +166,21 @@ fn audience(
 }
 
 fn show(shard: &mut Shard, stage: Stages, frame: &Frame<'_>, reason: Option<DropReason>) {
+    packet::tap(shard, stage, frame, reason);
+    show_unless_claimed(shard, stage, frame, reason, false);
+}
+
+fn show_unless_claimed(
+    shard: &mut Shard,
+    stage: Stages,
+    frame: &Frame<'_>,
+    reason: Option<DropReason>,
+    claimed: bool,
+) {
     let Some(mut watchers) = shard.watchers.take() else { return };
     let audience = audience(shard, &watchers, frame, |member| {
         member.watch.stages.contains(stage)
+            && (!claimed || member.watch.sees_claimed)
             && member.watch.interface.is_none_or(|only| only == frame.interface)
     });
     if !audience.is_empty() {
@@ -282,11 +307,14 @@ fn tell(shard: &mut Shard, audience: Audience, frame: &Frame<'_>, steps: Vec<Ste
     };
     let mut allowed = Audience::default();
     for (id, member) in watchers.iter() {
+        let claimed =
+            steps.iter().any(|step| matches!(step, Step::Socket { role: Role::Holder, .. }));
         let mut places = steps.iter().filter_map(at).filter(|at| *at != InterfaceId::LOOPBACK);
         let wanted = member.watch.interface.is_none_or(|only| {
             only == frame.interface || steps.iter().filter_map(at).any(|at| at == only)
         });
-        if wanted && places.all(|place| shard.admits(member.principal, place)) {
+        let told = wanted && (!claimed || member.watch.sees_claimed);
+        if told && places.all(|place| shard.admits(member.principal, place)) {
             allowed.add(id);
         }
     }
@@ -313,7 +341,21 @@ pub(crate) fn input(shard: &mut Shard, interface: InterfaceId, frame: &Ascent<'_
     keep(shard, Step::At(interface));
     let Some(watchers) = &mut shard.watchers else { return };
     frame.header.emit(&mut watchers.link);
-    passed(shard, Stages::RECEIVE, interface, frame.payload, frame.offload);
+}
+
+/// There it goes on; or not, when it is `claimed`.
+#[cold]
+pub(crate) fn received(
+    shard: &mut Shard,
+    interface: InterfaceId,
+    frame: &Ascent<'_>,
+    claimed: bool,
+) {
+    let kind = kind_of(shard, interface, frame.header.destination);
+    let mut link = [0; HEADER_LEN];
+    frame.header.emit(&mut link);
+    let frame = Frame::new(interface, kind, &link, frame.payload, frame.offload);
+    show_unless_claimed(shard, Stages::RECEIVE, &frame, None, claimed);
 }
 
 /// A packet that came this far, behind the link header that it came with.
@@ -366,8 +408,12 @@ pub(crate) fn decided(shard: &mut Shard, inbound: &Inbound<'_>, decision: &Decis
 /// A whole datagram for this host.
 #[cold]
 pub(crate) fn whole(shard: &mut Shard, arrival: &Arrival<'_>) {
-    let Arrival { interface, header_bytes, payload, offload, .. } = *arrival;
-    let packet = [header_bytes, payload].concat();
+    let Arrival { interface, mut offload, .. } = *arrival;
+    let packet = raw::whole(arrival);
+    if offload.checksum == RxChecksum::Partial {
+        // It has been completed.
+        offload.checksum = RxChecksum::Verified;
+    }
     passed(shard, Stages::REASSEMBLED, interface, &packet, offload);
 }
 

@@ -1,8 +1,9 @@
-//! Which incoming frames are one packet socket's alone. Invariant: no frame is claimed twice, so no
-//! two claims overlap.
+//! Which incoming frames are one packet socket's alone. Invariant: no two claims of one rank overlap, and
+//! those of the higher rank come first, so that no frame has two holders.
 //!
-//! A claim is about one interface, so that it can't reach into a zone where its holder is not. It is not a filter's program, of which nobody could tell whether another one takes a frame that it
-//! takes, but fields and what they may be. Two claims overlap unless some field keeps them apart.
+//! A claim is about one interface, so that it can't reach into a zone where its holder is not. It is not a
+//! filter's program, of which nobody could tell whether another one takes a frame that it takes, but fields
+//! and what they may be. Two claims overlap unless some field keeps them apart.
 
 use crate::{
     request::{Error, SocketId},
@@ -164,32 +165,47 @@ fn same<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
     }
 }
 
+/// Whose claims go before whose; within a rank none does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// Takes what is in common with those of the other rank away from them.
+    First,
+    Common,
+}
+
 #[derive(Debug, Default)]
 pub struct Claims {
-    held: Vec<(SocketId, Match)>,
+    /// By rank.
+    held: Vec<(SocketId, Rank, Match)>,
 }
 
 impl Claims {
     /// Takes a claim in place of the socket's earlier one. `Err`: whose it overlaps, if it is that.
-    pub fn take(&mut self, socket: SocketId, wish: Match) -> Result<(), (Error, Option<SocketId>)> {
+    /// Nobody claims what somebody of a higher rank has already: little of it would come to him.
+    pub fn take(
+        &mut self,
+        socket: SocketId,
+        wish: Match,
+        rank: Rank,
+    ) -> Result<(), (Error, Option<SocketId>)> {
         wish.check().map_err(|error| (error, None))?;
         if wish.interface.is_none() {
             return Err((Error::InvalidArgument, None));
         }
-        let mut others = self.held.iter().filter(|(holder, _)| *holder != socket);
-        if let Some((holder, _)) = others.find(|(_, held)| held.overlaps(&wish)) {
-            return Err((Error::InUse, Some(*holder)));
+        if let Some(holder) = self.in_the_way(socket, &wish, rank) {
+            return Err((Error::InUse, Some(holder)));
         }
         self.release(socket);
         if self.held.len() >= MAX_CLAIMS {
             return Err((Error::LimitReached, None));
         }
-        self.held.push((socket, wish));
+        let at = self.held.partition_point(|(_, held, _)| *held <= rank);
+        self.held.insert(at, (socket, rank, wish));
         Ok(())
     }
 
     pub fn release(&mut self, socket: SocketId) {
-        self.held.retain(|(holder, _)| *holder != socket);
+        self.held.retain(|(holder, ..)| *holder != socket);
     }
 
     /// Most of the time there is none.
@@ -199,7 +215,7 @@ impl Claims {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (SocketId, &Match)> {
-        self.held.iter().map(|(holder, held)| (*holder, held))
+        self.held.iter().map(|(holder, _, held)| (*holder, held))
     }
 
     /// Who has claimed a frame.
@@ -210,13 +226,15 @@ impl Claims {
         payload: &[u8],
     ) -> Option<SocketId> {
         let mut held = self.held.iter();
-        held.find(|(_, held)| held.takes(interface, ether_type, payload)).map(|(holder, _)| *holder)
+        held.find(|(.., held)| held.takes(interface, ether_type, payload))
+            .map(|(holder, ..)| *holder)
     }
 
-    /// Whose claim `wish` would overlap.
-    pub fn in_the_way(&self, socket: SocketId, wish: &Match) -> Option<SocketId> {
-        let mut others = self.held.iter().filter(|(holder, _)| *holder != socket);
-        others.find(|(_, held)| held.overlaps(wish)).map(|(holder, _)| *holder)
+    /// Whose claim `wish` would overlap, without going before it.
+    pub fn in_the_way(&self, socket: SocketId, wish: &Match, rank: Rank) -> Option<SocketId> {
+        let mut others = self.held.iter().filter(|(holder, ..)| *holder != socket);
+        let bars = |held: &Match, of: Rank| of <= rank && held.overlaps(wish);
+        others.find(|(_, of, held)| bars(held, *of)).map(|(holder, ..)| *holder)
     }
 }
 
@@ -336,22 +354,57 @@ mod tests {
     #[test]
     fn a_second_claim_is_refused_and_says_whose_is_in_the_way() {
         let mut claims = Claims::default();
-        assert_eq!(claims.take(socket(1), udp(53, 53)), Ok(()));
+        assert_eq!(claims.take(socket(1), udp(53, 53), Rank::Common), Ok(()));
         let refused = Err((Error::InUse, Some(socket(1))));
-        assert_eq!(claims.take(socket(2), udp(50, 60)), refused);
-        assert_eq!(claims.take(socket(1), udp(50, 60)), Ok(()), "its own is replaced");
+        assert_eq!(claims.take(socket(2), udp(50, 60), Rank::Common), refused);
+        assert_eq!(
+            claims.take(socket(1), udp(50, 60), Rank::Common),
+            Ok(()),
+            "its own is replaced"
+        );
         claims.release(socket(1));
-        assert_eq!(claims.take(socket(2), udp(50, 60)), Ok(()));
+        assert_eq!(claims.take(socket(2), udp(50, 60), Rank::Common), Ok(()));
         for wrong in [
             udp(2, 1),
             Match { interface: None, ..udp(1, 2) },
             Match { protocol: Some(1), ..udp(1, 2) },
             Match { ether_type: Some(0x0806), ..udp(1, 2) },
         ] {
-            assert_eq!(claims.take(socket(3), wrong), Err((Error::InvalidArgument, None)));
+            assert_eq!(
+                claims.take(socket(3), wrong, Rank::Common),
+                Err((Error::InvalidArgument, None))
+            );
         }
         let port = |at| udp(at, at);
-        let taken = (1000..).take_while(|at| claims.take(socket(*at), port(*at as u16)).is_ok());
+        let taken = (1000..)
+            .take_while(|at| claims.take(socket(*at), port(*at as u16), Rank::Common).is_ok());
         assert_eq!(taken.count(), MAX_CLAIMS - 1);
+    }
+
+    #[test]
+    fn the_higher_rank_goes_before_the_other_and_bars_it() {
+        let mut claims = Claims::default();
+        assert_eq!(claims.take(socket(1), udp(53, 60), Rank::Common), Ok(()));
+        assert_eq!(claims.take(socket(2), udp(53, 53), Rank::First), Ok(()));
+        assert_eq!(
+            claims.take(socket(3), udp(50, 53), Rank::First),
+            Err((Error::InUse, Some(socket(2))))
+        );
+        assert_eq!(
+            claims.take(socket(3), udp(53, 53), Rank::Common),
+            Err((Error::InUse, Some(socket(2))))
+        );
+        let frame = |port: u8| {
+            let mut packet =
+                vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+            packet.extend([0, 9, 0, port, 0, 8, 0, 0]);
+            let sum = narrows_wire::checksum::Sum::of(&packet[..20]).finish();
+            packet[10..12].copy_from_slice(&sum.to_be_bytes());
+            packet
+        };
+        let holder = |claims: &Claims, port| claims.holder(ETH, 0x0800, &frame(port));
+        assert_eq!((holder(&claims, 53), holder(&claims, 54)), (Some(socket(2)), Some(socket(1))));
+        claims.release(socket(2));
+        assert_eq!(holder(&claims, 53), Some(socket(1)));
     }
 }

@@ -3,8 +3,9 @@
 
 use crate::{
     bpf::Program,
+    counters::DropReason,
     request::SocketId,
-    table::{claim::Claims, fanout::Fanouts, interface::InterfaceId},
+    table::{claim::Claims, fanout::Fanouts, interface::InterfaceId, watch::Stages},
     time::Instant,
 };
 use narrows_wire::address::MacAddr;
@@ -44,6 +45,10 @@ pub struct FrameCopy {
     /// The transport's checksum is right.
     pub verified: bool,
     pub seen: Instant,
+    /// Where on its way a tap saw it; empty: as it passed the interface.
+    pub stage: Stages,
+    /// At [`Stages::DROP`].
+    pub reason: Option<DropReason>,
     pub bytes: Box<[u8]>,
 }
 
@@ -132,6 +137,8 @@ pub struct PacketSocket {
     /// Copies begin with a virtio-net header, and so does what is sent.
     pub vnet_header: bool,
     pub memberships: Vec<(InterfaceId, Appetite)>,
+    /// Where it hears of frames instead of as they pass interfaces; empty: nowhere else.
+    pub tap: Stages,
     /// Hears also of frames that another one has claimed.
     pub sees_claimed: bool,
     /// Shares with others of that number.
@@ -149,19 +156,21 @@ impl PacketSocket {
             ignore_outgoing: false,
             vnet_header: false,
             memberships: Vec::new(),
+            tap: Stages::empty(),
             sees_claimed: false,
             fanout: None,
             queue: FrameQueue::new(limit),
         }
     }
 
-    /// Does the socket hear of such frames, but for its filter?
+    /// Does the socket hear of such frames, but for its filter? A tap of one protocol hears of those that go
+    /// out too: it has asked for their stage.
     pub fn hears(&self, interface: InterfaceId, protocol: u16, kind: PacketType) -> bool {
         (self.protocol == EVERY_PROTOCOL || self.protocol == protocol)
             && self.protocol != 0
             && self.interface.is_none_or(|bound| bound == interface)
             && !(kind == PacketType::Outgoing
-                && (self.ignore_outgoing || self.protocol != EVERY_PROTOCOL))
+                && (self.ignore_outgoing || self.protocol != EVERY_PROTOCOL && self.tap.is_empty()))
     }
 }
 
@@ -202,6 +211,8 @@ mod tests {
             segment_size: None,
             verified: false,
             seen: Instant::ZERO,
+            stage: Stages::empty(),
+            reason: None,
             bytes: vec![0; length].into(),
         }
     }

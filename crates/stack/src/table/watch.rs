@@ -56,6 +56,8 @@ pub struct Watch {
     pub stages: Stages,
     /// Whole ways, with every decision.
     pub journeys: bool,
+    /// Frames too that are a packet socket's alone.
+    pub sees_claimed: bool,
     /// Bytes of each frame at most.
     pub snap: usize,
 }
@@ -213,6 +215,8 @@ pub(crate) struct Underway {
 #[derive(Debug, Default)]
 pub struct Watchers {
     members: [Option<Box<Watcher>>; MAX_WATCHERS],
+    /// Packet sockets that hear of frames at stages.
+    pub(crate) taps: Vec<SocketId>,
     queue: VecDeque<(Audience, Record)>,
     bytes: usize,
     /// Of the frame that is being received; `None`: none is.
@@ -239,7 +243,12 @@ impl Watchers {
         for (audience, _) in &mut self.queue {
             audience.0 &= gone;
         }
-        self.members.iter().all(Option::is_none)
+        self.is_empty()
+    }
+
+    /// Nobody is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.taps.is_empty() && self.members.iter().all(Option::is_none)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (WatcherId, &Watcher)> {
@@ -308,6 +317,7 @@ mod tests {
             filter: None,
             stages: Stages::RECEIVE,
             journeys: false,
+            sees_claimed: true,
             snap: 1 << 20,
         }
     }

@@ -1,14 +1,18 @@
 """Claims the UDP datagrams to a port, and answers them itself (docs/frames.md)."""
 
 import errno
+import os
 import socket
 import struct
 import sys
 
 SOL_NARROWS, CLAIM = 0x4E52, 1
 interface, port = sys.argv[1], int(sys.argv[2])
+if len(sys.argv) > 3:
+    os.setgid(int(sys.argv[3]))
+    os.setuid(int(sys.argv[3]))
 
-packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
 packets.bind((interface, 0x0800))
 number = socket.if_nametoindex(interface)
 claim = struct.pack("=IHBx4s4sBBxx4H", number, 0, 17, bytes(4), bytes(4), 0, 0, 0, 0, port, port)

@@ -1,5 +1,5 @@
 # Packet sockets: who hears what, filters, groups, and frames that programs send.
-import ctypes, errno, fcntl, select, socket, struct, sys
+import ctypes, errno, fcntl, select, socket, struct, sys, time
 
 own, peer = sys.argv[1], sys.argv[2].split(":")[0]
 libc = ctypes.CDLL(None, use_errno=True)
@@ -140,6 +140,12 @@ kinds = {(level, kind): data for level, kind, data in control}
 assert len(kinds[socket.SOL_SOCKET, SO_TIMESTAMPNS]) == 16
 status, length, snapped, at, network, tag, protocol = struct.unpack("IIIHHHH", kinds[SOL_PACKET, AUXDATA])
 assert status & 1 and (length, snapped, network) == (len(frame), len(frame), 14), kinds
+
+# when the last one came, which nothing has to ask for beforehand
+for request, scale in [(0x8906, 1000), (0x8907, 1)]:
+    seconds, part = struct.unpack("qq", fcntl.ioctl(everything, request, bytes(16)))
+    assert abs(seconds + part * scale / 1e9 - time.time()) < 60, (seconds, part)
+fails(errno.ENOENT, fcntl.ioctl, packet(socket.SOCK_RAW, 0x88B6), 0x8906, bytes(16))
 
 # promiscuous, and groups of stations
 for kind, part in [(1, b""), (2, b""), (0, bytes([1, 0, 0x5E, 0, 0, 77]))]:

@@ -1,7 +1,7 @@
 //! Records of packet sockets: see [`narrows_ipc::packet`].
 
 use super::{RECORD, interface_of, since_1970};
-use crate::{policy::Authority, principal::Principal};
+use crate::{policy::Authority, principal::Principal, watching::stage_of};
 use narrows_ipc::{Error, datagram::Attached, packet::Header};
 use narrows_policy::Access;
 use narrows_stack::{
@@ -66,6 +66,8 @@ pub(super) fn header(frame: &FrameCopy, attached: Attached, now: Instant) -> Hea
         length: frame.length,
         network: frame.network,
         seen: since_1970(now, frame.seen),
+        stage: stage_of(frame.stage),
+        reason: frame.reason.map_or(0, |reason| reason as u16 + 1),
     }
 }
 

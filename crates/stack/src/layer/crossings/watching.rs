@@ -9,6 +9,7 @@ fn watch(site: &mut Site, who: Principal) -> WatcherId {
         filter: None,
         stages: Stages::all(),
         journeys: true,
+        sees_claimed: true,
         snap: 1 << 16,
     };
     site.host.shard.watch(who, watch).expect("room")

@@ -2,10 +2,10 @@
 
 use crate::{
     InterfaceId, Shard, bpf,
-    layer::raw,
+    layer::{packet::tap, raw},
     request::{Error, FanoutRequest, PacketOption, PacketState, Principal, Reply, SocketId},
     table::{
-        claim::Match,
+        claim::{Match, Rank},
         fanout::FanoutKind,
         packet_socket::PacketSocket,
         socket::{Socket, SocketBody},
@@ -54,6 +54,7 @@ pub(crate) fn forget(shard: &mut Shard, id: SocketId) {
     }
     shard.packets.members.retain(|member| *member != id);
     shard.packets.claims.release(id);
+    tap::forget(shard, id);
     shard.interfaces.touch();
 }
 
@@ -113,19 +114,23 @@ pub(crate) fn set(shard: &mut Shard, id: SocketId, option: PacketOption) -> Resu
         }
         PacketOption::Fanout(request) => return join(shard, id, request),
         PacketOption::Claim(None) => shard.packets.claims.release(id),
-        PacketOption::Claim(Some(wish)) => return claim(shard, id, wish),
+        PacketOption::Claim(Some((wish, rank))) => return claim(shard, id, wish, rank),
+        PacketOption::Tap(stages) => return tap::set(shard, id, stages),
         PacketOption::SeesClaimed(on) => socket.sees_claimed = on,
     }
     Ok(Reply::Done)
 }
 
-fn claim(shard: &mut Shard, id: SocketId, wish: Match) -> Result<Reply, Error> {
+fn claim(shard: &mut Shard, id: SocketId, wish: Match, rank: Rank) -> Result<Reply, Error> {
     let who = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?.principal;
     let interface = wish.interface.ok_or(Error::InvalidArgument)?;
     if shard.interfaces.get(interface).is_none() || !shard.admits(who, interface) {
         return Err(Error::NoSuchInterface);
     }
-    shard.packets.claims.take(id, wish).map_err(|(error, _)| error)?;
+    if !packet(shard, id)?.tap.is_empty() {
+        return Err(Error::InvalidArgument);
+    }
+    shard.packets.claims.take(id, wish, rank).map_err(|(error, _)| error)?;
     Ok(Reply::Done)
 }
 
@@ -133,7 +138,7 @@ fn join(shard: &mut Shard, id: SocketId, request: FanoutRequest) -> Result<Reply
     let principal = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?.principal;
     let socket = packet(shard, id)?;
     let heard = (socket.interface, socket.protocol);
-    if socket.protocol == 0 {
+    if socket.protocol == 0 || !socket.tap.is_empty() {
         return Err(Error::InvalidArgument);
     }
     if socket.fanout.is_some() {
@@ -174,15 +179,16 @@ impl Shard {
             fanout: socket.fanout,
             filtered: socket.filter.is_some(),
             sees_claimed: socket.sees_claimed,
+            tap: socket.tap,
         })
     }
 
     /// Whose claim another one of `socket` would overlap.
-    pub fn claim_in_the_way(&self, socket: SocketId, wish: &Match) -> Option<SocketId> {
-        self.packets.claims.in_the_way(socket, wish)
+    pub fn claim_in_the_way(&self, socket: SocketId, wish: &Match, rank: Rank) -> Option<SocketId> {
+        self.packets.claims.in_the_way(socket, wish, rank)
     }
 
-    /// Who holds which claim.
+    /// Who holds which claim; of those that a frame is about the first has it.
     pub fn claims(&self) -> impl Iterator<Item = (SocketId, &Match)> {
         self.packets.claims.iter()
     }
@@ -209,7 +215,7 @@ impl Shard {
     }
 }
 
-fn packet(shard: &mut Shard, id: SocketId) -> Result<&mut PacketSocket, Error> {
+pub(super) fn packet(shard: &mut Shard, id: SocketId) -> Result<&mut PacketSocket, Error> {
     match &mut shard.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?.body {
         SocketBody::Packet(socket) => Ok(socket),
         _ => Err(Error::InvalidState),

@@ -7,7 +7,13 @@ use crate::{
         Error, FanoutRequest, FrameAddress, NewLink, PacketOption, Principal, Reply, Request,
         SocketOption,
     },
-    table::{claim::Match, fanout::FanoutMode, packet_socket::EVERY_PROTOCOL, zone::ZoneId},
+    table::{
+        claim::{Match, Rank},
+        fanout::FanoutMode,
+        packet_socket::EVERY_PROTOCOL,
+        watch::Watch,
+        zone::ZoneId,
+    },
 };
 use narrows_wire::{
     checksum::Sum,
@@ -232,7 +238,7 @@ fn a_zone_is_not_seen_from_outside_nor_sent_into() {
 
 fn claim(host: &mut Host, socket: SocketId, protocol: u8) -> Result<Reply, Error> {
     let wish = Match { interface: Some(ETH), protocol: Some(protocol), ..Match::default() };
-    let option = PacketOption::Claim(Some(wish));
+    let option = PacketOption::Claim(Some((wish, Rank::Common)));
     host.shard.request(host.now, Principal::user(1), Request::SetPacket { socket, option })
 }
 
@@ -244,7 +250,7 @@ fn claimed_frames_are_the_holders_alone() {
     claim(&mut host, holder, 1).expect("free");
     assert_eq!(claim(&mut host, observer, 1), Err(Error::InUse));
     let wish = Match { protocol: Some(1), ..Match::default() };
-    assert_eq!(host.shard.claim_in_the_way(observer, &wish), Some(holder));
+    assert_eq!(host.shard.claim_in_the_way(observer, &wish, Rank::Common), Some(holder));
     host.receive(&ping(&PACKET));
     let told = [holder, observer, trusted].map(|socket| heard(&mut host, socket).len());
     assert_eq!((told, host.sent().len()), ([1, 0, 1], 0), "the stack doesn't answer");
@@ -276,6 +282,107 @@ fn a_slow_holder_loses_what_it_claimed() {
     };
     assert_eq!((frames, lost as usize), (100, 100 - heard(&mut host, holder).len()));
     assert!(lost > 0 && host.sent().is_empty());
+}
+
+#[test]
+fn a_tap_hears_of_frames_at_its_stages_alone() {
+    let at = |stage, kind| (stage, kind, None);
+    for (stages, expected) in [
+        (Stages::FILTER, vec![at(Stages::FILTER, PacketType::Host)]),
+        (Stages::REASSEMBLED, vec![at(Stages::REASSEMBLED, PacketType::Host)]),
+        (Stages::TRANSMIT, vec![at(Stages::TRANSMIT, PacketType::Outgoing)]),
+        (Stages::DROP, vec![]),
+        (
+            Stages::FILTER | Stages::TRANSMIT,
+            vec![at(Stages::FILTER, PacketType::Host), at(Stages::TRANSMIT, PacketType::Outgoing)],
+        ),
+    ] {
+        let mut host = Host::with_peer();
+        let socket = open(&mut host, false, 0x0800);
+        set(&mut host, socket, PacketOption::Tap(stages));
+        host.receive(&ping(&PACKET));
+        host.sent_one();
+        let told = |copy: FrameCopy| (copy.stage, copy.kind, copy.reason);
+        let heard: Vec<_> = heard(&mut host, socket).into_iter().map(told).collect();
+        assert_eq!(heard, expected, "{stages:?}");
+    }
+    let mut host = Host::with_peer();
+    let socket = everything(&mut host);
+    set(&mut host, socket, PacketOption::Tap(Stages::DROP));
+    let nowhere = packet_frame(&PACKET, &udp(&PACKET, 7, 9, b"x"));
+    host.receive(&nowhere);
+    let copies = heard(&mut host, socket);
+    let [copy] = &copies[..] else { panic!("{copies:?}") };
+    assert_eq!((copy.stage, copy.reason), (Stages::DROP, Some(DropReason::UdpNoSocket)));
+    assert_eq!(*copy.bytes, nowhere);
+    // As it was, it hears of what passes the interface; and nobody watches stages any more.
+    set(&mut host, socket, PacketOption::Tap(Stages::empty()));
+    assert!(host.shard.watchers.is_none());
+    host.sent();
+    host.receive(&ping(&PACKET));
+    assert_eq!(heard(&mut host, socket).len(), 2, "and the answer");
+}
+
+#[test]
+fn a_tap_neither_shares_nor_claims_nor_hears_what_is_claimed_or_of_other_zones() {
+    let mut host = Host::with_peer();
+    let refused = |host: &mut Host, socket, option| {
+        let request = Request::SetPacket { socket, option };
+        host.shard.request(host.now, Principal::user(1), request) == Err(Error::InvalidArgument)
+    };
+    let [tap, holder] = [(); 2].map(|()| everything(&mut host));
+    assert!(refused(&mut host, tap, PacketOption::Tap(Stages::RECEIVE)));
+    set(&mut host, tap, PacketOption::Tap(Stages::all() - Stages::RECEIVE));
+    assert_eq!(claim(&mut host, tap, 1), Err(Error::InvalidArgument));
+    let group = FanoutRequest { group: 1, mode: FanoutMode::Hash, rollover: false, unused: false };
+    assert!(refused(&mut host, tap, PacketOption::Fanout(group)));
+    claim(&mut host, holder, 1).expect("free");
+    assert!(refused(&mut host, holder, PacketOption::Tap(Stages::DROP)));
+    host.receive(&ping(&PACKET));
+    assert_eq!((heard(&mut host, tap).len(), heard(&mut host, holder).len()), (0, 1));
+    let zone = ZoneId::new(1).expect("one of them");
+    host.request(Request::Close { socket: holder });
+    host.request(Request::SetZone { interface: ETH, zone });
+    host.receive(&ping(&PACKET));
+    host.sent();
+    assert_eq!(heard(&mut host, tap), []);
+    host.request(Request::Close { socket: tap });
+    assert!(host.shard.watchers.is_none());
+}
+
+#[test]
+fn a_claim_of_the_first_rank_goes_before_another() {
+    let mut host = Host::with_peer();
+    let [common, first] = [(); 2].map(|()| everything(&mut host));
+    claim(&mut host, common, 1).expect("free");
+    let wish = Match { interface: Some(ETH), ..Match::default() };
+    set(&mut host, first, PacketOption::Claim(Some((wish, Rank::First))));
+    host.receive(&ping(&PACKET));
+    assert_eq!([common, first].map(|socket| heard(&mut host, socket).len()), [0, 1]);
+    host.request(Request::Close { socket: first });
+    host.receive(&ping(&PACKET));
+    assert_eq!((heard(&mut host, common).len(), host.sent().len()), (1, 0));
+}
+
+#[test]
+fn who_watches_is_shown_what_is_claimed_only_if_he_may_be() {
+    for sees_claimed in [false, true] {
+        let mut host = Host::with_peer();
+        let holder = everything(&mut host);
+        claim(&mut host, holder, 1).expect("free");
+        let watch = Watch {
+            interface: None,
+            filter: None,
+            stages: Stages::RECEIVE,
+            journeys: true,
+            sees_claimed,
+            snap: 100,
+        };
+        host.shard.watch(Principal::user(1), watch).expect("room");
+        host.receive(&ping(&PACKET));
+        let told = std::iter::from_fn(|| host.shard.poll_record()).count();
+        assert_eq!(told, if sees_claimed { 2 } else { 0 });
+    }
 }
 
 /// How a program asks for frames.

@@ -36,7 +36,7 @@ pub(crate) fn input(shard: &mut Shard, now: Instant, arrival: &Arrival<'_>) -> b
     if wanted.is_empty() {
         return false;
     }
-    let packet = packet(arrival);
+    let packet = whole(arrival);
     for id in &wanted {
         watch::note(shard, |_| Step::Socket { id: Some(*id), role: Role::Raw });
         give(shard, now, arrival, &packet, *id);
@@ -88,9 +88,9 @@ fn may_hear(shard: &Shard, socket: &Socket, arrival: &Arrival<'_>) -> bool {
 }
 
 /// From its IPv4 header on: one packet, with the sum that a device was to complete.
-fn packet(arrival: &Arrival<'_>) -> Vec<u8> {
+pub(crate) fn whole(arrival: &Arrival<'_>) -> Vec<u8> {
     let Arrival { header, header_bytes, payload, offload, .. } = arrival;
-    let whole = Header { more_fragments: false, fragment_offset: 0, ..*header };
+    let header_of_all = Header { more_fragments: false, fragment_offset: 0, ..*header };
     let length = header_bytes.len() + payload.len();
     let said = header_bytes
         .get(2..4)
@@ -99,7 +99,7 @@ fn packet(arrival: &Arrival<'_>) -> Vec<u8> {
         header_bytes.to_vec()
     } else {
         // Put together again: the first fragment's header is not the packet's.
-        let again = whole.with_options(arrival.options(), payload.len());
+        let again = header_of_all.with_options(arrival.options(), payload.len());
         again.unwrap_or_else(|| header_bytes.to_vec())
     };
     let mut bytes = [&header[..], payload].concat();

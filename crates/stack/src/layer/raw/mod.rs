@@ -27,7 +27,7 @@ mod input;
 mod output;
 
 pub(crate) use control::{bind, connect, disconnect, forget, open, set_filter, set_option};
-pub(crate) use input::{error, input};
+pub(crate) use input::{error, input, whole};
 pub(crate) use output::{course, output, reach};
 
 use crate::{Shard, request::SocketId, table::raw::RawSettings};

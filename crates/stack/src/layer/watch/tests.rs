@@ -21,7 +21,7 @@ use crate::{
 use narrows_wire::{address::MacAddr, ethernet::EtherType, ipv4};
 
 fn watch(stages: Stages, journeys: bool) -> Watch {
-    Watch { interface: None, filter: None, stages, journeys, snap: 1 << 16 }
+    Watch { interface: None, filter: None, stages, journeys, sees_claimed: true, snap: 1 << 16 }
 }
 
 fn host(stages: Stages, journeys: bool) -> (Host, WatcherId) {
