@@ -183,6 +183,7 @@ fn details(info: &TcpInfo) -> String {
     words.extend(info.timestamps.then(|| "ts".to_owned()));
     words.extend(info.sack.then(|| "sack".to_owned()));
     words.extend(info.ecn.then(|| "ecn".to_owned()));
+    words.extend(info.accurate_ecn.then(|| "accecn".to_owned()));
     words.push(info.congestion.clone());
     words.push(format!("wscale:{},{}", info.send_window_scale, info.receive_window_scale));
     words.push(format!("rto:{}", milliseconds(info.retransmission_timeout)));

@@ -9,7 +9,10 @@ use narrows_stack::{
         Error as EngineError, SocketInfo, SocketKind as EngineKind, SocketOption as EngineOption,
     },
     table::{ip_settings::PathMtuDiscovery as EngineDiscovery, route::RouteError},
-    tcp::{Info, State, congestion::Algorithm, fast_open::Failure, info::Repair as EngineRepair},
+    tcp::{
+        Info, State, congestion::Algorithm, ecn::Feedback, fast_open::Failure,
+        info::Repair as EngineRepair,
+    },
 };
 
 pub(crate) fn error(error: EngineError) -> Error {
@@ -258,6 +261,7 @@ pub(crate) fn tcp_info(info: &SocketInfo) -> TcpInfo {
         timestamps,
         sack,
         ecn,
+        marks: _,
         smoothed_rtt,
         rtt_variance,
         min_rtt,
@@ -316,7 +320,8 @@ pub(crate) fn tcp_info(info: &SocketInfo) -> TcpInfo {
         receive_window_scale,
         timestamps,
         sack,
-        ecn,
+        ecn: ecn != Feedback::None,
+        accurate_ecn: ecn == Feedback::Accurate,
         smoothed_rtt,
         rtt_variance,
         min_rtt,

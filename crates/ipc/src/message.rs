@@ -521,6 +521,8 @@ pub struct TcpInfo {
     pub timestamps: bool,
     pub sack: bool,
     pub ecn: bool,
+    /// Each mark is told (RFC 9768).
+    pub accurate_ecn: bool,
     pub smoothed_rtt: Duration,
     pub rtt_variance: Duration,
     pub min_rtt: Duration,

@@ -101,7 +101,7 @@ impl Hostile {
             Flags::ACK,
             Flags::FIN.with(Flags::ACK),
             Flags::PSH.with(Flags::ACK),
-            Flags(0xff),
+            Flags(0x1ff),
         ];
         let flags = kinds[self.random.below(kinds.len() as u32) as usize];
         let other_port = self.random.below(4) == 0;

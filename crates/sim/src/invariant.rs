@@ -5,7 +5,7 @@ use crate::{host::Host, link::LinkSettings};
 use core::fmt;
 use narrows_stack::{
     Instant,
-    tcp::{congestion::Algorithm, info::Repair},
+    tcp::{congestion::Algorithm, ecn::Feedback, info::Repair},
 };
 use narrows_wire::{
     arp,
@@ -135,7 +135,7 @@ fn check_flights(host: &Host, now: Instant) -> Result<(), Broken> {
         holds!(window <= 1 << 30, "{}: a window of {window}", host.name);
         // Of what was sent under a larger window some may be in flight still, but nothing is added:
         // once nothing is being repaired, the window is the limit.
-        let quiet = tcp.repair == Repair::Open && !tcp.ecn;
+        let quiet = tcp.repair == Repair::Open && tcp.ecn == Feedback::None;
         // BBR's falls to a quarter at once when it looks for the least round trip.
         let times = if tcp.algorithm == Algorithm::Bbr { 8 } else { 2 };
         let allowed = window.max(tcp.slow_start_threshold.unwrap_or(0)).saturating_mul(times);

@@ -1,7 +1,10 @@
 //! What the engine can be told at its start. Every limit has a name and a reason here.
 
 use crate::{
-    tcp::{Settings, congestion::Algorithm, ecn::EcnMode, mtu_probe::MtuProbing},
+    tcp::{
+        Settings, accurate_ecn::CountersSent, congestion::Algorithm, ecn::EcnMode,
+        mtu_probe::MtuProbing,
+    },
     time::Duration,
 };
 use core::{hash::Hasher, net::IpAddr};
@@ -45,6 +48,7 @@ impl Default for Config {
 pub struct TcpDefaults {
     pub congestion: Algorithm,
     pub ecn: EcnMode,
+    pub ecn_option: CountersSent,
     pub mtu_probing: MtuProbing,
     pub syn_cookies: SynCookies,
 }
@@ -52,8 +56,8 @@ pub struct TcpDefaults {
 impl Default for TcpDefaults {
     fn default() -> Self {
         let Config { tcp, syn_cookies, .. } = Config::default();
-        let Settings { congestion, ecn, mtu_probing, .. } = tcp;
-        Self { congestion, ecn, mtu_probing, syn_cookies }
+        let Settings { congestion, ecn, ecn_option, mtu_probing, .. } = tcp;
+        Self { congestion, ecn, ecn_option, mtu_probing, syn_cookies }
     }
 }
 
@@ -61,6 +65,7 @@ impl Config {
     pub fn set_tcp_defaults(&mut self, defaults: &TcpDefaults) {
         self.tcp.congestion = defaults.congestion;
         self.tcp.ecn = defaults.ecn;
+        self.tcp.ecn_option = defaults.ecn_option;
         self.tcp.mtu_probing = defaults.mtu_probing;
         self.syn_cookies = defaults.syn_cookies;
     }

@@ -11,6 +11,7 @@ pub mod address;
 pub mod arp;
 pub mod checksum;
 pub mod dhcp;
+pub mod ecn;
 pub mod ethernet;
 pub mod fast_open;
 pub mod icmpv4;

@@ -17,9 +17,12 @@ pub const CHECKSUM_OFFSET: usize = 16;
 /// Where the header's length is, in words, in the upper half of a byte.
 pub const LENGTH_OFFSET: usize = 12;
 
-/// The control bits.
+/// The flags' bits beside the header's length.
+const FLAGS: u16 = 0x1ff;
+
+/// The control bits, nine with that of RFC 9768 §2.2.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
-pub struct Flags(pub u8);
+pub struct Flags(pub u16);
 
 impl Flags {
     pub const FIN: Self = Self(0x01);
@@ -30,6 +33,9 @@ impl Flags {
     pub const URG: Self = Self(0x20);
     pub const ECE: Self = Self(0x40);
     pub const CWR: Self = Self(0x80);
+    pub const AE: Self = Self(0x100);
+    /// What the three for congestion can say together.
+    pub const ACE: Self = Self::AE.with(Self::CWR).with(Self::ECE);
 
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -38,6 +44,22 @@ impl Flags {
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The three for congestion as a number (RFC 9768 §3.2).
+    pub const fn ace(self) -> u8 {
+        (self.0 >> 6) as u8 & 7
+    }
+
+    /// The three for congestion say `number`, of three bits.
+    #[must_use]
+    pub const fn with_ace(self, number: u8) -> Self {
+        Self(self.without(Self::ACE).0 | ((number & 7) as u16) << 6)
     }
 
     pub const fn syn(self) -> bool {
@@ -56,7 +78,7 @@ impl Flags {
 
 impl core::fmt::Debug for Flags {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{:#04x}", self.0)
+        write!(f, "{:#05x}", self.0)
     }
 }
 
@@ -88,9 +110,8 @@ struct Layout {
     destination_port: U16,
     sequence: U32,
     acknowledgment: U32,
-    /// The header's length in words of 32 bits in the upper half; the rest is reserved.
-    data_offset: u8,
-    flags: u8,
+    /// The header's length in words of 32 bits in the upper four bits, three that are reserved, and the flags.
+    control: U16,
     window: U16,
     checksum: U16,
     urgent: U16,
@@ -108,7 +129,8 @@ impl<'a> Segment<'a> {
     /// Does not check the checksum: that needs the pseudo-header, and offload may have done it.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         let (layout, _) = Layout::ref_from_prefix(bytes).map_err(|_| Error::Truncated)?;
-        let header_len = usize::from(layout.data_offset >> 4) * 4;
+        let control = layout.control.get();
+        let header_len = usize::from(control >> 12) * 4;
         if header_len < HEADER_LEN {
             return Err(Error::Malformed);
         }
@@ -119,7 +141,7 @@ impl<'a> Segment<'a> {
             destination_port: layout.destination_port.get(),
             sequence: layout.sequence.get(),
             acknowledgment: layout.acknowledgment.get(),
-            flags: Flags(layout.flags),
+            flags: Flags(control & FLAGS),
             window: layout.window.get(),
             urgent: layout.urgent.get(),
         };
@@ -138,8 +160,7 @@ impl Header {
             destination_port: self.destination_port.into(),
             sequence: self.sequence.into(),
             acknowledgment: self.acknowledgment.into(),
-            data_offset: (header_len as u8 / 4) << 4,
-            flags: self.flags.0,
+            control: ((header_len as u16 / 4) << 12 | self.flags.0 & FLAGS).into(),
             window: self.window.into(),
             checksum: checksum.into(),
             urgent: self.urgent.into(),
@@ -170,6 +191,20 @@ mod tests {
             let found = Segment::parse(&bytes[..len]).map(|segment| segment.payload.len());
             assert_eq!(found, expected, "{words} words in {len} bytes");
         }
+    }
+
+    #[test]
+    fn nine_bits_are_flags_and_three_of_them_a_number() {
+        let mut bytes = [0; MAX_HEADER_LEN];
+        for flags in 0..=0x1ff {
+            let header = Header { flags: Flags(flags), ..Header::default() };
+            let len = header.emit(&Options::default(), 0, &mut bytes);
+            assert_eq!(Segment::parse(&bytes[..len]).unwrap().header, header);
+            let again = Flags(flags).without(Flags::ACE).with_ace(Flags(flags).ace());
+            assert_eq!(again, Flags(flags));
+        }
+        bytes[12] |= 0x0e;
+        assert_eq!(Segment::parse(&bytes).unwrap().header.flags, Flags(0x1ff), "reserved bits");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! TCP options: maximum segment size (RFC 9293 §3.7.1), window scale and timestamps (RFC 7323),
-//! selective acknowledgment (RFC 2018), fast open (RFC 7413).
+//! selective acknowledgment (RFC 2018), fast open (RFC 7413), counters of marks (RFC 9768).
 
 use crate::{
     Error,
+    ecn::Counters,
     fast_open::{Cookie, FastOpen, MAGIC},
 };
 
@@ -48,6 +49,8 @@ pub struct Options {
     pub timestamps: Option<Timestamps>,
     pub sack: SackBlocks,
     pub fast_open: Option<FastOpen>,
+    /// What came with which mark; sent with [`Options::fit_counters`].
+    pub ecn: Option<Counters>,
 }
 
 /// Option kinds, as IANA assigns them.
@@ -60,6 +63,9 @@ pub mod kind {
     pub const SACK: u8 = 5;
     pub const TIMESTAMPS: u8 = 8;
     pub const FAST_OPEN: u8 = 34;
+    /// Counters of marks, that of ECT(0) or that of ECT(1) first.
+    pub const ACCURATE_ECN_0: u8 = 172;
+    pub const ACCURATE_ECN_1: u8 = 174;
     /// RFC 6994: what it is stands in the two octets after the length.
     pub const EXPERIMENT: u8 = 254;
 }
@@ -110,6 +116,8 @@ impl Options {
                     });
                 }
             }
+            (kind::ACCURATE_ECN_0, _) => self.ecn = Counters::parse(data, false).or(self.ecn),
+            (kind::ACCURATE_ECN_1, _) => self.ecn = Counters::parse(data, true).or(self.ecn),
             (kind::FAST_OPEN, cookie) => self.take_fast_open(cookie, false),
             (kind::EXPERIMENT, &[first, second, ref cookie @ ..]) if [first, second] == MAGIC => {
                 self.take_fast_open(cookie, true);
@@ -127,32 +135,35 @@ impl Options {
     /// Writes the options padded to a multiple of 4, in Linux's order, and returns their length.
     /// SACK blocks that do not fit in 40 bytes are left out.
     pub fn emit(&self, out: &mut [u8; MAX_LEN]) -> usize {
-        let mut writer = Writer { out, len: 0 };
+        let mut writer = Writer { out, len: 0, padding: [kind::NO_OPERATION; 2] };
         if let Some(mss) = self.mss {
             let [high, low] = mss.to_be_bytes();
             writer.put([kind::MSS, 4, high, low]);
         }
         // The two bytes before the timestamps, which need 10, are padding or SACK-permitted.
-        if self.sack_permitted {
-            if self.timestamps.is_none() {
-                writer.put([kind::NO_OPERATION; 2]);
-            }
-            writer.put([kind::SACK_PERMITTED, 2]);
-        } else if self.timestamps.is_some() {
-            writer.put([kind::NO_OPERATION; 2]);
-        }
         if let Some(Timestamps { value, echo }) = self.timestamps {
+            let permitted = [kind::SACK_PERMITTED, 2];
+            writer.put(if self.sack_permitted { permitted } else { [kind::NO_OPERATION; 2] });
             writer.put([kind::TIMESTAMPS, 10]);
             writer.put(value.to_be_bytes());
             writer.put(echo.to_be_bytes());
         }
+        if let Some(counters) = &self.ecn {
+            writer.put_counters(counters, self.spare());
+        }
+        if self.sack_permitted && self.timestamps.is_none() {
+            let [first, second] = writer.take_padding();
+            writer.put([first, second, kind::SACK_PERMITTED, 2]);
+        }
         if let Some(shift) = self.window_scale {
-            writer.put([kind::NO_OPERATION, kind::WINDOW_SCALE, 3, shift]);
+            let [first, _] = writer.take_padding();
+            writer.put([first, kind::WINDOW_SCALE, 3, shift]);
         }
         let blocks = self.sack_that_fits();
         if !blocks.is_empty() {
             let len = 2 + 8 * blocks.len() as u8;
-            writer.put([kind::NO_OPERATION, kind::NO_OPERATION, kind::SACK, len]);
+            let [first, second] = writer.take_padding();
+            writer.put([first, second, kind::SACK, len]);
             for (left, right) in blocks {
                 writer.put(left.to_be_bytes());
                 writer.put(right.to_be_bytes());
@@ -164,19 +175,55 @@ impl Options {
         writer.len
     }
 
+    /// Adds as many of `counters` as there is room for beside what is there already, and no SACK block is left
+    /// out for more than the first `needed` of them: two blocks stay. Nothing is added if these do not fit.
+    /// (RFC 9768 §3.2.3.3; which blocks give way as Linux has it.)
+    pub fn fit_counters(&mut self, counters: &Counters, needed: usize) {
+        self.ecn = None;
+        let mut sack = self.sack;
+        loop {
+            for count in (needed..=3).rev() {
+                let some = Options { ecn: Some(counters.limited(count)), sack, ..*self };
+                if some.whole_len() <= MAX_LEN {
+                    *self = some;
+                    return;
+                }
+            }
+            if needed == 0 || sack.len <= 2 {
+                return;
+            }
+            sack.len -= 1;
+        }
+    }
+
     /// What `emit` would write, without writing it.
     pub fn emitted_len(&self) -> usize {
-        let sack = match self.sack_that_fits().len() {
-            0 => 0,
-            blocks => 4 + 8 * blocks,
-        };
-        self.len_without_sack() + sack
+        self.len_without_sack() + sack_len(self.sack_that_fits().len())
+    }
+
+    /// The same if there was room for all SACK blocks.
+    fn whole_len(&self) -> usize {
+        self.len_without_sack() + sack_len(self.sack.as_slice().len())
+    }
+
+    /// Octets of padding in the first option behind the counters of marks.
+    fn spare(&self) -> usize {
+        if self.sack_permitted && self.timestamps.is_none() {
+            2
+        } else if self.window_scale.is_some() {
+            1
+        } else if !self.sack.is_empty() {
+            2
+        } else {
+            0
+        }
     }
 
     fn len_without_sack(&self) -> usize {
         let present = |is: bool, len: usize| if is { len } else { 0 };
         present(self.mss.is_some(), 4)
             + present(self.timestamps.is_some(), 12)
+            + self.ecn.map_or(0, |counters| counters.padded_len(self.spare()))
             + present(self.sack_permitted && self.timestamps.is_none(), 4)
             + present(self.window_scale.is_some(), 4)
             + self.fast_open.map_or(0, |fast_open| fast_open.emitted_len())
@@ -189,13 +236,39 @@ impl Options {
     }
 }
 
+/// Of the SACK option with its padding.
+const fn sack_len(blocks: usize) -> usize {
+    if blocks == 0 { 0 } else { 4 + 8 * blocks }
+}
+
 /// Appends to the options' buffer; what does not fit is left out, which [`Options::emit`] rules out.
 struct Writer<'a> {
     out: &'a mut [u8; MAX_LEN],
     len: usize,
+    /// What the next option that needs padding has for it: the end of one before, perhaps.
+    padding: [u8; 2],
 }
 
 impl Writer<'_> {
+    fn take_padding(&mut self) -> [u8; 2] {
+        core::mem::replace(&mut self.padding, [kind::NO_OPERATION; 2])
+    }
+
+    /// Its last octets stand where the next option has its padding, which is `spare` octets, or are padded.
+    fn put_counters(&mut self, counters: &Counters, spare: usize) {
+        let mut bytes = [kind::NO_OPERATION; 12];
+        let len = counters.len();
+        let fields = counters.fields().flatten();
+        let octets = [kind::ACCURATE_ECN_1, len as u8].into_iter().chain(fields);
+        bytes.iter_mut().zip(octets).for_each(|(place, octet)| *place = octet);
+        let whole = counters.padded_len(spare);
+        for word in bytes.as_chunks::<4>().0.iter().take(whole / 4) {
+            self.put(*word);
+        }
+        let rest = bytes.get(whole..len).unwrap_or(&[]);
+        self.padding.iter_mut().zip(rest).for_each(|(place, octet)| *place = *octet);
+    }
+
     fn put<const N: usize>(&mut self, bytes: [u8; N]) {
         if let Some(place) = self.out.get_mut(self.len..).and_then(|rest| rest.first_chunk_mut()) {
             *place = bytes;
@@ -284,6 +357,12 @@ mod tests {
                 &[254, 4, 0xf9, 0x89],
                 Ok(Options { fast_open: fast_open(&[], true), ..options }),
             ),
+            (
+                "counters of marks, ECT(0)'s first",
+                &[172, 8, 0, 0, 1, 0, 0, 2, 1],
+                Ok(Options { ecn: Some(Counters::new(None, Some(2), Some(1))), ..options }),
+            ),
+            ("half a counter", &[174, 4, 0, 0], Ok(options)),
             ("a cookie too short", &[34, 4, 1, 2], Ok(options)),
             ("length 0", &[254, 0, 1, 1], Err(Error::Malformed)),
             ("length 1", &[2, 1, 1, 1], Err(Error::Malformed)),
@@ -302,6 +381,62 @@ mod tests {
         let sack = Options::parse(&bytes).unwrap().sack;
         assert_eq!(sack.as_slice().len(), 4);
         assert_eq!(sack.as_slice()[3], (0x18191a1b, 0x1c1d1e1f));
+    }
+
+    fn counted() -> Counters {
+        Counters::new(Some(1), Some(0), Some(0x01_0203))
+    }
+
+    #[test]
+    fn counters_of_marks_are_written_whole_or_in_the_padding_of_others() {
+        let counted = counted();
+        let timestamps = Some(Timestamps { value: 7, echo: 8 });
+        let mut sack = SackBlocks::default();
+        (0..4).for_each(|n| sack.push(n, n + 1));
+        let three = SackBlocks { len: 3, ..sack };
+        let two = SackBlocks { len: 2, ..sack };
+        let some = Options::default();
+        for (name, options, needed, counters, blocks, len) in [
+            ("alone", some, 0, Some(3), 0, 12),
+            ("beside timestamps", Options { timestamps, ..some }, 0, Some(3), 0, 24),
+            ("two blocks", Options { timestamps, sack: two, ..some }, 0, Some(2), 2, 40),
+            (
+                "three, nothing needed",
+                Options { timestamps, sack: three, ..some },
+                0,
+                Some(0),
+                3,
+                40,
+            ),
+            ("three, one needed", Options { timestamps, sack: three, ..some }, 1, Some(2), 2, 40),
+            ("three, all needed", Options { timestamps, sack: three, ..some }, 3, None, 3, 40),
+            ("four, nothing needed", Options { sack, ..some }, 0, Some(1), 4, 40),
+            ("four, two needed", Options { sack, ..some }, 2, Some(3), 3, 40),
+        ] {
+            let mut fitted = options;
+            fitted.fit_counters(&counted, needed);
+            assert_eq!(fitted.ecn, counters.map(|count| counted.limited(count)), "{name}");
+            let mut out = [0; MAX_LEN];
+            let written = fitted.emit(&mut out);
+            assert_eq!((written, fitted.emitted_len()), (len, len), "{name}");
+            let read = Options::parse(&out[..written]).unwrap();
+            assert_eq!(read.sack.as_slice(), sack.as_slice().get(..blocks).unwrap(), "{name}");
+            assert_eq!((read.ecn, read.timestamps), (fitted.ecn, fitted.timestamps), "{name}");
+        }
+    }
+
+    /// Padding of what follows is used, as in Linux's SYN-ACKs.
+    #[test]
+    fn counters_of_marks_end_in_the_padding_behind_them() {
+        let one = counted().limited(1);
+        let options = Options { window_scale: Some(7), ecn: Some(one), ..Options::default() };
+        let mut out = [0; MAX_LEN];
+        let len = options.emit(&mut out);
+        assert_eq!(out[..len], [174, 5, 0, 0, 1, 3, 3, 7]);
+        let none = Some(Counters::default());
+        let options = Options { sack_permitted: true, ecn: none, ..Options::default() };
+        let len = options.emit(&mut out);
+        assert_eq!(out[..len], [174, 2, 4, 2]);
     }
 
     /// Linux's order: "mss 1460,sackOK,TS val 1 ecr 0,nop,wscale 7".

@@ -50,14 +50,14 @@ fn ipv4_header() -> impl Strategy<Value = ipv4::Header> {
 }
 
 fn tcp_header() -> impl Strategy<Value = tcp::Header> {
-    any::<(u16, u16, u32, u32, u8, u16, u16)>().prop_map(
+    any::<(u16, u16, u32, u32, u16, u16, u16)>().prop_map(
         |(source_port, destination_port, sequence, acknowledgment, flags, window, urgent)| {
             tcp::Header {
                 source_port,
                 destination_port,
                 sequence,
                 acknowledgment,
-                flags: Flags(flags),
+                flags: Flags(flags & 0x1ff),
                 window,
                 urgent,
             }

@@ -41,7 +41,7 @@ impl Printer {
             let _ = write!(line, "tcp {payload_len}");
             return;
         }
-        let flags = Flags(flags);
+        let flags = Flags(u16::from_be_bytes([length & 1, flags]));
         let _ = write!(line, "Flags [{}]", letters(flags));
         if self.options.verbose {
             let found = u16::from_be_bytes([c0, c1]);
@@ -185,7 +185,7 @@ fn right_sum(packet: &Packet<'_>, offset: usize) -> u16 {
 }
 
 fn letters(flags: Flags) -> String {
-    const LETTERS: [(Flags, char); 8] = [
+    const LETTERS: [(Flags, char); 9] = [
         (Flags::FIN, 'F'),
         (Flags::SYN, 'S'),
         (Flags::RST, 'R'),
@@ -194,6 +194,7 @@ fn letters(flags: Flags) -> String {
         (Flags::URG, 'U'),
         (Flags::ECE, 'E'),
         (Flags::CWR, 'W'),
+        (Flags::AE, 'e'),
     ];
     let set = LETTERS.iter().filter(|(flag, _)| flags.contains(*flag));
     let letters: String = set.map(|(_, letter)| letter).collect();

@@ -4,7 +4,7 @@
 use super::{Checker, ConfigError};
 use narrows_stack::{
     config::{SynCookies, TcpDefaults},
-    tcp::{congestion::Algorithm, ecn::EcnMode, mtu_probe::MtuProbing},
+    tcp::{accurate_ecn::CountersSent, congestion::Algorithm, ecn::EcnMode, mtu_probe::MtuProbing},
 };
 use serde::Deserialize;
 use toml::Spanned;
@@ -14,14 +14,32 @@ use toml::Spanned;
 pub(super) struct TcpTable {
     congestion: Option<Spanned<String>>,
     ecn: Option<Spanned<i64>>,
+    ecn_option: Option<Spanned<i64>>,
     mtu_probing: Option<Spanned<i64>>,
     syncookies: Option<Spanned<i64>>,
 }
 
-const ECN: [(i64, EcnMode, &str); 3] = [
+const ECN: [(i64, EcnMode, &str); 6] = [
     (0, EcnMode::Off, "none"),
     (1, EcnMode::Active, "asked for"),
     (2, EcnMode::Passive, "for peers that ask"),
+    (3, EcnMode::Accurate, "asked for, and each mark told"),
+    (
+        4,
+        EcnMode::AccuratePassiveClassicActive,
+        "asked for, and each mark told to peers that ask for that",
+    ),
+    (
+        5,
+        EcnMode::AccuratePassive,
+        "for peers that ask, and each mark told to those that ask for that",
+    ),
+];
+
+const ECN_OPTION: [(i64, CountersSent, &str); 3] = [
+    (0, CountersSent::Never, "none"),
+    (1, CountersSent::Sparse, "where there is news"),
+    (2, CountersSent::Always, "in each segment"),
 ];
 
 const MTU_PROBING: [(i64, MtuProbing, &str); 3] = [
@@ -49,6 +67,9 @@ impl Checker<'_> {
         }
         if let Some(number) = &table.ecn {
             defaults.ecn = self.one_of("ecn", number, &ECN)?;
+        }
+        if let Some(number) = &table.ecn_option {
+            defaults.ecn_option = self.one_of("ecn_option", number, &ECN_OPTION)?;
         }
         if let Some(number) = &table.mtu_probing {
             defaults.mtu_probing = self.one_of("mtu_probing", number, &MTU_PROBING)?;

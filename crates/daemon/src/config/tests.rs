@@ -5,7 +5,7 @@ use narrows_stack::{
         arp_policy::{ArpAnnounce, ArpIgnore, ConflictDetection},
         route::{RouteKind, TableId},
     },
-    tcp::{ecn::EcnMode, mtu_probe::MtuProbing},
+    tcp::{accurate_ecn::CountersSent, ecn::EcnMode, mtu_probe::MtuProbing},
 };
 use narrows_wire::address::MacAddr;
 
@@ -325,15 +325,19 @@ fn settings_of_tcp_are_numbered_as_on_linux() {
         ("ecn = 0", TcpDefaults { ecn: EcnMode::Off, ..default }),
         ("ecn = 1", TcpDefaults { ecn: EcnMode::Active, ..default }),
         ("ecn = 2", TcpDefaults { ecn: EcnMode::Passive, ..default }),
+        ("ecn = 3", TcpDefaults { ecn: EcnMode::Accurate, ..default }),
+        ("ecn = 4", TcpDefaults { ecn: EcnMode::AccuratePassiveClassicActive, ..default }),
+        ("ecn = 5", TcpDefaults { ecn: EcnMode::AccuratePassive, ..default }),
+        ("ecn_option = 1", TcpDefaults { ecn_option: CountersSent::Sparse, ..default }),
         ("mtu_probing = 0", TcpDefaults { mtu_probing: MtuProbing::Never, ..default }),
         ("mtu_probing = 1", TcpDefaults { mtu_probing: MtuProbing::BlackHole, ..default }),
         ("mtu_probing = 2", TcpDefaults { mtu_probing: MtuProbing::Always, ..default }),
     ] {
         assert_eq!(with(line), Ok(expected), "{line}");
     }
-    for key in ["syncookies", "ecn", "mtu_probing"] {
-        let error = with(&format!("{key} = 3")).unwrap_err().to_string();
-        let expected = format!(":7: no {key} = 3: write one of 0 (none), 1 (");
+    for key in ["syncookies", "ecn", "ecn_option", "mtu_probing"] {
+        let error = with(&format!("{key} = 9")).unwrap_err().to_string();
+        let expected = format!(":7: no {key} = 9: write one of 0 (none), 1 (");
         assert!(error.contains(&expected), "{error}");
     }
 }

@@ -146,6 +146,11 @@ pub(super) enum TcpOption {
         echo: u32,
     },
     Sack(Vec<(u32, u32)>),
+    /// RFC 9768: as they stand in the option of that order.
+    Counters {
+        ect1_first: bool,
+        fields: Vec<u32>,
+    },
     /// RFC 7413; the experimental form has the kind 254 and a magic number.
     FastOpen {
         cookie: Cookie,

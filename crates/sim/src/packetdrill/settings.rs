@@ -11,7 +11,7 @@ use narrows_stack::{
     Config,
     config::{FastOpenConfig, FastOpenKey, FastOpenMode, SynCookies},
     counters::DropReason,
-    tcp::{State, ecn::EcnMode, mtu_probe::MtuProbing},
+    tcp::{State, accurate_ecn::CountersSent, ecn::EcnMode, mtu_probe::MtuProbing},
     time::Duration,
 };
 
@@ -38,7 +38,7 @@ pub(super) enum Segmentation {
 }
 
 /// Settings that the stack does not have, with the values that say what it does anyhow.
-const AS_IT_IS: [(&str, &str); 18] = [
+const AS_IT_IS: [(&str, &str); 20] = [
     ("net.inet.tcp.blackhole", "0"),
     ("net.inet.tcp.delayed_ack", "1"),
     ("net.inet.tcp.fastopen.server_enable", "0"),
@@ -53,6 +53,8 @@ const AS_IT_IS: [(&str, &str); 18] = [
     ("net.inet.tcp.do_prr", "1"),
     ("net.inet.tcp.ts_offset_per_conn", "1"),
     ("net.ipv4.tcp_congestion_control", "cubic"),
+    ("net.ipv4.tcp_ecn_fallback", "1"),
+    ("net.ipv4.tcp_ecn_option_beacon", "3"),
     ("net.ipv4.tcp_fastopen_blackhole_timeout_sec", "0"),
     ("net.ipv4.tcp_recovery", "1"),
     ("net.ipv4.tcp_slow_start_after_idle", "1"),
@@ -165,6 +167,17 @@ impl Settings {
                     "0" => EcnMode::Off,
                     "1" => EcnMode::Active,
                     "2" => EcnMode::Passive,
+                    "3" => EcnMode::Accurate,
+                    "4" => EcnMode::AccuratePassiveClassicActive,
+                    "5" => EcnMode::AccuratePassive,
+                    _ => return Err(unsupported()),
+                };
+            }
+            "net.ipv4.tcp_ecn_option" => {
+                tcp.ecn_option = match value {
+                    "0" => CountersSent::Never,
+                    "1" => CountersSent::Sparse,
+                    "2" => CountersSent::Always,
                     _ => return Err(unsupported()),
                 };
             }

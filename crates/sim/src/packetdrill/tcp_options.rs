@@ -29,6 +29,14 @@ fn put(bytes: &mut Vec<u8>, option: &TcpOption, valid: &[u8]) {
             let edges = blocks.iter().flat_map(|(left, right)| [*left, *right]);
             (kind::SACK, edges.flat_map(u32::to_be_bytes).collect())
         }
+        TcpOption::Counters { ect1_first, fields } => {
+            let kind = if *ect1_first { kind::ACCURATE_ECN_1 } else { kind::ACCURATE_ECN_0 };
+            let fields = fields.iter().flat_map(|field| {
+                let [_, a, b, c] = field.to_be_bytes();
+                [a, b, c]
+            });
+            (kind, fields.collect())
+        }
         TcpOption::FastOpen { cookie, experimental } => {
             let cookie = match cookie {
                 Cookie::Bytes(cookie) => cookie.as_slice(),
@@ -78,6 +86,12 @@ fn one(kind: u8, data: &[u8]) -> Option<TcpOption> {
             let block = |index| Some((word(8 * index)?, word(8 * index + 4)?));
             TcpOption::Sack((0..data.len() / 8).map(block).collect::<Option<_>>()?)
         }
+        (kind::ACCURATE_ECN_0 | kind::ACCURATE_ECN_1, _) => {
+            let (fields, excess) = data.as_chunks::<3>();
+            let fields = fields.iter().map(|&[a, b, c]| u32::from_be_bytes([0, a, b, c])).collect();
+            let ect1_first = kind == kind::ACCURATE_ECN_1;
+            excess.is_empty().then_some(TcpOption::Counters { ect1_first, fields })?
+        }
         (kind::FAST_OPEN, cookie) => {
             TcpOption::FastOpen { cookie: Cookie::Bytes(cookie.into()), experimental: false }
         }
@@ -87,6 +101,11 @@ fn one(kind: u8, data: &[u8]) -> Option<TcpOption> {
         },
         _ => return None,
     })
+}
+
+/// What scripts call the counters of marks, in the order of the option's kind.
+pub(super) fn counter_names(ect1_first: bool) -> [&'static str; 3] {
+    if ect1_first { ["e1b", "ceb", "e0b"] } else { ["e0b", "ceb", "e1b"] }
 }
 
 /// As a script writes them.
@@ -106,6 +125,14 @@ pub(super) fn show(options: &[TcpOption]) -> String {
             TcpOption::Sack(blocks) => {
                 text.push_str("sack");
                 blocks.iter().try_for_each(|(left, right)| write!(text, " {left}:{right}"))
+            }
+            TcpOption::Counters { ect1_first, fields } => {
+                text.push_str("ECN");
+                let names = counter_names(*ect1_first);
+                names
+                    .iter()
+                    .zip(fields)
+                    .try_for_each(|(name, field)| write!(text, " {name} {field}"))
             }
             TcpOption::FastOpen { cookie, experimental } => {
                 text.push_str(if *experimental { "FOEXP" } else { "FO" });

@@ -2,7 +2,7 @@
 
 use narrows_stack::{
     request::SocketInfo,
-    tcp::{State, fast_open::Failure, info::Repair},
+    tcp::{Info, State, accurate_ecn::Marks, ecn::Feedback, fast_open::Failure, info::Repair},
     time::Duration,
 };
 
@@ -43,6 +43,11 @@ fn constant(name: &str) -> Option<i64> {
     })
 }
 
+/// A count where both ends count marks, else 0.
+fn marks(tcp: &Info, count: impl Fn(&(Marks, Marks)) -> u32) -> i64 {
+    tcp.marks.as_ref().map_or(0, |marks| count(marks).into())
+}
+
 fn field(name: &str, info: &SocketInfo) -> Option<i64> {
     if name == "tcpi_state" {
         return Some(state_number(info.state));
@@ -72,6 +77,13 @@ fn field(name: &str, info: &SocketInfo) -> Option<i64> {
         "tcpi_sndbuf_limited" => micros(tcp.buffer_limited),
         "tcpi_dsack_dups" => i64::from(tcp.history.duplicates_reported),
         "tcpi_rcv_ooopack" => i64::from(tcp.history.out_of_order),
+        "tcpi_received_ce" => marks(tcp, |(received, _)| received.packets),
+        "tcpi_received_e1_bytes" => marks(tcp, |(received, _)| received.ect1),
+        "tcpi_received_e0_bytes" => marks(tcp, |(received, _)| received.ect0),
+        "tcpi_received_ce_bytes" => marks(tcp, |(received, _)| received.ce),
+        "tcpi_delivered_e1_bytes" => marks(tcp, |(_, delivered)| delivered.ect1),
+        "tcpi_delivered_e0_bytes" => marks(tcp, |(_, delivered)| delivered.ect0),
+        "tcpi_delivered_ce_bytes" => marks(tcp, |(_, delivered)| delivered.ce),
         "tcpi_delivered_ce" => i64::from(tcp.history.delivered_marked),
         "tcpi_total_rto" => i64::from(tcp.history.timeouts),
         "tcpi_total_rto_recoveries" => i64::from(tcp.history.timeout_recoveries),
@@ -123,7 +135,7 @@ fn field(name: &str, info: &SocketInfo) -> Option<i64> {
             i64::from(tcp.timestamps)
                 | i64::from(tcp.sack) << 1
                 | i64::from(tcp.send_window_scale > 0 || tcp.receive_window_scale > 0) << 2
-                | i64::from(tcp.ecn) << 3
+                | i64::from(tcp.ecn != Feedback::None) << 3
                 | i64::from(tcp.syn_text) << 5
         }
         _ => return None,

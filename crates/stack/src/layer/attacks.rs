@@ -359,7 +359,7 @@ pub(crate) fn segment_with(
         destination_port: 80,
         sequence,
         acknowledgment,
-        flags: Flags(flags),
+        flags: Flags(flags.into()),
         window: 65_535,
         urgent: 0,
     };

@@ -156,20 +156,23 @@ const IPV4_IDENTIFICATION: core::ops::Range<usize> = 4..6;
 const IPV4_CHECKSUM: core::ops::Range<usize> = 10..12;
 const IPV6_LENGTH: core::ops::Range<usize> = 4..6;
 const TCP_SEQUENCE: core::ops::Range<usize> = 4..8;
-const TCP_FLAGS: usize = 13;
+/// With the header's length.
+const TCP_FLAGS: core::ops::Range<usize> = 12..14;
 const UDP_LENGTH: core::ops::Range<usize> = 4..6;
 
 fn tcp_header(segment: &mut [u8], offset: usize, last: bool) -> Option<()> {
     let field = segment.get_mut(TCP_SEQUENCE)?.first_chunk_mut()?;
     let sequence = u32::from_be_bytes(*field).wrapping_add(u32::try_from(offset).ok()?);
     *field = sequence.to_be_bytes();
-    let flags = segment.get_mut(TCP_FLAGS)?;
+    let field = segment.get_mut(TCP_FLAGS)?.first_chunk_mut()?;
+    let mut flags = Flags(u16::from_be_bytes(*field));
     if !last {
-        *flags &= !(Flags::FIN.0 | Flags::PSH.0);
+        flags = flags.without(Flags::FIN.with(Flags::PSH));
     }
     if offset > 0 {
-        *flags &= !Flags::CWR.0;
+        flags = flags.without(Flags::CWR);
     }
+    *field = flags.0.to_be_bytes();
     Some(())
 }
 

@@ -5,15 +5,16 @@
 
 use super::{
     Settings,
+    accurate_ecn::Accurate,
     chronograph::Chronograph,
     congestion::Congestion,
-    ecn::Ecn,
+    ecn::{Ecn, Feedback},
     fast_open::FastOpen,
     info::{History, Totals},
     listen::{HalfOpen, Opening},
     mtu_probe::Search,
     notices::Notices,
-    options::Negotiated,
+    options::{Negotiated, TIMESTAMPS_LEN, sack_len},
     pacing::Pacing,
     phase::{Phase, Step},
     readiness::Edges,
@@ -28,7 +29,7 @@ use super::{
 use crate::{counters::DropReason, event::Readiness, request::Error, time::Instant};
 use narrows_wire::{
     tcp::{Flags, Segment},
-    tcp_options::Options,
+    tcp_options::{Options, Timestamps},
 };
 use std::sync::Arc;
 
@@ -134,6 +135,8 @@ pub struct Connection {
     pub(super) unanswered: Unanswered,
     pub(super) negotiated: Negotiated,
     pub(super) ecn: Ecn,
+    /// Only where both ends count marks.
+    pub(super) accurate: Option<Box<Accurate>>,
     /// Only where a SYN carries, or asks to carry, text.
     pub(super) fast_open: Option<Box<FastOpen>>,
     /// Only if the program wants to hear of what it sends.
@@ -187,6 +190,10 @@ impl Connection {
         let mut connection =
             Self::new(now, Phase::SynReceived, iss, half_open.negotiated, settings);
         connection.passive = true;
+        if connection.negotiated.ecn == Feedback::Accurate {
+            connection.accurate =
+                Some(Box::new(Accurate::new(now, half_open.mark, half_open.silent)));
+        }
         connection.snd.nxt = iss + 1;
         connection.snd.open_window(Seq(half_open.irs), u32::from(half_open.peer_window));
         connection.rcv.begin(Seq(half_open.irs), half_open.window, scale);
@@ -224,6 +231,7 @@ impl Connection {
             pacing: None,
             negotiated,
             ecn: Ecn::default(),
+            accurate: None,
             fast_open: None,
             notices: None,
             snd: Sender::new(now, iss, settings),
@@ -245,7 +253,21 @@ impl Connection {
 
     /// Payload of a full-sized segment, in a flow where nothing is out of order.
     pub(super) fn segment(&self) -> u32 {
-        self.snd.segment(u32::from(self.negotiated.max_payload()))
+        let payload = self.negotiated.max_payload().saturating_sub(self.extra_len(0));
+        self.snd.segment(u32::from(payload))
+    }
+
+    /// Octets of options beside the timestamps in the next segment, if it has so many SACK blocks.
+    fn extra_len(&self, blocks: usize) -> u16 {
+        let counters = self.accurate.as_ref().and_then(|it| it.counters(self.settings.ecn_option));
+        let Some((counters, needed)) = counters else { return sack_len(blocks) };
+        let timestamps = self.negotiated.stamps.map(|_| Timestamps::default());
+        let mut options = Options { timestamps, ..Options::default() };
+        (0..blocks).for_each(|_| options.sack.push(0, 0));
+        options.fit_counters(&counters, needed);
+        let others = if timestamps.is_some() { TIMESTAMPS_LEN } else { 0 };
+        // At most the 40 octets of all options.
+        (options.emitted_len() as u16).saturating_sub(others)
     }
 
     pub(super) fn in_flight(&self) -> u32 {
@@ -255,7 +277,7 @@ impl Connection {
     /// What limits sending now. A segment that carries SACK blocks takes less.
     pub(super) fn gate(&self) -> Gate {
         let payload = self.negotiated.max_payload();
-        let payload = payload.saturating_sub(self.rcv.sack_len(&self.negotiated));
+        let payload = payload.saturating_sub(self.extra_len(self.rcv.blocks(&self.negotiated)));
         Gate {
             congestion_window: self.congestion.window,
             in_flight: self.in_flight(),

@@ -10,7 +10,7 @@
 //! A forger has to guess 22 of the 24 bits of the second hash, each time he tries, for one of two slots; and
 //! only while a listener has been full within the last two minutes. The key is made at the start.
 
-use super::{options::Negotiated, seq::Seq};
+use super::{ecn::Feedback, options::Negotiated, seq::Seq};
 use crate::{
     random::Key,
     time::{Duration, Instant},
@@ -86,7 +86,7 @@ fn slot(now: Instant) -> u32 {
 pub(super) fn stamped(clock: u32, negotiated: &Negotiated) -> u32 {
     let scale = if negotiated.scaling { u32::from(negotiated.send_scale) } else { NO_SCALE };
     let sack = if negotiated.sack { SACK } else { 0 };
-    let ecn = if negotiated.ecn { ECN } else { 0 };
+    let ecn = if negotiated.ecn == Feedback::None { 0 } else { ECN };
     let stamp = clock & !OPTIONS | scale | sack | ecn;
     if Seq(stamp).after(Seq(clock)) { stamp.wrapping_sub(1 << OPTION_BITS) } else { stamp }
 }
@@ -104,7 +104,8 @@ pub(super) fn agreed(stamp: u32, offered: &Negotiated) -> Option<Negotiated> {
         send_scale: if scaling { scale as u8 } else { 0 },
         receive_scale: if scaling { offered.receive_scale } else { 0 },
         sack,
-        ecn: ecn && offered.ecn,
+        // Which of the two says the segment that brings it.
+        ecn: if ecn { offered.ecn.min(Feedback::Classic) } else { Feedback::None },
         ..offered.clone()
     })
 }
@@ -172,6 +173,7 @@ mod tests {
                 (false, 0, false, true),
                 (false, 0, true, false),
             ] {
+                let ecn = if ecn { Feedback::Classic } else { Feedback::None };
                 let receive_scale = if scaling { offered.receive_scale } else { 0 };
                 let negotiated =
                     Negotiated { scaling, send_scale, receive_scale, sack, ecn, ..offered.clone() };

@@ -9,7 +9,7 @@
 use super::seq::Seq;
 use narrows_wire::tcp::Flags;
 
-/// Who may have it.
+/// Who may have it (Linux: net.ipv4.tcp_ecn 0 to 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EcnMode {
     Off,
@@ -17,24 +17,84 @@ pub enum EcnMode {
     Passive,
     /// We ask for it, too.
     Active,
+    /// The more accurate form (RFC 9768), for peers that ask for it. We ask for none.
+    AccuratePassive,
+    /// The same, and we ask for that of RFC 3168.
+    AccuratePassiveClassicActive,
+    /// We ask for the more accurate form. Who can't do it is content with the other.
+    Accurate,
 }
 
-/// What a SYN says to ask for it, and what a SYN-ACK does not say.
-const ASKED: Flags = Flags::ECE.with(Flags::CWR);
+impl EcnMode {
+    /// The most that our SYNs ask for.
+    pub(super) fn asks(self) -> Feedback {
+        match self {
+            Self::Off | Self::Passive | Self::AccuratePassive => Feedback::None,
+            Self::Active | Self::AccuratePassiveClassicActive => Feedback::Classic,
+            Self::Accurate => Feedback::Accurate,
+        }
+    }
 
-/// Does a SYN ask for it?
-pub(super) fn is_asked(syn: Flags) -> bool {
-    syn.contains(ASKED)
+    /// The most that peers get.
+    pub(super) fn grants(self) -> Feedback {
+        match self {
+            Self::Off => Feedback::None,
+            Self::Passive | Self::Active => Feedback::Classic,
+            Self::Accurate | Self::AccuratePassive | Self::AccuratePassiveClassicActive => {
+                Feedback::Accurate
+            }
+        }
+    }
 }
 
-/// Does a SYN-ACK grant it? Peers that send back what they got do not.
-pub(super) fn is_granted(syn_ack: Flags) -> bool {
-    syn_ack.contains(Flags::ECE) && !syn_ack.contains(Flags::CWR)
+/// What the two ends agreed on: what receivers tell of marks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Feedback {
+    #[default]
+    None,
+    /// That there were some (RFC 3168).
+    Classic,
+    /// How many (RFC 9768).
+    Accurate,
+}
+
+/// What the three flags of a SYN say to ask for each.
+const ASKS_CLASSIC: u8 = 0b011;
+const ASKS_ACCURATE: u8 = 0b111;
+/// What a SYN-ACK says that grants RFC 3168's.
+const GRANTS_CLASSIC: u8 = 0b001;
+
+/// What a SYN asks for, of what may be `granted`: what is neither of the three that mean something asks for the most,
+/// for what comes after RFC 9768 (§3.1.2).
+pub(super) fn asked(syn: Flags, granted: Feedback) -> Feedback {
+    match syn.ace() {
+        0 => Feedback::None,
+        ASKS_CLASSIC => granted.min(Feedback::Classic),
+        _ if granted == Feedback::Accurate => granted,
+        _ if syn.contains(Flags::ECE.with(Flags::CWR)) => granted,
+        _ => Feedback::None,
+    }
+}
+
+/// What a SYN-ACK grants of what was asked for (RFC 9768 §3.1.1). Peers that send back what they got do not.
+pub(super) fn granted(syn_ack: Flags, asked: Feedback) -> Feedback {
+    match (asked, syn_ack.ace()) {
+        (Feedback::None, _) | (_, 0 | ASKS_ACCURATE) => Feedback::None,
+        (_, GRANTS_CLASSIC) => Feedback::Classic,
+        (Feedback::Accurate, _) => Feedback::Accurate,
+        // The ninth flag had another meaning once (RFC 3540).
+        (Feedback::Classic, 0b101) => Feedback::Classic,
+        (Feedback::Classic, _) => Feedback::None,
+    }
 }
 
 /// The flags of a SYN that asks.
-pub(super) fn ask(syn: Flags) -> Flags {
-    syn.with(ASKED)
+pub(super) fn ask(syn: Flags, asks: Feedback) -> Flags {
+    match asks {
+        Feedback::None => syn,
+        Feedback::Classic => syn.with_ace(ASKS_CLASSIC),
+        Feedback::Accurate => syn.with_ace(ASKS_ACCURATE),
+    }
 }
 
 /// What is under way in a connection that has it.
@@ -123,10 +183,42 @@ mod tests {
     }
 
     #[test]
+    fn syns_ask_for_what_their_flags_say_together() {
+        use Feedback::{Accurate, Classic, None};
+        for ace in 0..8 {
+            let syn = Flags::SYN.with_ace(ace);
+            let most = match ace {
+                0 => None,
+                3 => Classic,
+                _ => Accurate,
+            };
+            assert_eq!(asked(syn, Accurate), most, "{ace:#05b}");
+            let classic = if ace & 3 == 3 { Classic } else { None };
+            assert_eq!(asked(syn, Classic), classic, "{ace:#05b}");
+            assert_eq!(asked(syn, None), None);
+        }
+        for feedback in [None, Classic, Accurate] {
+            assert_eq!(asked(ask(Flags::SYN, feedback), Accurate), feedback);
+        }
+    }
+
+    #[test]
     fn peers_that_reflect_the_question_do_not_grant_it() {
-        let syn_ack = Flags::SYN.with(Flags::ACK);
-        assert!(is_granted(syn_ack.with(Flags::ECE)));
-        assert!(!is_granted(ask(syn_ack)) && !is_granted(syn_ack));
-        assert!(is_asked(ask(Flags::SYN)) && !is_asked(Flags::SYN.with(Flags::ECE)));
+        use Feedback::{Accurate, Classic, None};
+        for (ace, classic, accurate) in [
+            (0b000, None, None),
+            (0b001, Classic, Classic),
+            (0b010, None, Accurate),
+            (0b011, None, Accurate),
+            (0b100, None, Accurate),
+            (0b101, Classic, Accurate),
+            (0b110, None, Accurate),
+            (0b111, None, None),
+        ] {
+            let syn_ack = Flags::SYN.with(Flags::ACK).with_ace(ace);
+            assert_eq!(granted(syn_ack, Classic), classic, "{ace:#05b}");
+            assert_eq!(granted(syn_ack, Accurate), accurate, "{ace:#05b}");
+            assert_eq!(granted(syn_ack, None), None);
+        }
     }
 }

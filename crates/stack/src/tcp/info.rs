@@ -1,9 +1,11 @@
 //! What a report shows of a connection: what TCP_INFO has of it, and ss(8).
 
 use super::{
+    accurate_ecn::Marks,
     chronograph::Held,
     congestion::Algorithm,
     connection::{Connection, State},
+    ecn::Feedback,
     fast_open::Failure,
 };
 use crate::time::{Duration, Instant};
@@ -34,7 +36,9 @@ pub struct Info {
     pub receive_window_scale: u8,
     pub timestamps: bool,
     pub sack: bool,
-    pub ecn: bool,
+    pub ecn: Feedback,
+    /// Where marks are counted: what came, and what the peer says that it got.
+    pub marks: Option<(Marks, Marks)>,
     /// Acknowledgments leave at once.
     pub quick_acks: bool,
     pub smoothed_rtt: Duration,
@@ -164,6 +168,7 @@ impl Connection {
             timestamps: self.negotiated.stamps.is_some(),
             sack: self.negotiated.sack,
             ecn: self.negotiated.ecn,
+            marks: self.accurate.as_ref().map(|it| (it.received, it.delivered)),
             quick_acks: self.rcv.acks.is_quick(),
             smoothed_rtt: self.rtt.smoothed(),
             rtt_variance: self.rtt.variance(),

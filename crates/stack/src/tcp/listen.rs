@@ -3,8 +3,10 @@
 
 use super::{
     Settings,
+    accurate_ecn::{CountersSent, Marks, first_counters, reflect},
     connection::{Outgoing, reset_for, segment_len},
-    cookies, ecn,
+    cookies,
+    ecn::{self, Feedback},
     options::{DEFAULT_MSS, Negotiated, Stamps},
     receive::Receiver,
     rtt::{INITIAL_TIMEOUT, MAX_TIMEOUT},
@@ -14,7 +16,11 @@ use crate::{
     counters::DropReason,
     time::{Duration, Instant},
 };
-use narrows_wire::tcp::{Flags, Segment};
+use narrows_wire::{
+    ecn::Codepoint,
+    fast_open::FastOpen,
+    tcp::{Flags, Segment},
+};
 
 /// SYN-ACKs sent again before the peer is given up (Linux: tcp_synack_retries).
 const RETRIES: u8 = 5;
@@ -38,6 +44,12 @@ pub struct HalfOpen {
     replied_at: Option<Instant>,
     /// The peer has acknowledged, and its first text is waited for.
     acknowledged: bool,
+    /// How the peer's SYN came (RFC 9768).
+    pub(super) mark: Codepoint,
+    /// The peer asked for ECN and then did not, as somebody may drop what is marked.
+    pub(super) silent: bool,
+    /// The SYN-ACK may have an option with counters.
+    counts: bool,
 }
 
 /// What a listener needs to know to answer a SYN.
@@ -70,17 +82,28 @@ pub enum HalfOpenTimeout {
     GiveUp,
 }
 
+impl Outgoing {
+    /// A SYN-ACK that has an option for fast open as well: counters of marks give way to it.
+    pub fn offer_fast_open(&mut self, option: Option<FastOpen>) {
+        self.options.fast_open = option;
+        if let Some(counters) = self.options.ecn {
+            self.options.fit_counters(&counters, 0);
+        }
+    }
+}
+
 impl HalfOpen {
     /// A SYN came to a listener: the state to keep, and the SYN-ACK to send.
     pub fn new(
         now: Instant,
         syn: &Segment<'_>,
+        mark: Codepoint,
         opening: Opening,
         settings: &Settings,
     ) -> (Self, Outgoing) {
         let mut negotiated = Negotiated::offered(&opening, settings);
         negotiated.agree(&syn.options, now);
-        negotiated.ecn &= ecn::is_asked(syn.header.flags);
+        negotiated.ecn = ecn::asked(syn.header.flags, negotiated.ecn);
         let half_open = Self {
             iss: opening.iss,
             irs: syn.header.sequence,
@@ -92,6 +115,9 @@ impl HalfOpen {
             deadline: now + INITIAL_TIMEOUT,
             replied_at: None,
             acknowledged: false,
+            mark,
+            silent: false,
+            counts: settings.ecn_option != CountersSent::Never,
         };
         let syn_ack = half_open.syn_ack(now);
         (half_open, syn_ack)
@@ -101,11 +127,12 @@ impl HalfOpen {
     pub fn cookie(
         now: Instant,
         syn: &Segment<'_>,
+        mark: Codepoint,
         opening: Opening,
         settings: &Settings,
         sequence: impl Fn(u16) -> u32,
     ) -> Outgoing {
-        let (mut half_open, _) = Self::new(now, syn, opening, settings);
+        let (mut half_open, _) = Self::new(now, syn, mark, opening, settings);
         half_open.iss = sequence(syn.options.mss.unwrap_or(DEFAULT_MSS));
         if half_open.negotiated.stamps.is_none() {
             half_open.negotiated.forget_options();
@@ -145,6 +172,13 @@ impl HalfOpen {
             }
         };
         negotiated.agree_segment(mss);
+        // RFC 9768 §5.1: what the first segment counts tells that the peer counts.
+        if negotiated.ecn != Feedback::None
+            && settings.ecn.grants() == Feedback::Accurate
+            && answer.header.flags.ace() > 1
+        {
+            negotiated.ecn = Feedback::Accurate;
+        }
         Some(Self {
             iss: opening.iss,
             irs: answer.header.sequence.wrapping_sub(1),
@@ -156,15 +190,29 @@ impl HalfOpen {
             deadline: now,
             replied_at: None,
             acknowledged: true,
+            mark: Codepoint::NotEct,
+            silent: false,
+            counts: false,
         })
     }
 
     fn syn_ack(&self, now: Instant) -> Outgoing {
         let flags = Flags::SYN.with(Flags::ACK);
-        let flags = if self.negotiated.ecn { flags.with(Flags::ECE) } else { flags };
+        let mut options = self.negotiated.syn_options(now);
+        let flags = match self.negotiated.ecn {
+            Feedback::None => flags,
+            Feedback::Classic => flags.with(Flags::ECE),
+            // Who drops what asks for ECN gets it once more, and then without (RFC 9768 §3.1.4.2).
+            Feedback::Accurate if self.retries > 1 => flags,
+            Feedback::Accurate => flags.with_ace(reflect(self.mark)),
+        };
+        // The same for who drops options that it does not know (§3.2.3.2.2).
+        if self.negotiated.ecn == Feedback::Accurate && self.counts && self.retries == 0 {
+            options.fit_counters(&first_counters(&Marks::default()), 0);
+        }
         Outgoing {
             window: self.window,
-            options: self.negotiated.syn_options(now),
+            options,
             ..Outgoing::bare(Seq(self.iss), Seq(self.irs) + 1, flags)
         }
     }
@@ -182,6 +230,7 @@ impl HalfOpen {
         let start = Seq(header.sequence);
         // Our SYN-ACK was lost: the peer's SYN comes again.
         if header.flags.syn() && !header.flags.ack() && start + 1 == next {
+            self.silent |= header.flags.ace() == 0;
             return self.reply(now, DropReason::TcpOutOfWindow, self.syn_ack(now));
         }
         let old = self

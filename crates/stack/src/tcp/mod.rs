@@ -23,6 +23,7 @@
 //! | `mtu_probe` | how long segments may be where nobody says |
 //! | `listen`, `time_wait` | SYN-RECEIVED and TIME-WAIT, small types of their own |
 
+pub mod accurate_ecn;
 mod assembler;
 mod chronograph;
 pub mod congestion;
@@ -63,6 +64,7 @@ pub use connection::{Connection, State};
 pub use info::Info;
 
 use crate::time::Duration;
+use accurate_ecn::CountersSent;
 use congestion::Algorithm;
 use ecn::EcnMode;
 use mtu_probe::MtuProbing;
@@ -93,6 +95,8 @@ pub struct Settings {
     pub window_scaling: bool,
     pub sack: bool,
     pub ecn: EcnMode,
+    /// When segments say how many octets came marked, where both ends can (RFC 9768).
+    pub ecn_option: CountersSent,
     /// connect(2) waits for the first text if the SYN may carry it (TCP_FASTOPEN_CONNECT).
     pub fast_open_connect: bool,
     /// Text in SYNs needs no cookie (TCP_FASTOPEN_NO_COOKIE).
@@ -150,6 +154,7 @@ impl Default for Settings {
             window_scaling: true,
             sack: true,
             ecn: EcnMode::Passive,
+            ecn_option: CountersSent::Always,
             fast_open_connect: false,
             fast_open_without_cookie: false,
             fast_open_backlog: 0,

@@ -100,7 +100,7 @@ impl Connection {
             && room >= needed
             && self.snd.records.is_none();
         // Blocks of the receiving side would take some of the room.
-        let quiet = self.recovery.is_quiet() && self.rcv.sack_len(&self.negotiated) == 0;
+        let quiet = self.recovery.is_quiet() && self.rcv.blocks(&self.negotiated) == 0;
         (fits && quiet && self.phase == Phase::Established).then_some(payload)
     }
 

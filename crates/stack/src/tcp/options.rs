@@ -1,6 +1,6 @@
 //! What the two ends agreed on in their SYNs, and the options of every segment after them.
 
-use super::{Settings, ecn::EcnMode, listen::Opening, seq::Seq};
+use super::{Settings, ecn::Feedback, listen::Opening, seq::Seq};
 use crate::time::{Duration, Instant};
 use narrows_wire::tcp_options::{Options, Timestamps};
 
@@ -17,7 +17,7 @@ const TIMESTAMP_VALIDITY: Duration = Duration::from_secs(24 * 24 * 3600);
 /// Of IPv4 and TCP without options.
 const HEADERS: u16 = 40;
 /// Octets of the timestamps option, padded.
-const TIMESTAMPS_LEN: u16 = 12;
+pub(super) const TIMESTAMPS_LEN: u16 = 12;
 
 /// RFC 7323 §4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +72,8 @@ pub(super) struct Negotiated {
     pub receive_scale: u8,
     pub sack: bool,
     pub stamps: Option<Stamps>,
-    /// Marks instead of losses (RFC 3168).
-    pub ecn: bool,
+    /// Marks instead of losses (RFC 3168), and how they are told.
+    pub ecn: Feedback,
 }
 
 impl Negotiated {
@@ -97,7 +97,7 @@ impl Negotiated {
                 recent: 0,
                 recent_at: Instant::ZERO,
             }),
-            ecn: settings.ecn != EcnMode::Off,
+            ecn: settings.ecn.grants(),
         }
     }
 
@@ -125,7 +125,7 @@ impl Negotiated {
     /// Nothing but a segment size is agreed on.
     pub fn forget_options(&mut self) {
         (self.scaling, self.send_scale, self.receive_scale) = (false, 0, 0);
-        (self.sack, self.stamps, self.ecn) = (false, None, false);
+        (self.sack, self.stamps, self.ecn) = (false, None, Feedback::None);
     }
 
     /// The program wants smaller segments.
@@ -249,7 +249,7 @@ pub(super) mod tests {
                 receive_scale: 0,
                 sack: false,
                 stamps: None,
-                ecn: true,
+                ecn: Feedback::Classic,
             }
         );
         let mut negotiated = Negotiated::offered(&OPENING, &Settings::default());

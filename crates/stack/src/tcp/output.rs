@@ -4,7 +4,7 @@
 use super::{
     connection::{Connection, Outgoing},
     delayed_ack::Need,
-    ecn::{self, EcnMode},
+    ecn::{self, Feedback},
     phase::Phase,
     receive::Receiver,
     seq::Seq,
@@ -180,10 +180,10 @@ impl Connection {
         self.timers.wait(Waiting::Timeout, now + self.rtt.timeout(self.unanswered.count));
         self.totals.segments_sent = self.totals.segments_sent.wrapping_add(1);
         let mut options = self.negotiated.syn_options(now);
-        let flags = if self.asks_for_ecn() { ecn::ask(Flags::SYN) } else { Flags::SYN };
+        let flags = ecn::ask(Flags::SYN, self.asks_for_ecn());
         let mut outgoing = Outgoing::bare(self.snd.iss, Seq(0), flags);
         if self.phase == Phase::SynReceived {
-            outgoing.flags = Flags::SYN.with(Flags::ACK);
+            outgoing.flags = self.mark_syn_ack(Flags::SYN.with(Flags::ACK));
             outgoing.acknowledgment = self.rcv.nxt.0;
             self.told();
         } else if let Some(timestamps) = &mut options.timestamps {
@@ -199,22 +199,37 @@ impl Connection {
         Outgoing { options, payload_len, segment_size, ..outgoing }
     }
 
-    /// A network that drops what asks for ECN is asked without at the second try.
-    pub(super) fn asks_for_ecn(&self) -> bool {
-        let wants = self.settings.ecn == EcnMode::Active || self.congestion.needs_marks();
-        wants && self.unanswered.count == 0
+    /// The most that our SYN asks for, or asked for. A network that drops what asks for ECN is asked without at the
+    /// second try (RFC 3168 §6.1.1.1), or at the third: few do (RFC 9768 §3.1.4.1).
+    pub(super) fn asks_for_ecn(&self) -> Feedback {
+        let needed = if self.congestion.needs_marks() { Feedback::Classic } else { Feedback::None };
+        let asks = self.settings.ecn.asks().max(needed);
+        let tries = if asks == Feedback::Accurate { 2 } else { 1 };
+        if self.unanswered.count < tries { asks } else { Feedback::None }
+    }
+
+    /// The flags of a SYN-ACK that a connection sends itself.
+    fn mark_syn_ack(&self, flags: Flags) -> Flags {
+        match (&self.accurate, self.negotiated.ecn) {
+            (Some(accurate), _) if self.unanswered.count < 2 => accurate.mark_syn_ack(flags),
+            (None, Feedback::Classic) => flags.with(Flags::ECE),
+            _ => flags,
+        }
     }
 
     fn send_new(&mut self, now: Instant, octets: u32, max_payload: usize) -> Outgoing {
         let segment = self.gate().segment;
         let start = self.snd.nxt;
         let fin = start + octets == self.snd.end() + 1;
-        // The word that we have reduced is for one segment.
-        let reduced = self.ecn.reduced;
-        let burst = self.burst(if reduced { 0 } else { max_payload }, segment);
+        let burst = self.burst(if self.looks_reduced() { 0 } else { max_payload }, segment);
         // A FIN rides along with the last text.
         let octets = if octets - u32::from(fin) > burst { burst } else { octets };
         self.send_whole(now, octets, segment)
+    }
+
+    /// Will the next segment have CWR? Then it is one alone: whoever cuts up several keeps that flag for the first.
+    fn looks_reduced(&self) -> bool {
+        self.ecn.reduced || self.accurate.as_ref().is_some_and(|it| it.looks_reduced())
     }
 
     /// So many octets leave for the first time, at once; `segment` is the payload of a full one.
@@ -248,8 +263,8 @@ impl Connection {
             self.note_room();
         }
         let outgoing = self.emit(now, start, end, flags);
-        let markable = self.negotiated.ecn && outgoing.payload_len > 0;
-        Outgoing { markable, ..outgoing }
+        let classic = self.negotiated.ecn == Feedback::Classic && outgoing.payload_len > 0;
+        Outgoing { markable: outgoing.markable || classic, ..outgoing }
     }
 
     /// PSH where the queue ends; and on several segments in one, as Linux has it, so that a receiver
@@ -265,6 +280,7 @@ impl Connection {
 
     fn send_again(&mut self, now: Instant, start: Seq, end: Seq, max_payload: usize) -> Outgoing {
         let segment = self.gate().segment;
+        let max_payload = if self.looks_reduced() { 0 } else { max_payload };
         let end = end.min(start + self.burst(max_payload, segment));
         let end = self.snd.record_after(start).map_or(end, |record| end.min(record));
         let stamp = self.negotiated.stamps.map(|stamps| stamps.now(now));
@@ -289,10 +305,14 @@ impl Connection {
             if start == end { (0, 0) } else { self.snd.text(start, end) };
         let fin = self.snd.shut && start != end && end == self.snd.end() + 1;
         let flags = if fin { flags.with(Flags::FIN) } else { flags };
-        let flags = if self.negotiated.ecn { self.ecn.echoed(flags) } else { flags };
+        let flags = match self.negotiated.ecn {
+            Feedback::Classic => self.ecn.echoed(flags),
+            _ => flags,
+        };
         let timestamps = self.negotiated.stamps.map(|stamps| stamps.option(now));
-        let options =
+        let mut options =
             Options { timestamps, sack: self.rcv.sack(&self.negotiated), ..Options::default() };
+        let (flags, markable) = self.tell_marks(flags, payload_len == 0, &mut options);
         let window = self.rcv.offer(self.negotiated.receive_scale, self.receive_segment());
         self.told();
         let segments = (payload_len as u32).div_ceil(segment).max(1);
@@ -310,8 +330,19 @@ impl Connection {
             payload_offset,
             payload_len,
             segment_size: u16::try_from(segment).unwrap_or(u16::MAX),
-            markable: false,
+            markable,
         }
+    }
+
+    /// What a segment says of marks where both ends count them, and whether it may be marked itself.
+    fn tell_marks(&mut self, flags: Flags, pure: bool, options: &mut Options) -> (Flags, bool) {
+        let Some(accurate) = &mut self.accurate else { return (flags, false) };
+        if let Some((counters, needed)) = accurate.counters(self.settings.ecn_option) {
+            options.fit_counters(&counters, needed);
+        }
+        let flags = accurate.flags(flags, pure);
+        accurate.sent(options.ecn.is_some());
+        (flags, !accurate.silent)
     }
 
     /// The peer is being told of everything up to `rcv_nxt`.
@@ -340,6 +371,7 @@ impl Connection {
         let window = self.rcv.offer(self.negotiated.receive_scale, self.receive_segment());
         let timestamps = self.negotiated.stamps.map(|stamps| stamps.option(now));
         let options = Options { timestamps, ..Options::default() };
+        let flags = self.accurate.as_ref().map_or(flags, |it| it.flags(flags, false));
         Outgoing { window, options, ..Outgoing::bare(self.snd.nxt, self.rcv.nxt, flags) }
     }
 

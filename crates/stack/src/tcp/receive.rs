@@ -1,11 +1,7 @@
 //! The receive sequence space (RFC 9293 §3.3.1), the bytes in it, and the window we offer.
 
 use super::{
-    Settings,
-    assembler::Assembler,
-    delayed_ack::Acks,
-    options::{Negotiated, sack_len},
-    send::MAX_BUFFER,
+    Settings, assembler::Assembler, delayed_ack::Acks, options::Negotiated, send::MAX_BUFFER,
     seq::Seq,
 };
 use crate::time::Instant;
@@ -195,17 +191,13 @@ impl Receiver {
         self.duplicate = Some((start, end));
     }
 
-    fn blocks(&self, negotiated: &Negotiated) -> usize {
+    /// How many SACK blocks the next segment will have.
+    pub fn blocks(&self, negotiated: &Negotiated) -> usize {
         if !negotiated.sack {
             return 0;
         }
         let reports = self.assembler.len() + usize::from(self.duplicate.is_some());
         reports.min(negotiated.sack_room())
-    }
-
-    /// Octets that the SACK option of the next segment will take.
-    pub fn sack_len(&self, negotiated: &Negotiated) -> u16 {
-        sack_len(self.blocks(negotiated))
     }
 
     /// The SACK option of a segment that leaves now: what came twice, then what is out of order.

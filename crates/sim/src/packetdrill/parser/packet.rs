@@ -5,6 +5,7 @@ use crate::packetdrill::{
     Fault,
     lexer::Token,
     script::{Body, Cookie, IcmpPacket, IpInfo, Packet, TcpOption, TcpOptions, TcpPacket, flag},
+    tcp_options::counter_names,
 };
 use narrows_wire::icmpv4::Unreachable;
 
@@ -151,7 +152,8 @@ impl Parser<'_> {
     }
 
     fn option(&mut self) -> Result<TcpOption, Fault> {
-        const WANTED: &str = "a TCP option (mss, nop, eol, wscale, sackOK, TS, sack, FO, FOEXP)";
+        const WANTED: &str =
+            "a TCP option (mss, nop, eol, wscale, sackOK, TS, sack, ECN, FO, FOEXP)";
         Ok(match self.word(WANTED)? {
             "eol" => TcpOption::EndOfList,
             "nop" => TcpOption::NoOperation,
@@ -166,6 +168,7 @@ impl Parser<'_> {
                 TcpOption::Timestamps { value: named(self, "val")?, echo: named(self, "ecr")? }
             }
             "sack" => TcpOption::Sack(self.sack_blocks()?),
+            "ECN" => self.counters()?,
             "FO" => TcpOption::FastOpen { cookie: self.cookie()?, experimental: false },
             "FOEXP" => TcpOption::FastOpen { cookie: self.cookie()?, experimental: true },
             _ => {
@@ -173,6 +176,19 @@ impl Parser<'_> {
                 return Err(self.unexpected(WANTED));
             }
         })
+    }
+
+    /// `e1b 1 ceb 0 e0b 1`, or the other order, or the first of them, or none.
+    fn counters(&mut self) -> Result<TcpOption, Fault> {
+        let ect1_first = !matches!(self.token(), Some(Token::Word(name)) if name == "e0b");
+        let mut fields = Vec::new();
+        for name in counter_names(ect1_first) {
+            if !self.accept_word(name) {
+                break;
+            }
+            fields.push(self.integer("a counter of 24 bits")?);
+        }
+        Ok(TcpOption::Counters { ect1_first, fields })
     }
 
     /// `1:2 5:6`

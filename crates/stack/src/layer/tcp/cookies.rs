@@ -15,7 +15,7 @@ use crate::{
         listen::{HalfOpen, Opening},
     },
 };
-use narrows_wire::tcp::Segment;
+use narrows_wire::{ecn::Codepoint, tcp::Segment};
 
 /// What a SYN to a listener gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,13 +62,13 @@ pub(super) fn answer(
     now: Instant,
     listener: SocketId,
     flow: Flow,
-    syn: &Segment<'_>,
+    (syn, mark): (&Segment<'_>, Codepoint),
     opening: Opening,
 ) -> Result<(), DropReason> {
     let cookies = shard.secrets.syn_cookies;
     let socket = shard.sockets.get_mut(listener).ok_or(DropReason::TcpNoSocket)?;
     let sequence = |mss| cookies.sequence(now, &flow, syn.header.sequence, mss);
-    let syn_ack = HalfOpen::cookie(now, syn, opening, &socket.settings, sequence);
+    let syn_ack = HalfOpen::cookie(now, syn, mark, opening, &socket.settings, sequence);
     let state = socket.listener().ok_or(DropReason::TcpNoSocket)?;
     state.cookie_sent_at = Some(now);
     shard.counters.tcp_syn_cookies_sent += 1;

@@ -28,15 +28,11 @@ use crate::{
 use core::net::{IpAddr, SocketAddr};
 use narrows_wire::{
     checksum::Sum,
+    ecn::Codepoint,
     ipv4::{Header, Protocol},
     offload::{RxChecksum, RxOffload},
     tcp::Segment,
 };
-
-/// The two bits of the service field that are for congestion (RFC 3168 §5), and what says that there
-/// was some.
-const ECN: u8 = 3;
-const CONGESTED: u8 = 3;
 
 pub(crate) fn input(
     shard: &mut Shard,
@@ -49,14 +45,16 @@ pub(crate) fn input(
     let flow = flow_of(arrival, &segment);
     let owner = shard.demux.flow(&flow);
     watch::note(shard, |shard| found(shard, owner, &flow));
+    let mark = Codepoint::of(arrival.header.tos);
     match owner {
-        Some(FlowOwner::Connection(id)) => {
-            let marked = arrival.header.tos & ECN == CONGESTED;
-            connection_input(shard, now, id, flow, &segment, marked)
+        Some(FlowOwner::Connection(id)) => connection_input(shard, now, id, flow, &segment, mark),
+        Some(FlowOwner::HalfOpen(index)) => {
+            half_open_input(shard, now, index, flow, &segment, mark)
         }
-        Some(FlowOwner::HalfOpen(index)) => half_open_input(shard, now, index, flow, &segment),
-        Some(FlowOwner::TimeWait(index)) => time_wait_input(shard, now, index, flow, &segment),
-        None => listen_input(shard, now, flow, &segment, None),
+        Some(FlowOwner::TimeWait(index)) => {
+            time_wait_input(shard, now, index, flow, &segment, mark)
+        }
+        None => listen_input(shard, now, flow, &segment, mark, None),
     }
 }
 
@@ -96,12 +94,12 @@ fn connection_input(
     id: SocketId,
     flow: Flow,
     segment: &Segment<'_>,
-    marked: bool,
+    mark: Codepoint,
 ) -> Result<(), DropReason> {
     let socket = shard.sockets.get_mut(id).ok_or(DropReason::TcpNoSocket)?;
     shard.counters.place.user = Some(socket.principal.uid);
     let connection = socket.connection().ok_or(DropReason::TcpNoSocket)?;
-    let outcome = connection.segment_arrives(now, &mut shard.buffers, segment, marked);
+    let outcome = connection.segment_arrives(now, &mut shard.buffers, segment, mark);
     let dropped = outcome.dropped;
     conclude(shard, now, id, flow, outcome);
     dropped.map_or(Ok(()), Err)
@@ -114,6 +112,7 @@ fn listen_input(
     now: Instant,
     flow: Flow,
     segment: &Segment<'_>,
+    mark: Codepoint,
     sequence: Option<u32>,
 ) -> Result<(), DropReason> {
     let flags = segment.header.flags;
@@ -128,7 +127,9 @@ fn listen_input(
     }
     if flags.ack() {
         let reason = match cookies::redeem(shard, now, listener, &flow, segment) {
-            Some(Ok(half_open)) => return begin(shard, now, listener, flow, half_open, segment),
+            Some(Ok(half_open)) => {
+                return begin(shard, now, listener, flow, half_open, segment, mark);
+            }
             Some(Err(reason)) => reason,
             None => DropReason::TcpListenUnexpected,
         };
@@ -161,15 +162,15 @@ fn listen_input(
     };
     let mut opening = open::opening(shard, now, &flow, &path);
     if room == Room::Cookie {
-        return cookies::answer(shard, now, listener, flow, segment, opening);
+        return cookies::answer(shard, now, listener, flow, (segment, mark), opening);
     }
     opening.iss = sequence.unwrap_or(opening.iss);
-    let (state, mut syn_ack) = HalfOpen::new(now, segment, opening, &settings);
+    let (state, mut syn_ack) = HalfOpen::new(now, segment, mark, opening, &settings);
     match fast_open::grant(shard, now, listener, &flow, segment) {
         Grant::Early(option) => {
             return fast_open::establish(shard, now, listener, flow, (state, option), segment);
         }
-        Grant::Handshake(option) => syn_ack.options.fast_open = option,
+        Grant::Handshake(option) => syn_ack.offer_fast_open(option),
     }
     if let Some(state) = shard.sockets.get_mut(listener).and_then(|socket| socket.listener()) {
         state.half_open += 1;
@@ -234,6 +235,7 @@ fn half_open_input(
     index: u32,
     flow: Flow,
     segment: &Segment<'_>,
+    mark: Codepoint,
 ) -> Result<(), DropReason> {
     let owner = FlowOwner::HalfOpen(index);
     let entry = shard.remnants.half_open_of(owner).ok_or(DropReason::TcpNoSocket)?;
@@ -242,7 +244,7 @@ fn half_open_input(
     let patience = found.map_or(0, |socket| socket.settings.defer_accept);
     shard.counters.place.user = found.map(|socket| socket.principal.uid);
     match entry.state.segment_arrives(now, segment, patience) {
-        HalfOpenVerdict::Established => establish(shard, now, index, listener, flow, segment),
+        HalfOpenVerdict::Established => establish(shard, now, index, listener, flow, segment, mark),
         HalfOpenVerdict::Reply(answer) => {
             output::reply(shard, now, flow, &answer);
             Ok(())
@@ -263,6 +265,7 @@ fn establish(
     listener: SocketId,
     flow: Flow,
     segment: &Segment<'_>,
+    mark: Codepoint,
 ) -> Result<(), DropReason> {
     let socket = shard.sockets.get_mut(listener).ok_or(DropReason::TcpNoSocket)?;
     let state = socket.listener().ok_or(DropReason::TcpNoSocket)?;
@@ -271,7 +274,7 @@ fn establish(
         return Err(DropReason::AcceptQueueFull);
     }
     let half_open = remove_half_open(shard, index).ok_or(DropReason::TcpNoSocket)?;
-    begin(shard, now, listener, flow, half_open, segment)
+    begin(shard, now, listener, flow, half_open, segment, mark)
 }
 
 /// A connection from a handshake that `segment` ends.
@@ -282,6 +285,7 @@ fn begin(
     flow: Flow,
     half_open: HalfOpen,
     segment: &Segment<'_>,
+    mark: Codepoint,
 ) -> Result<(), DropReason> {
     let socket = shard.sockets.get_mut(listener).ok_or(DropReason::TcpNoSocket)?;
     let settings = socket.settings.clone();
@@ -291,7 +295,7 @@ fn begin(
     }
     let connection = Connection::accept(now, half_open, &settings);
     let id = accept::enqueue(shard, listener, flow, connection)?;
-    connection_input(shard, now, id, flow, segment, false)
+    connection_input(shard, now, id, flow, segment, mark)
 }
 
 fn time_wait_input(
@@ -300,6 +304,7 @@ fn time_wait_input(
     index: u32,
     flow: Flow,
     segment: &Segment<'_>,
+    mark: Codepoint,
 ) -> Result<(), DropReason> {
     let limit = shard.config.limits.time_wait_duration;
     let entry = shard.remnants.time_wait.get_mut(index as usize);
@@ -322,7 +327,7 @@ fn time_wait_input(
             if listener(shard, &flow).is_some() {
                 leave_time_wait(shard, index);
             }
-            listen_input(shard, now, flow, segment, Some(sequence))
+            listen_input(shard, now, flow, segment, mark, Some(sequence))
         }
     }
 }

@@ -33,11 +33,9 @@ impl Default for Dctcp {
 
 impl Dctcp {
     /// §3.3: an acknowledgment, of a peer that tells for each whether what it got was marked.
-    pub fn count(&mut self, octets: u32, marked: bool, una: Seq, nxt: Seq) {
+    pub fn count(&mut self, octets: u32, marked: u32, una: Seq, nxt: Seq) {
         self.acknowledged = self.acknowledged.saturating_add(octets);
-        if marked {
-            self.marked = self.marked.saturating_add(octets);
-        }
+        self.marked = self.marked.saturating_add(marked.min(octets));
         if self.window_end.is_none_or(|end| una.at_or_after(end)) {
             if self.window_end.is_some() {
                 self.estimate();
@@ -79,7 +77,7 @@ mod tests {
         for window in 0..windows {
             for segment in 0..10 {
                 let una = Seq((window * 10 + segment + 1) * 1000);
-                dctcp.count(1000, segment < marked, una, una + 10_000);
+                dctcp.count(1000, if segment < marked { 1000 } else { 0 }, una, una + 10_000);
             }
         }
         dctcp.alpha

@@ -224,8 +224,8 @@ impl Congestion {
         self.window = window.clamp(ack.segment, MAX_WINDOW);
     }
 
-    /// Octets up to `una` were acknowledged, by a peer that tells of marks or does not.
-    pub fn count_marks(&mut self, octets: u32, marked: bool, una: Seq, nxt: Seq) {
+    /// Octets up to `una` were acknowledged; so many of them came marked.
+    pub fn count_marks(&mut self, octets: u32, marked: u32, una: Seq, nxt: Seq) {
         if let Control::Dctcp(dctcp) = &mut self.control {
             dctcp.count(octets, marked, una, nxt);
         }

@@ -4,8 +4,10 @@ use super::{Checked, Stop};
 use crate::{
     counters::DropReason,
     tcp::{
+        accurate_ecn::Feedback,
         congestion::{Acknowledged, Step as ModelStep},
         connection::{Connection, reset_for},
+        ecn,
         phase::{Phase, Step},
         recovery::Arrival,
         scoreboard::Delivered,
@@ -35,6 +37,10 @@ impl Connection {
                 return Err(Stop::Reset(DropReason::TcpBadAck, reset_for(segment)));
             }
             self.syn_acknowledged(now);
+            if let Some(accurate) = &mut self.accurate {
+                let counters = segment.options.ecn.as_ref();
+                accurate.begin_passive(header.flags.ace(), segment.payload.is_empty(), counters);
+            }
             let window = u32::from(header.window) << self.scale_of(segment);
             self.snd.open_window(Seq(header.sequence), window);
         }
@@ -43,8 +49,8 @@ impl Connection {
             return Err(self.challenge(now, DropReason::TcpBadAck));
         }
         self.heard(now);
-        self.update_timestamp(now, segment);
-        self.acknowledge(now, buffers, segment, ack);
+        let later = self.update_timestamp(now, segment);
+        self.acknowledge(now, buffers, segment, ack, later);
         if self.snd.fin_acknowledged() {
             self.step(now, Step::FinAcknowledged);
         }
@@ -58,17 +64,28 @@ impl Connection {
         if segment.header.flags.syn() { 0 } else { self.negotiated.send_scale }
     }
 
-    /// RFC 7323 §4.3: TS.Recent follows the segment that the next acknowledgment will echo.
-    fn update_timestamp(&mut self, now: Instant, segment: &Segment<'_>) {
+    /// RFC 7323 §4.3: TS.Recent follows the segment that the next acknowledgment will echo. Says whether this one is
+    /// later than all before, as far as that shows.
+    fn update_timestamp(&mut self, now: Instant, segment: &Segment<'_>) -> bool {
         if let (Some(stamps), Some(theirs)) =
             (&mut self.negotiated.stamps, segment.options.timestamps)
             && Seq(segment.header.sequence).at_or_before(self.rcv.told)
         {
+            let before = stamps.recent;
             stamps.update(theirs.value, now);
+            return Seq(stamps.recent).after(Seq(before));
         }
+        false
     }
 
-    fn acknowledge(&mut self, now: Instant, buffers: &mut Pool, segment: &Segment<'_>, ack: Seq) {
+    fn acknowledge(
+        &mut self,
+        now: Instant,
+        buffers: &mut Pool,
+        segment: &Segment<'_>,
+        ack: Seq,
+        later: bool,
+    ) {
         let header = &segment.header;
         let una = self.snd.una;
         let advanced = ack.after(una);
@@ -101,6 +118,8 @@ impl Connection {
             self.history().duplicates_reported += duplicated.div_ceil(self.segment());
         }
         self.totals.delivered += delivered.octets.div_ceil(self.segment());
+        let later = later || advanced || delivered.octets > 0;
+        let marked = self.told_marks(now, segment, delivered.octets, later);
         if outstanding == 0 {
             return;
         }
@@ -127,10 +146,9 @@ impl Connection {
         };
         let announced = self.recovery.announced(segment_size);
         let could_grow = self.recovery.lets_grow();
-        let marked = self.negotiated.ecn && header.flags.contains(Flags::ECE);
         let (una, nxt) = (arrival.una, arrival.nxt);
         self.congestion.count_marks(arrival.delivered.octets, marked, una, nxt);
-        if marked {
+        if marked > 0 {
             self.slow_down(&arrival);
         }
         let reordering = self.recovery.acknowledged(&arrival, &mut self.congestion, &self.rtt);
@@ -152,6 +170,31 @@ impl Connection {
         if self.ecn.told(arrival.una, arrival.nxt) && self.recovery.is_open() {
             self.congestion.mark(arrival.segment);
         }
+        // RFC 9768 §3.3: the flag for that counts.
+        self.ecn.reduced &= self.accurate.is_none();
+    }
+
+    /// Octets that the peer says came marked, of so many that are newly known to have come. `later`: the
+    /// acknowledgment is not an old one that was overtaken.
+    fn told_marks(&mut self, now: Instant, segment: &Segment<'_>, octets: u32, later: bool) -> u32 {
+        let size = self.segment();
+        let flags = segment.header.flags;
+        let marked = match (&mut self.accurate, self.negotiated.ecn) {
+            (Some(accurate), _) if later => {
+                accurate.note_time(now, self.rtt.smoothed());
+                let counters = segment.options.ecn.as_ref();
+                let sent = self.totals.bytes_sent;
+                let ace = flags.ace();
+                accurate.told(&Feedback { ace, counters, octets, segment: size, sent })
+            }
+            (None, ecn::Feedback::Classic) if flags.contains(Flags::ECE) => octets.div_ceil(size),
+            _ => 0,
+        };
+        if marked > 0 {
+            let history = self.history();
+            history.delivered_marked = history.delivered_marked.wrapping_add(marked);
+        }
+        marked.saturating_mul(size)
     }
 
     /// SACK blocks: returns how many octets the peer says came twice.

@@ -7,12 +7,16 @@ mod text;
 use super::{
     connection::{Connection, Fate, Outcome, Outgoing, reset_for, segment_len},
     delayed_ack::Need,
+    ecn::Feedback,
     phase::Phase,
     seq::Seq,
 };
 use crate::{counters::DropReason, request::Error, time::Duration, time::Instant};
 use narrows_ring::Pool;
-use narrows_wire::tcp::{Flags, Segment};
+use narrows_wire::{
+    ecn::Codepoint,
+    tcp::{Flags, Segment},
+};
 
 /// At most one challenge, or answer to a segment without text from outside the window, in this
 /// time (Linux: tcp_invalid_ratelimit). The limit is the connection's own, so nothing can be
@@ -33,13 +37,13 @@ type Checked = Result<(), Stop>;
 impl Connection {
     /// RFC 9293 §3.10.7.3 and .4, in their order. Payload goes to its place in the receive ring.
     /// Makes stale what `wants_to_send`, `next_timeout` and `take_readiness` said.
-    /// `marked`: it met congestion (RFC 3168).
+    /// `mark`: of its packet (RFC 3168).
     pub fn segment_arrives(
         &mut self,
         now: Instant,
         buffers: &mut Pool,
         segment: &Segment<'_>,
-        marked: bool,
+        mark: Codepoint,
     ) -> Outcome {
         // Several that came as one count as many, as far as that can be told.
         let segments = (segment.payload.len() as u32).div_ceil(self.rcv.acks.segment().max(1));
@@ -49,8 +53,8 @@ impl Connection {
         let mut early = None;
         let steps = match self.phase {
             Phase::Closed => Err(Stop::Reset(DropReason::TcpNoSocket, reset_for(segment))),
-            Phase::SynSent => self.syn_sent(now, buffers, segment),
-            _ => self.synchronized(now, buffers, segment, marked, &mut early),
+            Phase::SynSent => self.syn_sent(now, buffers, segment, mark),
+            _ => self.synchronized(now, buffers, segment, mark, &mut early),
         };
         let (mut reply, dropped) = match steps {
             Ok(()) | Err(Stop::Done) => (early, None),
@@ -74,19 +78,21 @@ impl Connection {
         now: Instant,
         buffers: &mut Pool,
         segment: &Segment<'_>,
-        marked: bool,
+        mark: Codepoint,
         early: &mut Option<Outgoing>,
     ) -> Checked {
         if self.is_syn_again(segment) {
             self.due.handshake |= self.may_challenge(now);
             return Err(Stop::Drop(DropReason::TcpOutOfWindow));
         }
+        self.reflect_syn_ack_again(segment, mark);
         self.check_timestamp(now, segment)?;
         self.check_sequence(now, segment)?;
         self.check_reset(now, segment)?;
         self.check_syn(now, segment)?;
+        self.count_mark(segment, mark);
         self.check_acknowledgment(now, buffers, segment)?;
-        *early = self.notice_mark(now, segment, marked);
+        *early = self.notice_mark(now, segment, mark == Codepoint::Ce);
         // Sixth, URG: urgent text stays where it is in the stream, as RFC 6093 recommends.
         if segment.header.flags.contains(Flags::URG) {
             self.rcv.note_urgent(Seq(segment.header.sequence), segment.header.urgent);
@@ -104,7 +110,7 @@ impl Connection {
         segment: &Segment<'_>,
         marked: bool,
     ) -> Option<Outgoing> {
-        if !self.negotiated.ecn || segment.payload.is_empty() {
+        if self.negotiated.ecn != Feedback::Classic || segment.payload.is_empty() {
             return None;
         }
         if !self.congestion.needs_marks() {
@@ -121,6 +127,29 @@ impl Connection {
         self.ecn.received_each(marked);
         self.rcv.acks.now();
         before
+    }
+
+    /// RFC 9768 §3.2.1: marks count on all segments.
+    fn count_mark(&mut self, segment: &Segment<'_>, mark: Codepoint) {
+        let Some(accurate) = &mut self.accurate else { return };
+        let octets = segment.payload.len() as u32;
+        let segments = octets.div_ceil(self.rcv.acks.segment().max(1)).max(1);
+        if accurate.received(mark, segments, octets) && octets > 0 {
+            self.rcv.acks.now();
+        }
+    }
+
+    /// RFC 9768 §3.2.2.1: who repeats the SYN-ACK did not get what answered it, so that is said again. Only the exact
+    /// numbers count: what a forger says must not look like a count of marks.
+    fn reflect_syn_ack_again(&mut self, segment: &Segment<'_>, mark: Codepoint) {
+        let header = &segment.header;
+        if header.flags.contains(Flags::SYN.with(Flags::ACK))
+            && Seq(header.sequence) + 1 == self.rcv.nxt
+            && Seq(header.acknowledgment) == self.snd.iss + 1
+            && let Some(accurate) = &mut self.accurate
+        {
+            accurate.reflect_again(mark);
+        }
     }
 
     /// RFC 7323 §5.3 R1: is this from an earlier lap of the sequence space?

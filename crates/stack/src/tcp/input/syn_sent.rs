@@ -6,9 +6,10 @@ use crate::{
     event::Readiness,
     request::Error,
     tcp::{
+        accurate_ecn::Accurate,
         connection::{Connection, reset_for},
         delayed_ack::MAX_DELAY,
-        ecn,
+        ecn::{self, Feedback},
         phase::Step,
         receive::Receiver,
         seq::Seq,
@@ -16,7 +17,7 @@ use crate::{
     time::Instant,
 };
 use narrows_ring::Pool;
-use narrows_wire::tcp::Segment;
+use narrows_wire::{ecn::Codepoint, tcp::Segment};
 
 impl Connection {
     pub(super) fn syn_sent(
@@ -24,6 +25,7 @@ impl Connection {
         now: Instant,
         buffers: &mut Pool,
         segment: &Segment<'_>,
+        mark: Codepoint,
     ) -> Checked {
         let header = &segment.header;
         let ack = Seq(header.acknowledgment);
@@ -47,8 +49,7 @@ impl Connection {
             return Err(Stop::Drop(DropReason::TcpOutOfWindow));
         }
         self.negotiated.agree(&segment.options, now);
-        let asked = self.asks_for_ecn();
-        self.negotiated.ecn = asked && header.flags.ack() && ecn::is_granted(header.flags);
+        self.agree_on_ecn(now, segment, mark);
         let scale = self.negotiated.receive_scale;
         self.rcv.begin(Seq(header.sequence), Receiver::syn_window(&self.settings), scale);
         self.snd.open_window(Seq(header.sequence), u32::from(header.window));
@@ -70,6 +71,30 @@ impl Connection {
         self.receive_text(now, buffers, segment)?;
         self.receive_fin(now, segment);
         Ok(())
+    }
+
+    /// RFC 9768 §3.1.1, and §3.1.6 for SYNs that meet.
+    fn agree_on_ecn(&mut self, now: Instant, segment: &Segment<'_>, mark: Codepoint) {
+        let flags = segment.header.flags;
+        // Our first SYN asked for the accurate form, whatever the last did (§3.1.4.1).
+        let wanted = self.settings.ecn.asks();
+        let asks = self.asks_for_ecn();
+        let silent = wanted == Feedback::Accurate && asks == Feedback::None;
+        let asked = if silent { wanted } else { asks };
+        self.negotiated.ecn = match flags.ack() {
+            true => ecn::granted(flags, asked),
+            false => ecn::asked(flags, asked),
+        };
+        if silent && self.negotiated.ecn == Feedback::Classic {
+            self.negotiated.ecn = Feedback::None;
+        }
+        if self.negotiated.ecn == Feedback::Accurate {
+            let mut accurate = Accurate::new(now, mark, silent);
+            if flags.ack() {
+                accurate.begin_active(mark, flags.ace(), segment.options.ecn.as_ref());
+            }
+            self.accurate = Some(Box::new(accurate));
+        }
     }
 
     /// As Linux: a SYN-ACK that echoes none of our timestamps is no answer to our SYN.

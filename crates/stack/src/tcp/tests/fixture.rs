@@ -12,6 +12,7 @@ use crate::{
     time::{Duration, Instant},
 };
 use narrows_ring::Pool;
+use narrows_wire::ecn::Codepoint;
 use narrows_wire::{
     tcp::{Flags, Header},
     tcp_options::{Options, Timestamps},
@@ -148,7 +149,8 @@ impl Fixture {
     pub fn accepted() -> Self {
         let now = Instant::from_millis(10_000);
         let syn = OwnedSegment { options: plain(), ..segment(0, 0, SYN) };
-        let (half_open, _) = HalfOpen::new(now, &syn.borrow(), OPENING, &Settings::default());
+        let (half_open, _) =
+            HalfOpen::new(now, &syn.borrow(), Codepoint::NotEct, OPENING, &Settings::default());
         let connection = Connection::accept(now, half_open, &Arc::default());
         let mut fixture = Self { now, connection, pool: Pool::new(0) };
         fixture.accepts(&segment(1, 1, ACK));
@@ -201,7 +203,12 @@ impl Fixture {
     }
 
     pub fn arrive(&mut self, segment: &OwnedSegment) -> Outcome {
-        self.connection.segment_arrives(self.now, &mut self.pool, &segment.borrow(), false)
+        self.connection.segment_arrives(
+            self.now,
+            &mut self.pool,
+            &segment.borrow(),
+            Codepoint::NotEct,
+        )
     }
 
     /// The segment is acceptable, and answered by nothing that can't wait.

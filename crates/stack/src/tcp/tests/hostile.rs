@@ -49,7 +49,7 @@ fn segment_of(random: &mut Random, fixture: &Fixture) -> super::pipe::OwnedSegme
     segment.header.window = [0, 1, 1000, 65_535][random.below(4) as usize];
     segment.header.urgent = random.next_u32() as u16;
     segment.header.flags = match random.below(16) {
-        0 => Flags(random.next_u32() as u8),
+        0 => Flags(random.next_u32() as u16 & 0x1ff),
         1 => FIN_ACK,
         2 => SYN_ACK,
         _ => ACK,

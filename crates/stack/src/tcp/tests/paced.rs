@@ -5,6 +5,7 @@ use crate::{
     tcp::{Settings, congestion::Algorithm},
     time::{Duration, Instant},
 };
+use narrows_wire::ecn::Codepoint;
 use narrows_wire::{tcp::Flags, tcp_options::Options};
 use std::sync::Arc;
 
@@ -102,15 +103,16 @@ fn dctcp_asks_for_ecn_and_tells_of_each_change_of_marks() {
     fixture.accepts(&granted);
     fixture.sent();
     let mut told = Vec::new();
-    let mut text = |fixture: &mut Fixture, at: u32, marked: bool| {
+    let mut text = |fixture: &mut Fixture, at: u32, mark: Codepoint| {
         let segment = segment(1 + at * 100, 1, ACK).text(100);
         let segment = segment.borrow();
-        let outcome = fixture.connection.segment_arrives(now, &mut fixture.pool, &segment, marked);
+        let outcome = fixture.connection.segment_arrives(now, &mut fixture.pool, &segment, mark);
         let early = outcome.reply.map(|reply| (seen(&reply).1, reply.flags.contains(Flags::ECE)));
         told.push(early);
     };
-    for (at, marked) in [(0, false), (1, true), (2, true), (3, false)] {
-        text(&mut fixture, at, marked);
+    let (plain, met) = (Codepoint::Ect0, Codepoint::Ce);
+    for (at, mark) in [(0, plain), (1, met), (2, met), (3, plain)] {
+        text(&mut fixture, at, mark);
     }
     // What came before a change is acknowledged as it came.
     assert_eq!(told, [None, Some((101, false)), None, Some((301, true))]);

@@ -11,6 +11,7 @@ use crate::{
     time::{Duration, Instant},
 };
 use narrows_ring::Pool;
+use narrows_wire::ecn::Codepoint;
 use narrows_wire::{
     tcp::{Flags, Header, Segment},
     tcp_options::Options,
@@ -286,8 +287,13 @@ impl Pipe {
             match &mut end.half_open {
                 None if syn => {
                     let opening = opening(&mut self.random);
-                    let (half_open, syn_ack) =
-                        HalfOpen::new(self.now, &segment.borrow(), opening, &end.settings);
+                    let (half_open, syn_ack) = HalfOpen::new(
+                        self.now,
+                        &segment.borrow(),
+                        Codepoint::NotEct,
+                        opening,
+                        &end.settings,
+                    );
                     end.half_open = Some(half_open);
                     replies.push(syn_ack);
                 }
@@ -316,8 +322,12 @@ impl Pipe {
                 replies.push(reply);
             }
         } else if let Some(connection) = &mut end.connection {
-            let outcome =
-                connection.segment_arrives(self.now, &mut end.pool, &segment.borrow(), false);
+            let outcome = connection.segment_arrives(
+                self.now,
+                &mut end.pool,
+                &segment.borrow(),
+                Codepoint::NotEct,
+            );
             // What comes after the end is answered by a RST, as it should.
             if end.fate == Fate::Alive {
                 replies.extend(outcome.reply);

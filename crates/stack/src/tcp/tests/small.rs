@@ -10,6 +10,7 @@ use crate::{
     },
     time::Instant,
 };
+use narrows_wire::ecn::Codepoint;
 use narrows_wire::{
     tcp::Flags,
     tcp_options::{Options, Timestamps},
@@ -19,7 +20,7 @@ const NOW: Instant = Instant::from_millis(10_000);
 
 fn half_open(peer: Options) -> HalfOpen {
     let syn = OwnedSegment { options: peer, ..segment(0, 0, SYN) };
-    HalfOpen::new(NOW, &syn.borrow(), OPENING, &Settings::default()).0
+    HalfOpen::new(NOW, &syn.borrow(), Codepoint::NotEct, OPENING, &Settings::default()).0
 }
 
 #[test]
@@ -38,7 +39,8 @@ fn a_syn_ack_accepts_what_was_offered() {
         ),
     ] {
         let syn = OwnedSegment { options: offer, ..segment(0, 0, SYN) };
-        let (state, syn_ack) = HalfOpen::new(NOW, &syn.borrow(), OPENING, &Settings::default());
+        let (state, syn_ack) =
+            HalfOpen::new(NOW, &syn.borrow(), Codepoint::NotEct, OPENING, &Settings::default());
         assert_eq!((seen(&syn_ack), syn_ack.window), ((0, 1, SYN_ACK, 0), 65_535));
         assert_eq!((syn_ack.options, state.iss, state.irs), (expected, ISS, IRS));
     }
