@@ -160,6 +160,9 @@ pub struct Ss {
     /// Packet sockets
     #[arg(short = '0', long)]
     pub packet: bool,
+    /// Programs that decide about packets, and what they said
+    #[arg(long)]
+    pub inspectors: bool,
     /// Listening sockets only
     #[arg(short, long)]
     pub listening: bool,

@@ -23,7 +23,7 @@ const COMMANDS: [&str; 4] = ["show", "add", "delete", "check"];
 
 const GRAMMAR: &str = "write [user NAME] [group NAME] [executable PATH] [cgroup PATH] [zone NAME], \
     then bind|listen|connect [tcp|udp|icmp] ADDRESS[/LENGTH][:PORT[-PORT]], multicast GROUP, \
-    raw|packet [observe|share|claim|inject|tap|precede] INTERFACE, inspect or administer";
+    raw|packet [observe|share|claim|inject|tap|precede|inspect] INTERFACE, inspect or administer";
 
 pub fn execute(query: &PolicyQuery, stack: &Stack, out: &mut dyn Write) -> Result<ExitCode> {
     let (command, mut words) = Words::new("policy", &query.words, &COMMANDS)?;

@@ -16,8 +16,12 @@ use std::{
 };
 
 mod filter;
+mod inspectors;
 
 pub fn execute(options: &Ss, stack: &Stack, out: &mut dyn Write) -> Result<()> {
+    if options.inspectors {
+        return inspectors::execute(options, stack, out);
+    }
     let filter = Filter::parse(&options.filter)?;
     let mut rows = stack.sockets()?;
     rows.retain(|row| is_kind_asked_for(options, row) && is_asked_for(options, row.state));

@@ -5,6 +5,7 @@ use narrows_ipc::{
     Reply, Request,
     change::Change,
     conntrack::{FlowFilter, FlowNews, FlowRow},
+    inspect::InspectorRow,
     link::{BondRow, FdbRow, PortRow},
     message::{BillRow, GroupRow, LinkRow, NeighborRow, Page, SocketRow, Statistics},
     packet::{FrameMatch, TakerRow},
@@ -47,6 +48,17 @@ impl Stack {
             |after| Request::WhoHas { frame: Box::new(frame.clone()), after },
             |reply| match reply {
                 Reply::Takers(page) => Some(page),
+                _ => None,
+            },
+        )
+    }
+
+    /// Who decides about packets.
+    pub fn inspectors(&self) -> Result<Vec<InspectorRow>, Error> {
+        self.pages(
+            |after| Request::Inspectors { after },
+            |reply| match reply {
+                Reply::Inspectors(page) => Some(page),
                 _ => None,
             },
         )

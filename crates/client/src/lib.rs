@@ -25,6 +25,7 @@
 mod admin;
 pub mod anchor;
 mod error;
+mod inspect;
 mod nft;
 mod packet_socket;
 mod raw_socket;
@@ -38,6 +39,7 @@ mod watch;
 
 pub use admin::{PolicyReport, Pong};
 pub use error::{Error, OpenError};
+pub use inspect::Inspector;
 pub use narrows_ipc as ipc;
 pub use narrows_ipc::message::{
     GroupInterface, MembershipChange, NftOptions, OptionName, Owner, PathMtuDiscovery, Peer,

@@ -2,8 +2,9 @@
 
 use crate::quota::Usage;
 use crate::{
-    anchor::datagram::interface_number, change, cut_through, flows, identity, options, ping::Echo,
-    principal::Principal, route, rule, sandbox, session::Outcome, worker::Worker, zones,
+    anchor::datagram::interface_number, change, cut_through, flows, identity, inspecting, options,
+    ping::Echo, principal::Principal, route, rule, sandbox, session::Outcome, worker::Worker,
+    zones,
 };
 use mio::Token;
 use narrows_ipc::{
@@ -75,6 +76,9 @@ pub(crate) fn answer(worker: &mut Worker, token: Token, request: Request) -> Out
             Ok(()) => Ok(Reply::Flows(page(flows::report(worker), after))),
             Err(refusal) => Ok(refusal),
         },
+        Request::Inspectors { after } => {
+            Ok(Reply::Inspectors(page(inspecting::report(worker).into_iter(), after)))
+        }
         Request::FlowNews { after } => flows::news(worker, after),
         Request::FlushFlows(filter) => flush_flows(worker, token, &filter),
         Request::Zones { after } => Ok(Reply::Zones(page(zones::report(worker), after))),
@@ -111,6 +115,7 @@ fn tells_of_others(request: &Request) -> bool {
         | Request::Groups { .. }
         | Request::WhoHas { .. }
         | Request::Flows { .. }
+        | Request::Inspectors { .. }
         | Request::FlowNews { .. }
         | Request::Policy { .. }
         | Request::Forbidden { .. } => true,
@@ -261,6 +266,7 @@ fn statistics(worker: &mut Worker) -> Statistics {
     rows.push(("daemon-sessions", worker.sessions.len() as u64));
     rows.push(("daemon-anchors", worker.anchors.len() as u64));
     rows.push(("daemon-cut-through", worker.cuts.len() as u64));
+    rows.extend(inspecting::totals(worker));
     rows.extend(worker.metrics.rows());
     let drops = counters.drops().map(|(reason, count)| {
         let (name, meaning) = reason.describe();

@@ -1,7 +1,7 @@
 //! The event loop: waits, notes what became ready, and gives the worker its turn.
 
 use crate::{
-    cut_through,
+    cut_through, inspecting,
     spin::{self, Spin},
     token::{self, Source},
     watching,
@@ -44,6 +44,7 @@ pub(crate) fn dispatch(worker: &mut Worker, event: &Event) {
         Source::Anchor(token) => worker.anchor_ready(token, event),
         Source::Cut(token) => cut_through::look(worker, token),
         Source::Watch(token) => watching::ready(worker, token, event),
+        Source::Inspector(token) => inspecting::ready(worker, token, event),
     }
 }
 

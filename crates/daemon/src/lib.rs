@@ -23,6 +23,7 @@
 //! | `config` | the configuration file |
 //! | [`explain`] | what a daemon would do with a capture, without one |
 //! | `watching` | programs that watch packets pass |
+//! | `inspecting` | programs that decide about packets |
 //! | `nft` | rulesets in nft(8)'s language |
 //! | `reload` | what differs in it, and how to get there |
 
@@ -47,6 +48,7 @@ mod farewell;
 mod flows;
 mod handshakes;
 mod identity;
+mod inspecting;
 pub mod keeper;
 mod leases;
 mod links;

@@ -1,12 +1,13 @@
 //! Sessions: the control sockets of programs. Each is one process; who it is, the kernel says.
 
 use crate::{
-    control, keeper::Keeper, nft, principal::Principal, quota::Bills, requests, token, watching,
-    worker::Worker,
+    control, inspecting, keeper::Keeper, nft, principal::Principal, quota::Bills, requests, token,
+    watching, worker::Worker,
 };
 use mio::{Interest, Registry, Token, unix::SourceFd};
 use narrows_ipc::{
     Answer, Endpoint, Error, Hello, Reply, Request, TransportError, VERSION, Welcome,
+    inspect::{Attach, Mistake},
 };
 use slab::Slab;
 use std::{
@@ -58,6 +59,11 @@ impl Session {
         }
         let packet = self.endpoint.recv_untrusted::<Request>(stray)?;
         Ok(packet.map(|(request, descriptor)| (turn, request, descriptor)))
+    }
+
+    /// Its socket, and an end to the session.
+    pub(crate) fn into_socket(self) -> OwnedFd {
+        self.endpoint.into_socket()
     }
 
     fn register(&self, registry: &Registry) -> io::Result<()> {
@@ -138,7 +144,15 @@ pub(crate) fn serve(worker: &mut Worker, token: Token, work: &mut usize) -> bool
         let is_full = !worker.bills.has_room(session.principal.bill);
         let stray = |descriptor| worker.closer.close(descriptor);
         let step = match session.state {
-            State::New => greet(session, stray),
+            State::New => match greet(session, stray) {
+                Ok(Greeted::Attach(wish)) => {
+                    inspecting::attach(worker, token, wish);
+                    return false;
+                }
+                Ok(Greeted::Waits) => Ok(false),
+                Ok(Greeted::Hello) => Ok(true),
+                Err(error) => Err(error),
+            },
             State::Busy => return false,
             State::Ready => match session.next_request(worker.metrics.turns, stray) {
                 Ok(Some((turn, request, descriptor)))
@@ -199,13 +213,24 @@ pub(crate) fn answer_later(worker: &mut Worker, token: Token, answer: Answer) {
     }
 }
 
-/// `Ok(true)`: read on.
-fn greet(session: &mut Session, mut stray: impl FnMut(OwnedFd)) -> Result<bool, TransportError> {
+/// What a session begins with.
+enum Greeted {
+    /// Nothing has come yet.
+    Waits,
+    Hello,
+    /// It is none that asks, but one that inspects.
+    Attach(Result<Attach, Mistake>),
+}
+
+fn greet(session: &mut Session, mut stray: impl FnMut(OwnedFd)) -> Result<Greeted, TransportError> {
     let version = match session.endpoint.recv_untrusted::<Hello>(&mut stray) {
-        Ok(None) => return Ok(false),
+        Ok(None) => return Ok(Greeted::Waits),
         Ok(Some((hello, descriptor))) => {
             descriptor.into_iter().for_each(stray);
             hello.version
+        }
+        Err(TransportError::Malformed(_)) if Attach::is_meant(session.endpoint.refused()) => {
+            return Ok(Greeted::Attach(Attach::decode(session.endpoint.refused())));
         }
         // An older or newer program may say hello in other words.
         Err(TransportError::Malformed(_)) => 0,
@@ -217,7 +242,7 @@ fn greet(session: &mut Session, mut stray: impl FnMut(OwnedFd)) -> Result<bool, 
     }
     session.endpoint.send(&Welcome::Ready, None)?;
     session.state = State::Ready;
-    Ok(true)
+    Ok(Greeted::Hello)
 }
 
 fn answer(
@@ -284,6 +309,7 @@ fn is_report(request: &Request) -> bool {
             | Request::WhoHas { .. }
             | Request::DropReasons
             | Request::Flows { .. }
+            | Request::Inspectors { .. }
     )
 }
 

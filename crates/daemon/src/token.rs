@@ -22,6 +22,8 @@ pub(crate) enum Source {
     Cut(Token),
     /// Somebody who watches packets.
     Watch(Token),
+    /// Somebody who decides about packets.
+    Inspector(Token),
 }
 
 const KIND_SHIFT: u32 = 61;
@@ -35,6 +37,7 @@ const SESSION: usize = 2;
 const ANCHOR: usize = 3;
 const CUT: usize = 4;
 const WATCH: usize = 5;
+const INSPECTOR: usize = 6;
 
 const fn make(kind: usize, serial: usize, index: usize) -> Token {
     Token(kind << KIND_SHIFT | (serial & SERIAL_MASK) << SERIAL_SHIFT | (index & INDEX_MASK))
@@ -64,6 +67,10 @@ pub(crate) fn watch(serial: usize, index: usize) -> Token {
     make(WATCH, serial, index)
 }
 
+pub(crate) fn inspector(serial: usize, index: usize) -> Token {
+    make(INSPECTOR, serial, index)
+}
+
 /// The place in the table of its kind.
 pub(crate) fn index(token: Token) -> usize {
     token.0 & INDEX_MASK
@@ -76,6 +83,7 @@ pub(crate) fn source(token: Token) -> Source {
         ANCHOR => Source::Anchor(token),
         CUT => Source::Cut(token),
         WATCH => Source::Watch(token),
+        INSPECTOR => Source::Inspector(token),
         _ if token == LISTENER => Source::Listener,
         _ if token == LINKS => Source::Links,
         _ => Source::Signal,
@@ -99,5 +107,6 @@ mod tests {
         assert_eq!(source(session(9, 5)), Source::Session(session(9, 5)));
         assert_eq!(source(cut(9, 5)), Source::Cut(cut(9, 5)));
         assert_eq!(source(watch(9, 5)), Source::Watch(watch(9, 5)));
+        assert_eq!(source(inspector(9, 5)), Source::Inspector(inspector(9, 5)));
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     cut_through::{self, Cuts},
     epitaph::{Epitaph, Epitaphs},
     handshakes::Handshakes,
+    inspecting::{self, Inspections},
     keeper::Keeper,
     leases::LeaseFile,
     metrics::Metrics,
@@ -96,6 +97,7 @@ pub(crate) struct Worker {
     pub metrics: Metrics,
     pub bills: Bills,
     pub watches: Watches,
+    pub inspections: Inspections,
     pub memory: memory::Watch,
     /// The daemon is to end.
     pub stopping: bool,
@@ -157,6 +159,7 @@ impl Worker {
             metrics: Metrics::default(),
             bills: Bills::default(),
             watches: Watches::default(),
+            inspections: Inspections::default(),
             memory: memory::Watch::default(),
             stopping: false,
             held_turns: 0,
@@ -267,6 +270,7 @@ impl Worker {
         self.note_notices();
         self.renew_devices();
         self.serve_anchors();
+        more |= inspecting::serve(self);
         more |= self.shard.loop_back(now);
         for attachment in &mut self.attachments {
             more |= attachment.transmit(&mut self.shard, now);
@@ -277,6 +281,7 @@ impl Worker {
         self.note_events();
         self.resume_congested();
         watching::deliver(self);
+        more |= inspecting::deliver(self);
         more || !self.ready_anchors.is_empty() || !self.ready_sessions.is_empty()
     }
 

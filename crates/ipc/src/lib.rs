@@ -14,6 +14,7 @@ pub mod conntrack;
 pub mod datagram;
 pub mod error;
 pub mod group;
+pub mod inspect;
 pub mod link;
 pub mod listener;
 pub mod message;

@@ -6,6 +6,7 @@ use crate::{
     change::Change,
     conntrack::{FlowFilter, FlowNews, FlowRow},
     error::Error,
+    inspect::InspectorRow,
     link::{BondRow, FdbRow, LinkState, PortRow},
     packet::{FrameMatch, PacketOption, PacketState, TakerRow},
     policy::{Defaults, Forbid, PolicyAnswer, PolicyQuestion, PolicyRow},
@@ -21,7 +22,7 @@ use std::{
 };
 
 /// Raised with every change of a message. Both sides must have the same.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 
 /// The first message of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +184,10 @@ pub enum Request {
     Flows {
         after: u32,
     },
+    /// Who decides about packets → [`Reply::Inspectors`].
+    Inspectors {
+        after: u32,
+    },
     /// Forgets flows → [`Reply::Count`], or `NotPermitted`, or `Refused`.
     FlushFlows(FlowFilter),
     /// What happened to flows since that number, or from now on → [`Reply::FlowNews`], or `Refused`.
@@ -298,6 +303,7 @@ pub enum Reply {
     Zones(Page<ZoneRow>),
     Takers(Page<TakerRow>),
     Flows(Page<FlowRow>),
+    Inspectors(Page<InspectorRow>),
     FlowNews(FlowNews),
     Count(u32),
     Pong {

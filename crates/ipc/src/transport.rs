@@ -64,12 +64,14 @@ pub struct Endpoint {
     socket: OwnedFd,
     /// Packets are written and read here, so that sending and receiving allocate nothing.
     buffer: Box<[u8]>,
+    /// Bytes of the packet that came last.
+    received: usize,
 }
 
 impl Endpoint {
     /// Wraps a connected `SOCK_SEQPACKET` socket; it stays blocking or not as it is.
     pub fn new(socket: OwnedFd) -> Self {
-        Endpoint { socket, buffer: vec![0; MAX_PACKET].into_boxed_slice() }
+        Endpoint { socket, buffer: vec![0; MAX_PACKET].into_boxed_slice(), received: 0 }
     }
 
     /// Two ends joined, blocking.
@@ -165,6 +167,7 @@ impl Endpoint {
             Err(Errno::AGAIN) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
+        self.received = received.bytes;
         let mut anchor = None;
         let mut lost = received.flags.contains(ReturnFlags::CTRUNC);
         for message in control.drain() {
@@ -205,6 +208,11 @@ impl Endpoint {
             return Err(Malformed.into());
         }
         Ok(codec::decode(packet)?)
+    }
+
+    /// The packet that was just [`TransportError::Malformed`], as far as there was room for it.
+    pub fn refused(&self) -> &[u8] {
+        self.buffer.get(..self.received).unwrap_or_default()
     }
 
     /// The socket itself, and an end to the endpoint.

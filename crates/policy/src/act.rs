@@ -52,11 +52,20 @@ pub enum Access {
     Tap,
     /// Its claims go before those of others.
     Precede,
+    /// Decides what becomes of packets. With packet sockets' acts only.
+    Inspect,
 }
 
 impl Access {
-    pub const ALL: [Self; 6] =
-        [Self::Observe, Self::Share, Self::Claim, Self::Inject, Self::Tap, Self::Precede];
+    pub const ALL: [Self; 7] = [
+        Self::Observe,
+        Self::Share,
+        Self::Claim,
+        Self::Inject,
+        Self::Tap,
+        Self::Precede,
+        Self::Inspect,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -66,6 +75,7 @@ impl Access {
             Self::Inject => "inject",
             Self::Tap => "tap",
             Self::Precede => "precede",
+            Self::Inspect => "inspect",
         }
     }
 }

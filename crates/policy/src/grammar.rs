@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `bind`, `listen`, `connect` | `[tcp\|udp\|icmp] ADDRESS[/LENGTH][:PORT[-PORT]]`, `*` for any address |
 //! | `multicast` | `GROUP[/LENGTH]`, or `*` |
-//! | `raw`, `packet` | `[observe\|share\|claim\|inject\|tap\|precede] INTERFACE`, or `*` |
+//! | `raw` | `[observe\|share\|claim\|inject\|tap\|precede] INTERFACE`, or `*` |
+//! | `packet` | the same, or `inspect INTERFACE` |
 //! | `inspect`, `administer` | nothing |
 
 use crate::{
@@ -45,7 +46,13 @@ impl Permit {
             },
             ActKind::Connect => Endpoint::parse(text).map(Self::Connect),
             ActKind::Multicast => group(text).map(Self::Multicast),
-            ActKind::Raw => Medium::parse(text).map(Self::Raw),
+            ActKind::Raw => match Medium::parse(text)? {
+                Medium { access: Some(Access::Inspect), .. } => {
+                    let why = format!("\"{text}\": write it as packet = [\"{text}\"]");
+                    Err(GrammarError(why))
+                }
+                medium => Ok(Self::Raw(medium)),
+            },
             ActKind::Packet => Medium::parse(text).map(Self::Packet),
             ActKind::Inspect if text.is_empty() => Ok(Self::Inspect),
             ActKind::Administer if text.is_empty() => Ok(Self::Administer),
@@ -162,7 +169,7 @@ impl Medium {
     fn mistake(text: &str) -> GrammarError {
         GrammarError(format!(
             "\"{text}\" is not an interface: write as \"lan\", \"*\", or with what is allowed \
-             there, as \"observe lan\" (observe, share, claim, inject, tap or precede)"
+             there, as \"observe lan\" (observe, share, claim, inject, tap, precede or inspect)"
         ))
     }
 }
@@ -285,7 +292,7 @@ mod tests {
             (Multicast, "224.0.0.0/3", "is not a multicast group"),
             (Multicast, "0.0.0.0/1", "is not a multicast group"),
             (Raw, "", "write as \"lan\""),
-            (Packet, "sniff lan", "observe, share, claim, inject, tap or precede"),
+            (Packet, "sniff lan", "precede or inspect"),
             (Packet, "observe lan wan", "write as \"lan\""),
             (Inspect, "all", "nothing follows inspect"),
         ] {

@@ -14,6 +14,11 @@ pub enum DropReason {
     LinkDown,
     Filtered,
     FilterRejected,
+    InspectorRefused,
+    InspectorAbsent,
+    InspectorFull,
+    InspectorLate,
+    InspectorStale,
     VlanMalformed,
     VlanUnknown,
     BondMemberIdle,
@@ -96,6 +101,9 @@ pub enum DropReason {
     EgressQueueFull,
     LoopbackQueueFull,
     MessageTooLong,
+    /// No loss, and never counted: the packet waits in `table::inspector`, and whoever has it goes no
+    /// further with it.
+    Parked,
 }
 
 impl DropReason {
@@ -107,6 +115,11 @@ impl DropReason {
         Self::LinkDown,
         Self::Filtered,
         Self::FilterRejected,
+        Self::InspectorRefused,
+        Self::InspectorAbsent,
+        Self::InspectorFull,
+        Self::InspectorLate,
+        Self::InspectorStale,
         Self::VlanMalformed,
         Self::VlanUnknown,
         Self::BondMemberIdle,
@@ -193,6 +206,19 @@ impl DropReason {
             Self::FilterRejected => {
                 ("filter-rejected", "a rule of the filter rejects it; its sender was told")
             }
+            Self::InspectorRefused => ("inspector-refused", "a program that inspects drops it"),
+            Self::InspectorAbsent => {
+                ("inspector-absent", "a rule queues it, and no program inspects the queue")
+            }
+            Self::InspectorFull => {
+                ("inspector-full", "too much waits for the program that inspects it")
+            }
+            Self::InspectorLate => {
+                ("inspector-late", "the program that inspects it gave no answer in time")
+            }
+            Self::InspectorStale => {
+                ("inspector-stale", "its flow was gone when the inspector's answer came")
+            }
             Self::LinkDown => ("link-down", "the interface is down, or all links below it"),
             Self::VlanMalformed => ("vlan-malformed", "a VLAN tag cut off, or of VLAN 4095"),
             Self::VlanUnknown => ("vlan-unknown", "tagged for a VLAN that is not here"),
@@ -278,6 +304,7 @@ impl DropReason {
             Self::NeighborTableFull => ("neighbor-table-full", "too many neighbors at once"),
             Self::EgressQueueFull => ("egress-queue-full", "the device takes frames too slowly"),
             Self::LoopbackQueueFull => ("loopback-queue-full", "too much local traffic waits"),
+            Self::Parked => ("parked", "waits for an inspector's answer"),
             Self::MessageTooLong => ("message-too-long", "longer than the path takes unfragmented"),
         }
     }
@@ -346,6 +373,9 @@ impl Default for Counters {
 
 impl Counters {
     pub(crate) fn drop(&mut self, reason: DropReason) {
+        if reason == DropReason::Parked {
+            return;
+        }
         if let Some(count) = self.drops.get_mut(reason as usize) {
             *count += 1;
         }

@@ -13,6 +13,12 @@ impl DropReason {
             Self::LinkDown => "`narrows link set NAME up`, or join the wire below it",
             Self::Filtered => "`narrows trace` names the rule; `narrows nft list ruleset` has all",
             Self::FilterRejected => "change the rule that says reject, if it should pass",
+            Self::InspectorRefused => "`narrows ss --inspectors` shows whose program decides so",
+            Self::InspectorAbsent => "start the program, or write `flags bypass` into the rule",
+            Self::InspectorFull => "see why the program is slow; more of them can share a queue",
+            Self::InspectorLate => "see why the program is slow or stopped, or give it longer",
+            Self::InspectorStale => "none needed, unless flows are flushed again and again",
+            Self::Parked => "none needed: its inspector has not answered yet",
             Self::VlanMalformed => "look at the switch or driver that writes the tags",
             Self::VlanUnknown => {
                 "`narrows link add` a VLAN of that number, or take it off the trunk"

@@ -17,6 +17,7 @@
 //! calls, poll events, loop back, transmit, and ask for the next deadline, in that order.
 
 mod addresses;
+mod inspecting;
 mod local;
 mod memory;
 mod rehearsal;
@@ -26,6 +27,7 @@ mod routing;
 mod watching;
 mod zones;
 
+pub use inspecting::{Inspecting, Inspection};
 pub use local::LocalPeer;
 pub use memory::Holding;
 pub use routing::Resolved;
@@ -41,6 +43,7 @@ use crate::{
     layer::{
         self,
         forward::{Onward, Span},
+        inspect::Parked,
     },
     random::{Key, Random},
     request::{Envelope, Error, FrameAddress, Patience, RawState, SendFlags, SocketId, SocketKind},
@@ -54,6 +57,7 @@ use crate::{
         fast_open::CookieCache,
         group_reports::GroupReports,
         identification::Identifications,
+        inspector::Inspectors,
         interface::{InterfaceId, InterfaceTable},
         link::LinkTable,
         membership::MembershipTable,
@@ -134,6 +138,10 @@ pub struct Shard {
     pub(crate) packets: PacketSockets,
     /// `None`: nobody watches.
     pub(crate) watchers: Option<Box<Watchers>>,
+    /// `None`: nobody inspects.
+    pub(crate) inspectors: Option<Box<Inspectors<Parked>>>,
+    /// Counts rulesets: what waits notices that there is another.
+    pub(crate) rules: u64,
     pub(crate) raws: RawSockets,
     pub(crate) buffers: Pool,
     /// Sockets with something pending to tell.
@@ -203,6 +211,8 @@ impl Shard {
             onward: None,
             packets: PacketSockets::default(),
             watchers: None,
+            inspectors: None,
+            rules: 0,
             raws: RawSockets::default(),
             buffers: Pool::new(limits.pooled_bytes),
             events: VecDeque::new(),
@@ -228,6 +238,7 @@ impl Shard {
             new.take_over(old);
         }
         self.filter = filter;
+        self.rules += 1;
         layer::conntrack::renew(self);
     }
 
@@ -282,7 +293,8 @@ impl Shard {
         if self.watchers.is_some() {
             layer::watch::depart(self, interface, frame, offload);
         }
-        let result = layer::link::input(self, now, interface, frame, offload);
+        let result =
+            layer::inspect::taken(layer::link::input(self, now, interface, frame, offload));
         if self.watchers.is_some() {
             layer::watch::arrive(self, interface, frame, offload, result);
         }
@@ -368,6 +380,7 @@ impl Shard {
                 TimerKey::Reassembly => layer::ipv4_input::handle_timeout(self, now),
                 TimerKey::Gateways => layer::gateway::handle_timeout(self, now),
                 TimerKey::Addresses => self.expire_addresses(now),
+                TimerKey::Inspectors => layer::inspect::handle_timeout(self, now),
                 TimerKey::PathMtus => layer::icmpv4::forget_path_mtus(self, now),
             }
         }

@@ -4,7 +4,7 @@
 //! says so: a program's own filter, a rule of the filter.
 
 use super::owner;
-use crate::{requests::packet::frame_match, watching::stage_of, worker::Worker};
+use crate::{inspecting, requests::packet::frame_match, watching::stage_of, worker::Worker};
 use narrows_ipc::{
     Error,
     packet::{FrameMatch, TakerRow},
@@ -154,6 +154,11 @@ impl Rows<'_> {
         for (hook, name) in hooks {
             if filter.is_some_and(|filter| filter.listens(*hook)) {
                 self.add("filter", format!("asks the rules of {name}"), None);
+            }
+            for (owner, filtered) in inspecting::at(self.worker, *hook) {
+                let condition = if filtered { ", if its filter takes it" } else { "" };
+                let action = format!("decides about it at {name}{condition}");
+                self.rows.push(TakerRow { stage: "inspect".into(), action, owner: Some(owner) });
             }
         }
     }

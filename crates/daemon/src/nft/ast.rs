@@ -151,6 +151,17 @@ pub(crate) enum Statement {
         timeout: Option<Duration>,
     },
     Reject(Reject),
+    Queue(Queue),
+}
+
+/// Whoever inspects one of these queues decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Queue {
+    pub first: u16,
+    pub last: u16,
+    pub bypass: bool,
+    /// Flows are shared among the queues in any case.
+    pub fanout: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

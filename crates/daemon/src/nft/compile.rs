@@ -16,7 +16,7 @@ use narrows_stack::{
         field::Field,
         ranges::Ranges,
         rule::{
-            ChainId, MAX_KEY, Mark as EngineMark, Reject, Rule, SetId, Step,
+            ChainId, MAX_KEY, Mark as EngineMark, Queue, Reject, Rule, SetId, Step,
             Verdict as EngineVerdict,
         },
         set::{Data as EngineData, Set},
@@ -297,6 +297,14 @@ impl Compiler<'_> {
                     SetChange::Update => Step::Add { key, set, timeout, refresh: true },
                     SetChange::Delete => Step::Delete { key, set },
                 }
+            }
+            Statement::Queue(_) if matches!(place.key.0, Family::Arp | Family::Netdev) => {
+                return Err(
+                    "frames can't be queued, only packets: use a table of ip or inet".into()
+                );
+            }
+            Statement::Queue(ast::Queue { first, last, bypass, .. }) => {
+                Step::Queue(Queue { first: *first, last: *last, bypass: *bypass })
             }
             Statement::Reject(ast::Reject::TcpReset) => Step::Reject(Reject::TcpReset),
             Statement::Reject(ast::Reject::Icmp(code)) => {

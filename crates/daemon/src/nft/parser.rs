@@ -2,6 +2,7 @@
 
 mod elements;
 mod nat;
+mod queue;
 mod statement;
 
 use super::{

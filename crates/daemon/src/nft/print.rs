@@ -3,8 +3,8 @@
 use super::{
     ast::{
         Base, Chain, Data, Element, Family, Holds, Hook, Key, MapSource, Mark, MarkOf, Match,
-        Operator, PRIORITIES, Reject, Right, Rule, Ruleset, Set, SetChange, Statement, TableKey,
-        Target, Translate, ValueMap, Verdict,
+        Operator, PRIORITIES, Queue, Reject, Right, Rule, Ruleset, Set, SetChange, Statement,
+        TableKey, Target, Translate, ValueMap, Verdict,
     },
     compile::set_number,
     parser::{BURST, List},
@@ -357,8 +357,22 @@ fn print_statement(statement: &Statement) -> String {
                 None => format!("reject with icmp {code}"),
             }
         }
+        Statement::Queue(queue) => print_queue(queue),
         // These have a count that is known elsewhere.
         Statement::Counter { .. } | Statement::Quota { .. } => String::new(),
+    }
+}
+
+fn print_queue(queue: &Queue) -> String {
+    let named = [("bypass", queue.bypass), ("fanout", queue.fanout)];
+    let flags: Vec<_> = named.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
+    let flags = match flags.is_empty() {
+        true => String::new(),
+        false => format!(" flags {}", flags.join(",")),
+    };
+    match (queue.first, queue.last) {
+        (first, last) if first == last => format!("queue{flags} to {first}"),
+        (first, last) => format!("queue{flags} to {first}-{last}"),
     }
 }
 

@@ -6,14 +6,18 @@ use narrows_ipc::see::{JourneyReport, Seen, StepReport};
 use narrows_stack::{
     InterfaceId, SocketId,
     counters::DropReason,
-    filter::{Hook, Outcome, rule::ChainId, rule::Reject},
+    filter::{
+        Hook, Outcome,
+        rule::{ChainId, Queue, Reject},
+    },
     request::SocketKind,
     table::{
+        inspector::End,
         route::TableId,
         watch::{Cast, Decided, Entry, Fate, Journey, Role, Step},
     },
 };
-use narrows_wire::rewrite::End;
+use narrows_wire::rewrite;
 
 /// What things are called.
 pub(crate) struct Names<'a> {
@@ -54,11 +58,20 @@ fn verdict(way: &Journey, names: &Names<'_>) -> (&'static str, String) {
         Fate::Sent => ("sent", format!("by {}", (names.interface)(way.interface))),
         Fate::Taken => {
             let wanted = |step: &Step| {
-                matches!(step, Step::Socket { .. } | Step::Held | Step::Forward { .. })
+                matches!(
+                    step,
+                    Step::Socket { .. }
+                        | Step::Held
+                        | Step::Forward { .. }
+                        | Step::Inspected { end: None, .. }
+                )
             };
             match last(wanted) {
                 Some(Step::Socket { id, role }) => {
                     ("taken", format!("by {}", role_of(*id, *role, names)))
+                }
+                Some(Step::Inspected { inspector, .. }) => {
+                    ("held", format!("until inspector {} answers", inspector.0))
                 }
                 Some(Step::Held) => ("held", "until its datagram is whole".into()),
                 Some(Step::Forward { interface, .. }) => {
@@ -96,6 +109,7 @@ fn report(step: &Step, names: &Names<'_>) -> StepReport {
         Step::Unresolved { interface, next_hop } => {
             ("neigh", format!("waits until {next_hop} dev {} answers ARP", name(*interface)))
         }
+        Step::Inspected { inspector, end } => ("inspect", inspected(inspector.0, *end)),
         Step::Sent { interface, .. } => ("sent", format!("dev {}", name(*interface))),
         Step::Lost(reason) => ("lost", because(*reason)),
     };
@@ -104,6 +118,18 @@ fn report(step: &Step, names: &Names<'_>) -> StepReport {
         _ => None,
     };
     StepReport { what: what.into(), text, frame }
+}
+
+fn inspected(inspector: u32, end: Option<End>) -> String {
+    let said = match end {
+        None => return format!("waits for inspector {inspector}"),
+        Some(End::Dropped) => "drop".to_owned(),
+        Some(End::Accepted { mark: None }) => "accept".to_owned(),
+        Some(End::Accepted { mark: Some(mark) }) => format!("accept, mark 0x{mark:x}"),
+        Some(End::Late { open: true }) => "nothing in time: goes on".to_owned(),
+        Some(End::Late { open: false }) => "nothing in time: dropped".to_owned(),
+    };
+    format!("inspector {inspector} says {said}")
 }
 
 fn of_cast(cast: Cast) -> &'static str {
@@ -143,9 +169,15 @@ fn filter(hook: Hook, outcome: Outcome, by: Option<Decided>, names: &Names<'_>) 
         Outcome::Accept => "accept".to_owned(),
         Outcome::Drop => "drop".to_owned(),
         Outcome::Translate(choice) => match choice.end {
-            End::Source => "accept, its flow's source is another".to_owned(),
-            End::Destination => "accept, its flow's destination is another".to_owned(),
+            rewrite::End::Source => "accept, its flow's source is another".to_owned(),
+            rewrite::End::Destination => "accept, its flow's destination is another".to_owned(),
         },
+        Outcome::Queue { queue: Queue { first, last, .. }, .. } if first == last => {
+            format!("queue to {first}")
+        }
+        Outcome::Queue { queue: Queue { first, last, .. }, .. } => {
+            format!("queue to {first}-{last}")
+        }
         Outcome::Reject(Reject::TcpReset) => "reject with tcp reset".to_owned(),
         Outcome::Reject(Reject::Icmp(code)) => format!("reject with icmp code {}", code.0),
     };

@@ -91,6 +91,8 @@ pub struct Flow {
     /// Of UDP: when it began.
     pub(super) began: Instant,
     pub(super) serial: u64,
+    /// Packets that wait for an inspector.
+    pub(super) held: u32,
 }
 
 impl Flow {

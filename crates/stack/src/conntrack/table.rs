@@ -150,6 +150,7 @@ impl Conntrack {
             expires: now,
             began: now,
             serial: self.serial,
+            held: 0,
         };
         flow.expires = now + flow.patience(now, &self.config.timeouts);
         let id = FlowId(u32::try_from(self.flows.insert(flow)).unwrap_or(u32::MAX));
@@ -229,8 +230,15 @@ impl Conntrack {
 
     /// The first packet is done with: a flow that was not confirmed is forgotten.
     pub(crate) fn settle(&mut self, id: FlowId) {
-        if self.pending.contains(&id) {
+        if self.pending.contains(&id) && self.get(id).is_some_and(|flow| flow.held == 0) {
             self.remove(id);
+        }
+    }
+
+    /// One of its packets waits, or no longer: meanwhile the flow is not forgotten for not being confirmed.
+    pub(crate) fn hold(&mut self, id: FlowId, on: bool) {
+        if let Some(flow) = self.get_mut(id) {
+            flow.held = if on { flow.held.saturating_add(1) } else { flow.held.saturating_sub(1) };
         }
     }
 

@@ -79,6 +79,12 @@ impl Chain {
         })
     }
 
+    /// Does a rule give packets to inspectors?
+    pub(super) fn queues(&self) -> bool {
+        let steps = self.rules.iter().flat_map(|rule| &rule.steps);
+        steps.into_iter().any(|step| matches!(step, Step::Queue(_)))
+    }
+
     /// How many of its rules are found by an index.
     #[cfg(test)]
     pub(super) fn indexed(&self) -> usize {

@@ -4,7 +4,9 @@ use super::{
     Filter, Hook,
     chain::{BaseChain, MAX_DEPTH},
     field::{Field, View},
-    rule::{ChainId, Choice, MAX_KEY, Mark, Place, Reject, Rule, Step, To, Translate, Verdict},
+    rule::{
+        ChainId, Choice, MAX_KEY, Mark, Place, Queue, Reject, Rule, Step, To, Translate, Verdict,
+    },
     set::Data,
 };
 use crate::{Instant, table::watch::Decided};
@@ -17,10 +19,15 @@ pub enum Outcome {
     Reject(Reject),
     /// Accepted, and its flow gets another end.
     Translate(Choice),
+    /// Whoever inspects decides; if the packet goes on, `next` is the chain to ask.
+    Queue {
+        queue: Queue,
+        next: usize,
+    },
 }
 
 /// Which chains of a hook: those before and after a packet's flow is found, and its ends are changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// All but those that decide about flows.
     Whole,
@@ -65,23 +72,24 @@ enum Led {
     Verdict(Verdict),
     Reject(Reject),
     Translate(Choice),
+    Queue(Queue),
 }
 
 impl Filter {
     /// What would become of a packet at a hook, if nothing were counted and no rate used up.
     pub fn would(&mut self, now: Instant, hook: Hook, view: &mut View<'_>) -> Outcome {
         self.trial = true;
-        let outcome = self.evaluate(now, hook, Part::Whole, view, |_| ());
+        let outcome = self.evaluate(now, hook, (Part::Whole, 0), view, |_| ());
         self.trial = false;
         outcome
     }
 
-    /// Asks the chains of a hook about a packet, and leaves its mark in `view`.
+    /// Asks the chains of a hook about a packet, from `first` on, and leaves its mark in `view`.
     pub fn evaluate(
         &mut self,
         now: Instant,
         hook: Hook,
-        part: Part,
+        (part, first): (Part, usize),
         view: &mut View<'_>,
         mut log: impl FnMut(Log),
     ) -> Outcome {
@@ -90,13 +98,14 @@ impl Filter {
             _ => view.input,
         };
         self.decided = None;
-        for at in 0.. {
+        for at in first.. {
             let Some(base) = self.hooks[hook as usize].get(at).copied() else { break };
             if base.device.is_some() && base.device != device || !part.has(hook, &base) {
                 continue;
             }
             match self.ask(now, base, view, &mut log) {
                 Outcome::Accept => {}
+                Outcome::Queue { queue, .. } => return Outcome::Queue { queue, next: at + 1 },
                 refused => return refused,
             }
         }
@@ -124,6 +133,7 @@ impl Filter {
                 Led::Next | Led::Verdict(Verdict::Continue) => {}
                 Led::Reject(how) => return Outcome::Reject(how),
                 Led::Translate(choice) => return Outcome::Translate(choice),
+                Led::Queue(queue) => return Outcome::Queue { queue, next: 0 },
                 Led::Verdict(Verdict::Accept) => return Outcome::Accept,
                 Led::Verdict(Verdict::Drop) => return Outcome::Drop,
                 Led::Verdict(Verdict::Return) => {
@@ -196,6 +206,7 @@ impl Asking<'_> {
                 },
                 Step::Verdict(verdict) => return Led::Verdict(*verdict),
                 Step::Reject(how) => return Led::Reject(*how),
+                Step::Queue(queue) => return Led::Queue(*queue),
                 Step::Translate(how) => match self.choice(how, view) {
                     Some(choice) => return Led::Translate(choice),
                     None => false,

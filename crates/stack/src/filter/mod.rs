@@ -36,7 +36,7 @@ use state::State;
 use std::collections::HashMap;
 
 /// Where on a packet's way rules are asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Hook {
     /// A frame came by an interface; before any protocol.
     Ingress,
@@ -79,6 +79,8 @@ pub struct Filter {
     ports: HashMap<InterfaceId, Port>,
     /// Rules ask for flows, or change them.
     tracks: bool,
+    /// Rules give packets to inspectors.
+    queues: bool,
     /// Nothing is to be counted.
     trial: bool,
     /// What had the last word about the packet last asked about.
@@ -101,7 +103,8 @@ impl Filter {
     pub fn new(chains: Vec<Chain>, sets: Vec<Set>, state: State) -> Result<Self, Error> {
         chain::check(&chains, &sets, &state)?;
         let tracks = chains.iter().any(Chain::tracks);
-        Ok(Self { chains, sets, state, tracks, ..Self::default() })
+        let queues = chains.iter().any(Chain::queues);
+        Ok(Self { chains, sets, state, tracks, queues, ..Self::default() })
     }
 
     /// Has `chain` asked at a hook.
@@ -128,6 +131,11 @@ impl Filter {
     /// Do rules want to know of flows, or change them?
     pub fn tracks(&self) -> bool {
         self.tracks
+    }
+
+    /// Do rules give packets to inspectors?
+    pub fn queues(&self) -> bool {
+        self.queues
     }
 
     /// Are flows given other ends at this hook?

@@ -90,6 +90,17 @@ pub enum Step {
     Translate(Translate),
     Verdict(Verdict),
     Reject(Reject),
+    /// Whoever inspects the queue decides.
+    Queue(Queue),
+}
+
+/// The queues among which flows are shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    pub first: u16,
+    pub last: u16,
+    /// Where nobody inspects, packets pass.
+    pub bypass: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

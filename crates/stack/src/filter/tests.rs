@@ -52,7 +52,7 @@ fn filter(chains: Vec<Vec<Rule>>, sets: Vec<Set>, state: State) -> Filter {
 }
 
 fn ask(filter: &mut Filter, view: &mut View<'_>) -> Outcome {
-    filter.evaluate(NOW, Hook::Input, Part::Whole, view, |_| ())
+    filter.evaluate(NOW, Hook::Input, (Part::Whole, 0), view, |_| ())
 }
 
 fn ask_port(filter: &mut Filter, port: u16) -> Outcome {
@@ -212,7 +212,7 @@ fn rates_and_quotas_run_out_and_rates_come_back() {
     let mut dropped_at = |millis| {
         let mut payload = [0; 8];
         let now = Instant::from_millis(millis);
-        filter.evaluate(now, Hook::Input, Part::Whole, &mut udp(1, &mut payload), |_| ())
+        filter.evaluate(now, Hook::Input, (Part::Whole, 0), &mut udp(1, &mut payload), |_| ())
             == Outcome::Drop
     };
     let cases =
@@ -273,7 +273,7 @@ fn rules_add_to_sets_while_there_is_room() {
     let mut filter = filter(vec![rules], vec![set], State::default());
     let mut ask_at = |millis, port| {
         let now = Instant::from_millis(millis);
-        filter.evaluate(now, Hook::Input, Part::Whole, &mut udp(port, &mut [0; 8]), |_| ())
+        filter.evaluate(now, Hook::Input, (Part::Whole, 0), &mut udp(port, &mut [0; 8]), |_| ())
     };
     let (accept, drop) = (Outcome::Accept, Outcome::Drop);
     let cases = [

@@ -21,13 +21,12 @@ use crate::{
         Arrival,
         conntrack::{self, Changed, Tracking},
         icmpv4,
+        inspect::{self, At, Course, Fate, Own, Since},
         route::Way,
         tcp, watch,
     },
-    request::Principal,
     table::watch::Step,
 };
-use core::net::Ipv4Addr;
 use narrows_wire::{
     ethernet,
     ipv4::{self, Packet, Protocol},
@@ -37,10 +36,7 @@ use narrows_wire::{
 /// A packet of this host.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Departure<'a> {
-    pub output: InterfaceId,
-    /// The gateway, or the destination itself on the link.
-    pub next_hop: Ipv4Addr,
-    pub principal: Principal,
+    pub own: Own,
     pub mark: u32,
     pub header: ipv4::Header,
     /// For an error to quote.
@@ -52,12 +48,15 @@ pub(crate) struct Departure<'a> {
     pub partial: bool,
     /// By which device, and the frame up to the packet, where that is known already.
     pub frame: Option<(InterfaceId, &'a [u8])>,
+    pub since: Since,
+    /// Known if it comes back from an inspector.
+    pub tracking: Tracking,
 }
 
 impl<'a> Departure<'a> {
     /// For an error to be about.
     pub fn arrival(&self) -> Arrival<'a> {
-        let Self { mark, header, header_bytes, payload, .. } = *self;
+        let Self { own, mark, header, header_bytes, payload, since, tracking, .. } = *self;
         Arrival {
             interface: InterfaceId::LOOPBACK,
             header,
@@ -65,7 +64,9 @@ impl<'a> Departure<'a> {
             payload,
             offload: RxOffload::default(),
             mark,
-            tracking: Tracking::Off,
+            tracking,
+            since,
+            course: Course::Own(own),
         }
     }
 }
@@ -176,6 +177,7 @@ pub(crate) fn output(
     if shard.conntrack.is_some() {
         let result = conntrack::output(shard, now, departure);
         if let Err(reason) = result
+            && reason != DropReason::Parked
             && shard.watchers.is_some()
         {
             watch::held_back(shard, departure, reason);
@@ -184,6 +186,7 @@ pub(crate) fn output(
     }
     let result = ask_output(shard, now, departure);
     if let Err(reason) = result
+        && reason != DropReason::Parked
         && shard.watchers.is_some()
     {
         watch::held_back(shard, departure, reason);
@@ -216,13 +219,13 @@ pub(crate) fn left(
         return Ok(Asked { mark: packet.mark, untrack: false, choice: None });
     }
     let view = View {
-        output: Some(departure.output),
-        user: Some(departure.principal.uid),
+        output: Some(departure.own.path.interface),
+        user: Some(departure.own.principal.uid),
         mark: packet.mark,
         ip: Some(ip_of(packet, departure.payload_len)),
         ..View::default()
     };
-    decide(shard, now, hook, part, view, Some(packet))
+    decide(shard, now, hook, part, view, Some((packet, Some(departure))))
 }
 
 /// A packet of this host about to leave in a frame that is known already.
@@ -251,21 +254,23 @@ pub(crate) fn lets_out(shard: &mut Shard, now: Instant, departure: &Departure<'_
     let known = tuple.and_then(|tuple| conntrack::peek(shard, now, &tuple));
     let Some(filter) = &mut shard.filter else { return true };
     let mut view = View {
-        output: Some(departure.output),
-        user: Some(departure.principal.uid),
+        output: Some(departure.own.path.interface),
+        user: Some(departure.own.principal.uid),
         mark: departure.mark,
         ip: Some(ip_of(&departure.arrival(), departure.payload_len)),
         connection: known.as_ref().map(|(connection, _)| connection),
         connection_mark: known.map_or(0, |(_, mark)| mark),
         ..View::default()
     };
-    [Hook::Output, Hook::Postrouting]
-        .into_iter()
-        .all(|hook| filter.would(now, hook, &mut view) == Outcome::Accept)
+    [Hook::Output, Hook::Postrouting].into_iter().all(|hook| {
+        let outcome = filter.would(now, hook, &mut view);
+        !matches!(outcome, Outcome::Drop | Outcome::Reject(_))
+    })
 }
 
 fn listens(shard: &Shard, hook: Hook) -> bool {
     shard.filter.as_ref().is_some_and(|filter| filter.listens(hook))
+        || shard.inspectors.is_some() && inspect::attached(shard, hook)
 }
 
 /// A packet that came in, at a hook.
@@ -283,7 +288,7 @@ pub(crate) fn came_in(
     let Arrival { interface, payload, mark, .. } = *arrival;
     let ip = Some(ip_of(arrival, payload.len()));
     let view = View { input: Some(interface), output, mark, ip, ..View::default() };
-    decide(shard, now, hook, part, view, Some(arrival))
+    decide(shard, now, hook, part, view, Some((arrival, None)))
 }
 
 /// What rules may ask about a frame; what is in it as far as it is well formed.
@@ -310,50 +315,88 @@ fn decide(
     hook: Hook,
     part: Part,
     view: View<'_>,
-    about: Option<&Arrival<'_>>,
+    about: Option<(&Arrival<'_>, Option<&Departure<'_>>)>,
 ) -> Result<Asked, DropReason> {
+    let packet = about.map(|(packet, _)| packet);
+    let since = packet.map_or(Since::Beginning, |packet| packet.since);
+    let mut asked = Asked { mark: view.mark, untrack: false, choice: None };
+    if since.covers(hook, part) {
+        return Ok(asked);
+    }
+    let (mut first, last) = since.begin(hook, part);
+    let mut view = view;
+    loop {
+        let outcome = rules(shard, now, hook, (part, first), &mut view, packet);
+        asked = Asked { mark: view.mark, untrack: asked.untrack | view.untrack, choice: None };
+        let at = about.map(|(packet, departure)| At { hook, part, packet, departure, view: &view });
+        let fate = match (outcome, at) {
+            (Outcome::Accept, Some(at)) if inspect::is_last(shard, &at) => {
+                inspect::ask(shard, now, &at, last)
+            }
+            (Outcome::Accept, _) => return Ok(asked),
+            (Outcome::Translate(choice), _) => return Ok(Asked { choice: Some(choice), ..asked }),
+            (Outcome::Drop, _) => return Err(DropReason::Filtered),
+            (Outcome::Reject(how), _) => {
+                if let Some(packet) = packet {
+                    reject(shard, now, how, packet);
+                }
+                return Err(DropReason::FilterRejected);
+            }
+            (Outcome::Queue { queue, next }, Some(at)) => {
+                first = next;
+                inspect::queue(shard, now, &at, queue, next)
+            }
+            // Rulesets that take out frames, or ARP, were refused.
+            (Outcome::Queue { .. }, None) => return Err(DropReason::InspectorAbsent),
+        };
+        match (fate, outcome) {
+            (Fate::Parked, _) => return Err(DropReason::Parked),
+            (Fate::Refused(reason), _) => return Err(reason),
+            (Fate::Passes, Outcome::Queue { .. }) => {}
+            (Fate::Passes, _) => return Ok(asked),
+        }
+    }
+}
+
+/// What rules say, from the chain `first` on.
+fn rules(
+    shard: &mut Shard,
+    now: Instant,
+    hook: Hook,
+    (part, first): (Part, usize),
+    view: &mut View<'_>,
+    about: Option<&Arrival<'_>>,
+) -> Outcome {
     let tracking = about.map_or(Tracking::Off, |about| about.tracking);
     let known = tracking.connection(shard, now);
-    let Some(filter) = &mut shard.filter else {
-        return Ok(Asked { mark: view.mark, untrack: false, choice: None });
-    };
+    let Some(filter) = &mut shard.filter else { return Outcome::Accept };
     let (connection, connection_mark) = match &known {
         Some((connection, mark)) => (Some(connection), *mark),
         None => (None, 0),
     };
-    let mut view = View { connection, connection_mark, ..view };
+    let mut asking = View { connection, connection_mark, ..*view };
     let mut logs = [None; 4];
     let mut places = logs.iter_mut();
-    let outcome = filter.evaluate(now, hook, part, &mut view, |log| {
+    let outcome = filter.evaluate(now, hook, (part, first), &mut asking, |log| {
         if let Some(place) = places.next() {
             *place = Some(log);
         }
     });
     let by = filter.decided();
     // Of parts without a chain there is nothing to say.
-    if by.is_some() || part == Part::Whole {
+    if by.is_some() || part == Part::Whole && first == 0 {
         watch::note(shard, |_| Step::Filter { hook, outcome, by });
     }
     for log in logs.into_iter().flatten() {
-        shard.tell(Notice::FilterLog(entry(hook, &view, log.statement)));
+        shard.tell(Notice::FilterLog(entry(hook, &asking, log.statement)));
     }
     if let (Tracking::Of(known), Some(table)) = (tracking, &mut shard.conntrack)
         && let Some(flow) = table.get_mut(known.flow)
     {
-        flow.set_mark(view.connection_mark);
+        flow.set_mark(asking.connection_mark);
     }
-    let (mark, untrack) = (view.mark, view.untrack);
-    match (outcome, about) {
-        (Outcome::Accept, _) => Ok(Asked { mark, untrack, choice: None }),
-        (Outcome::Translate(choice), _) => Ok(Asked { mark, untrack, choice: Some(choice) }),
-        (Outcome::Drop, _) => Err(DropReason::Filtered),
-        (Outcome::Reject(how), about) => {
-            if let Some(about) = about {
-                reject(shard, now, how, about);
-            }
-            Err(DropReason::FilterRejected)
-        }
-    }
+    (view.mark, view.untrack) = (asking.mark, asking.untrack);
+    outcome
 }
 
 fn reject(shard: &mut Shard, now: Instant, how: Reject, about: &Arrival<'_>) {

@@ -23,6 +23,7 @@ use crate::{
         Arrival, arp,
         conntrack::Tracking,
         filter, icmpv4,
+        inspect::{Course, Since},
         ipv4_options::{self, Mark},
         route::Way,
     },
@@ -44,14 +45,16 @@ pub(crate) struct Transit<'a> {
     /// That rules gave it.
     pub mark: u32,
     pub tracking: Tracking,
+    pub since: Since,
 }
 
 impl<'a> Transit<'a> {
     /// For an ICMP error to be about.
     fn arrival(&self) -> Arrival<'a> {
         let Packet { header, header_bytes, payload, .. } = self.packet;
-        let Self { interface, offload, mark, tracking, .. } = *self;
-        Arrival { interface, header, header_bytes, payload, offload, mark, tracking }
+        let Self { interface, offload, way, mark, tracking, since, .. } = *self;
+        let course = Course::Through(way);
+        Arrival { interface, header, header_bytes, payload, offload, mark, tracking, since, course }
     }
 }
 

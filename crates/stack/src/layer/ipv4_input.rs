@@ -13,7 +13,9 @@ use crate::{
         conntrack::{self, Tracking},
         filter,
         forward::{self, Transit},
-        icmpv4, igmp, ipv4_options, raw,
+        icmpv4, igmp,
+        inspect::{Course, Since},
+        ipv4_options, raw,
         route::{self, Cast, Decision, Inbound, Refusal},
         tcp, udp, watch,
     },
@@ -76,13 +78,22 @@ pub(crate) fn input_from_link(
     if autoconf::is_for_client(shard, interface, &packet) {
         return autoconf::input(shard, now, interface, &packet, offload);
     }
-    let tracking = Tracking::Off;
-    let entering = Entering { interface, packet, offload, link, mark: 0, tracking };
+    let (tracking, since) = (Tracking::Off, Since::Beginning);
+    let entering = Entering { interface, packet, offload, link, mark: 0, tracking, since };
+    enter(shard, now, &entering)
+}
+
+/// A packet that nobody was asked about yet.
+pub(crate) fn enter(
+    shard: &mut Shard,
+    now: Instant,
+    entering: &Entering<'_>,
+) -> Result<(), DropReason> {
     if shard.conntrack.is_some() {
-        return conntrack::input(shard, now, &entering);
+        return conntrack::input(shard, now, entering);
     }
     let mark = filter::prerouting(shard, now, &entering.arrival())?;
-    onward(shard, now, &Entering { mark, ..entering })
+    onward(shard, now, &Entering { mark, ..*entering })
 }
 
 /// A packet of which is to be decided whose it is.
@@ -95,12 +106,14 @@ pub(crate) struct Entering<'a> {
     /// That rules gave it.
     pub mark: u32,
     pub tracking: Tracking,
+    pub since: Since,
 }
 
 impl<'a> Entering<'a> {
     pub fn arrival(&self) -> Arrival<'a> {
-        let Self { interface, offload, mark, tracking, .. } = *self;
-        Arrival { mark, tracking, ..arrival(interface, &self.packet, offload) }
+        let Self { interface, offload, link, mark, tracking, since, .. } = *self;
+        let course = Course::Entering(link);
+        Arrival { mark, tracking, since, course, ..arrival(interface, &self.packet, offload) }
     }
 }
 
@@ -110,7 +123,7 @@ pub(crate) fn onward(
     now: Instant,
     entering: &Entering<'_>,
 ) -> Result<(), DropReason> {
-    let Entering { interface, packet, offload, link, mark, tracking } = *entering;
+    let Entering { interface, packet, offload, link, mark, tracking, since } = *entering;
     if shard.watchers.is_some() {
         let bytes = [packet.header_bytes, packet.payload].concat();
         watch::passed(shard, Stages::FILTER, interface, &bytes, offload);
@@ -139,7 +152,7 @@ pub(crate) fn onward(
             return Err(DropReason::NotLocal);
         }
         Decision::Forward(way) => {
-            let transit = Transit { interface, packet, offload, way, mark, tracking };
+            let transit = Transit { interface, packet, offload, way, mark, tracking, since };
             return forward::input(shard, now, &transit);
         }
         Decision::Refuse(Refusal { reason, answer }) => {
@@ -164,14 +177,27 @@ pub(crate) fn onward(
         if shard.raws.is_empty() || header.is_fragment() {
             return Err(reason);
         }
-        let arrival = Arrival { mark, ..arrival(interface, &packet, offload) };
-        filter::input(shard, now, &arrival)?;
-        return if raw::input(shard, now, &arrival) { Ok(()) } else { Err(reason) };
+        let course = Course::Raw;
+        let arrival = Arrival { mark, since, course, ..arrival(interface, &packet, offload) };
+        return match deliver_raw(shard, now, &arrival) {
+            Err(DropReason::Martian) => Err(reason),
+            other => other,
+        };
     }
     if header.is_fragment() {
         return fragment_input(shard, now, interface, &packet);
     }
-    deliver(shard, now, &entering.arrival())
+    deliver(shard, now, &Arrival { course: Course::Here, ..entering.arrival() })
+}
+
+/// Something for several, of a transport that is for one: only raw sockets are interested.
+pub(crate) fn deliver_raw(
+    shard: &mut Shard,
+    now: Instant,
+    arrival: &Arrival<'_>,
+) -> Result<(), DropReason> {
+    filter::input(shard, now, arrival)?;
+    raw::input(shard, now, arrival).then_some(()).ok_or(DropReason::Martian)
 }
 
 /// Is it from this host to this host, with a source that it got on its way?
@@ -190,8 +216,9 @@ fn came_back(shard: &Shard, entering: &Entering<'_>) -> bool {
 
 fn arrival<'a>(interface: InterfaceId, packet: &Packet<'a>, offload: RxOffload) -> Arrival<'a> {
     let Packet { header, header_bytes, payload, .. } = *packet;
-    let tracking = Tracking::Off;
-    Arrival { interface, header, header_bytes, payload, offload, mark: 0, tracking }
+    let (tracking, since, course) = (Tracking::Off, Since::Beginning, Course::Here);
+    let mark = 0;
+    Arrival { interface, header, header_bytes, payload, offload, mark, tracking, since, course }
 }
 
 /// Gives up datagrams whose fragments did not come; arms the timer again.
@@ -208,6 +235,8 @@ pub(crate) fn handle_timeout(shard: &mut Shard, now: Instant) {
                 offload: RxOffload::default(),
                 mark: 0,
                 tracking: Tracking::Off,
+                since: Since::Beginning,
+                course: Course::Here,
             };
             icmpv4::reassembly_timeout(shard, now, &arrival);
         }
@@ -235,6 +264,8 @@ fn fragment_input(
         offload: offload_of_whole(interface),
         mark: 0,
         tracking: Tracking::Off,
+        since: Since::Beginning,
+        course: Course::Here,
     };
     deliver(shard, now, &arrival)
 }
@@ -268,7 +299,11 @@ pub(crate) fn offload_of_whole(interface: InterfaceId) -> RxOffload {
 }
 
 /// A whole datagram for us.
-fn deliver(shard: &mut Shard, now: Instant, arrival: &Arrival<'_>) -> Result<(), DropReason> {
+pub(crate) fn deliver(
+    shard: &mut Shard,
+    now: Instant,
+    arrival: &Arrival<'_>,
+) -> Result<(), DropReason> {
     if arrival.tracking != Tracking::Off {
         return conntrack::deliver(shard, now, arrival);
     }

@@ -4,9 +4,10 @@ use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
     layer::{
-        arp,
-        conntrack::Changed,
+        Arrival, arp,
+        conntrack::{Changed, Tracking},
         filter::{self, Departure},
+        inspect::{Own, Since},
         ipv4_fragment,
         route::{path_for, transport},
     },
@@ -113,9 +114,12 @@ pub(crate) fn output(
     let header_bytes =
         header.with_options(datagram.options, datagram.payload.len()).unwrap_or_default();
     let departure = Departure {
-        output: path.interface,
-        next_hop: path.next_hop,
-        principal: datagram.principal,
+        own: Own {
+            path,
+            principal: datagram.principal,
+            heard_here: datagram.heard_here,
+            segment_size: datagram.segment_size,
+        },
         mark: datagram.mark,
         header,
         header_bytes: &header_bytes,
@@ -123,6 +127,8 @@ pub(crate) fn output(
         payload_len: datagram.payload.len(),
         partial: datagram.segment_size.is_some(),
         frame: None,
+        since: Since::Beginning,
+        tracking: Tracking::Off,
     };
     let changed = ask_filter(shard, now, &departure)?;
     let Some(Changed { bytes, path: rerouted }) = &changed else {
@@ -135,13 +141,51 @@ pub(crate) fn output(
     transmit(shard, now, &datagram, &header, rerouted.unwrap_or(path))
 }
 
+/// A packet of this host that comes back from an inspector.
+pub(crate) fn go_on(
+    shard: &mut Shard,
+    now: Instant,
+    packet: &Arrival<'_>,
+    own: Own,
+) -> Result<(), DropReason> {
+    let Arrival { header, header_bytes, payload, mark, since, tracking, .. } = *packet;
+    let departure = Departure {
+        own,
+        mark,
+        header,
+        header_bytes,
+        payload,
+        payload_len: payload.len(),
+        partial: own.segment_size.is_some(),
+        frame: None,
+        since,
+        tracking,
+    };
+    let changed = ask_filter(shard, now, &departure)?;
+    let bytes = match &changed {
+        Some(Changed { bytes, .. }) => bytes.clone(),
+        None => [header_bytes, payload].concat(),
+    };
+    let path = changed.and_then(|changed| changed.path).unwrap_or(own.path);
+    let Packet { header, options, payload, .. } =
+        Packet::parse(&bytes).map_err(|_| DropReason::Ipv4Malformed)?;
+    let datagram = Datagram {
+        options,
+        payload,
+        heard_here: own.heard_here,
+        segment_size: own.segment_size,
+        ..Datagram::plain(header.source, header.destination, header.protocol)
+    };
+    transmit(shard, now, &datagram, &header, path)
+}
+
 /// What rules make of a packet, if anything.
 fn ask_filter(
     shard: &mut Shard,
     now: Instant,
     departure: &Departure<'_>,
 ) -> Result<Option<Changed>, DropReason> {
-    if shard.filter.is_none() && shard.conntrack.is_none() {
+    if shard.filter.is_none() && shard.conntrack.is_none() && shard.inspectors.is_none() {
         return Ok(None);
     }
     filter::output(shard, now, departure)
@@ -188,9 +232,7 @@ pub(crate) fn output_spoken(
     let Spoken { path, header, packet, principal, mark, heard_here } = *spoken;
     let parsed = Packet::parse(packet).map_err(|_| DropReason::Ipv4Malformed)?;
     let departure = Departure {
-        output: path.interface,
-        next_hop: path.next_hop,
-        principal,
+        own: Own { path, principal, heard_here, segment_size: None },
         mark,
         header,
         header_bytes: parsed.header_bytes,
@@ -198,6 +240,8 @@ pub(crate) fn output_spoken(
         payload_len: parsed.payload.len(),
         partial: false,
         frame: None,
+        since: Since::Beginning,
+        tracking: Tracking::Off,
     };
     let changed = ask_filter(shard, now, &departure)?;
     let (packet, path) = match &changed {
@@ -316,7 +360,9 @@ pub(crate) fn error_of(reason: DropReason) -> Error {
         DropReason::OtherZone => Error::OtherZone,
         DropReason::NeighborUnresolved => Error::HostUnreachable,
         DropReason::MessageTooLong => Error::MessageTooLong,
-        DropReason::Filtered | DropReason::FilterRejected => Error::Filtered,
+        DropReason::Filtered | DropReason::FilterRejected | DropReason::InspectorAbsent => {
+            Error::Filtered
+        }
         _ => Error::LimitReached,
     }
 }

@@ -47,6 +47,7 @@ fn deliver(shard: &mut Shard, now: Instant, packet: &[u8], offload: TxOffload) {
         layer::watch::depart(shard, InterfaceId::LOOPBACK, packet, received);
     }
     let result = layer::ipv4_input::input(shard, now, InterfaceId::LOOPBACK, packet, received);
+    let result = layer::inspect::taken(result);
     if shard.watchers.is_some() {
         layer::watch::arrive(shard, InterfaceId::LOOPBACK, packet, received, result);
     }

@@ -19,6 +19,7 @@ pub(crate) mod forward;
 pub(crate) mod gateway;
 pub(crate) mod icmpv4;
 pub(crate) mod igmp;
+pub(crate) mod inspect;
 pub(crate) mod ipv4_fragment;
 pub(crate) mod ipv4_input;
 pub(crate) mod ipv4_options;
@@ -48,6 +49,9 @@ pub(crate) struct Arrival<'a> {
     /// That rules gave it.
     pub mark: u32,
     pub tracking: conntrack::Tracking,
+    pub since: inspect::Since,
+    /// What it is about to do.
+    pub course: inspect::Course,
 }
 
 impl<'a> Arrival<'a> {

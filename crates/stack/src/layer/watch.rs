@@ -276,6 +276,11 @@ pub(crate) fn depart(shard: &mut Shard, interface: InterfaceId, bytes: &[u8], of
     }
 }
 
+/// A packet behind the header of those that have none.
+pub(crate) fn framed(packet: &[u8]) -> Vec<u8> {
+    [&NO_HEADER[..], packet].concat()
+}
+
 /// The way of what departed ends here.
 #[cold]
 pub(crate) fn arrive(
@@ -480,7 +485,7 @@ pub(crate) fn held_back(shard: &mut Shard, departure: &Departure<'_>, reason: Dr
     let packet = [departure.header_bytes, departure.payload].concat();
     let kind = PacketType::Outgoing;
     let offload = RxOffload::default();
-    let frame = Frame::new(departure.output, kind, &NO_HEADER, &packet, offload);
+    let frame = Frame::new(departure.own.path.interface, kind, &NO_HEADER, &packet, offload);
     end(shard, &frame, reason);
 }
 

@@ -42,6 +42,9 @@ impl Shard {
                 holding.largest = Some((id, bytes));
             }
         }
+        for inspector in self.inspectors() {
+            holdings.entry(inspector.principal.uid).or_default().bytes += inspector.waiting.1;
+        }
         holdings
     }
 

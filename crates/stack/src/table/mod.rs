@@ -17,6 +17,7 @@ pub mod fast_open;
 pub(crate) mod group_reports;
 pub(crate) mod half_open_share;
 pub mod identification;
+pub mod inspector;
 pub mod interface;
 pub mod ip_settings;
 pub mod link;

@@ -36,6 +36,8 @@ pub enum TimerKey {
     Autoconf,
     /// Addresses that were given for a time.
     Addresses,
+    /// Packets that wait for an answer.
+    Inspectors,
 }
 
 const TICK_SHIFT: u32 = 20;
@@ -102,6 +104,7 @@ fn class(key: TimerKey) -> (usize, usize) {
         TimerKey::Groups => (3, 5),
         TimerKey::Autoconf => (3, 7),
         TimerKey::Addresses => (3, 8),
+        TimerKey::Inspectors => (3, 9),
     }
 }
 

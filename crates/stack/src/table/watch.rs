@@ -10,7 +10,12 @@ use crate::{
     counters::DropReason,
     filter::{Hook, Outcome, rule::ChainId},
     request::{Principal, SocketId},
-    table::{interface::InterfaceId, packet_socket::PacketType, route::TableId},
+    table::{
+        inspector::{End, InspectorId},
+        interface::InterfaceId,
+        packet_socket::PacketType,
+        route::TableId,
+    },
     time::Instant,
 };
 use core::net::Ipv4Addr;
@@ -101,6 +106,8 @@ pub enum Step {
     Socket { id: Option<SocketId>, role: Role },
     /// It waits until the next hop says its link address.
     Unresolved { interface: InterfaceId, next_hop: Ipv4Addr },
+    /// It waits for an inspector's answer; or has it, and goes on or ends.
+    Inspected { inspector: InspectorId, end: Option<End> },
     /// A frame left, or waits for its device: the packet itself, or an answer.
     Sent { interface: InterfaceId, bytes: Box<[u8]> },
     /// Something that it led to went no further.

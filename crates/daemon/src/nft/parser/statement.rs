@@ -41,7 +41,10 @@ impl Parser {
         let ends = |statement: &Statement| {
             matches!(
                 statement,
-                Statement::Verdict(_) | Statement::Reject(_) | Statement::Translate(_)
+                Statement::Verdict(_)
+                    | Statement::Reject(_)
+                    | Statement::Translate(_)
+                    | Statement::Queue(_)
             )
         };
         if rule.statements.iter().position(ends).is_some_and(|at| at != last) {
@@ -74,6 +77,7 @@ impl Parser {
             "notrack" => Ok(Statement::Untrack),
             "snat" | "dnat" | "masquerade" | "redirect" => self.translate(&word),
             "reject" => self.reject().map(Statement::Reject),
+            "queue" => self.queue().map(Statement::Queue),
             "add" => self.set_change(SetChange::Add),
             "update" => self.set_change(SetChange::Update),
             "delete" => self.set_change(SetChange::Delete),

@@ -9,6 +9,7 @@ use crate::{
     layer::{
         Arrival,
         filter::{self, Departure},
+        inspect::Own,
         ipv4_output::error_reason,
         route::{Path, path_for, transport},
     },
@@ -42,9 +43,10 @@ pub(crate) fn output(
     packet.offload = RxOffload { checksum, segment_size: None };
     let asked = filter::left(shard, now, Hook::Output, Part::BeforeTracking, departure, &packet)?;
     packet.mark = asked.mark;
-    packet.tracking = match asked.untrack {
-        true => Tracking::Untracked,
-        false => track::packet(shard, now, &packet, departure.payload_len)?,
+    packet.tracking = match (packet.tracking, asked.untrack) {
+        (Tracking::Off, true) => Tracking::Untracked,
+        (Tracking::Off, false) => track::packet(shard, now, &packet, departure.payload_len)?,
+        (known, _) => known,
     };
     let result = tracked_output(shard, now, departure, &packet);
     settle(shard, packet.tracking);
@@ -64,10 +66,9 @@ fn tracked_output(
         true => None,
         false => Some(reroute(shard, departure, &packet)?),
     };
-    let interface = path.map_or(departure.output, |path| path.interface);
-    let next_hop = path.map_or(departure.next_hop, |path| path.next_hop);
-    let departure = &Departure { output: interface, next_hop, ..*departure };
-    let to = Some((interface, next_hop));
+    let own = Own { path: path.unwrap_or(departure.own.path), ..departure.own };
+    let departure = &Departure { own, ..*departure };
+    let to = Some((own.path.interface, own.path.next_hop));
     let (second, mark) = hook(shard, now, Hook::Postrouting, departure, &packet, to)?;
     confirm(shard, packet.tracking)?;
     if path.is_none() {
@@ -90,7 +91,8 @@ fn hook(
     let mut packet = *packet;
     packet.mark = filter::left(shard, now, hook, Part::BeforeTranslation, departure, &packet)?.mark;
     let place = translate::Place { input: None, output };
-    if translate::is_open(shard, &packet, place) {
+    let translated = packet.since.covers(hook, Part::Translation);
+    if !translated && translate::is_open(shard, &packet, place) {
         let listens = shard.filter.as_ref().is_some_and(|filter| filter.translates(hook));
         let choice = match listens {
             true => filter::left(shard, now, hook, Part::Translation, departure, &packet)?.choice,
@@ -99,7 +101,7 @@ fn hook(
         translate::settle(shard, &packet, end, place, choice)?;
     }
     let bytes = match packet.tracking {
-        Tracking::Of(Membership { flow, direction, state }) => {
+        Tracking::Of(Membership { flow, direction, state }) if !translated => {
             translate::change(shard, &packet, flow, direction, state, end)?
         }
         _ => None,
@@ -130,7 +132,7 @@ fn reroute(
     let query = Query {
         source: Some(header.source),
         mark: packet.mark,
-        principal: departure.principal,
+        principal: departure.own.principal,
         transport: transport(header, packet.payload),
         ..Query::to(header.destination)
     };

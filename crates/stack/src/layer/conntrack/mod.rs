@@ -132,9 +132,11 @@ fn whole_input(shard: &mut Shard, now: Instant, entering: &Entering<'_>) -> Resu
     let arrival = entering.arrival();
     let asked =
         filter::came_in(shard, now, Hook::Prerouting, Part::BeforeTracking, &arrival, None)?;
-    let (tracking, offload) = match asked.untrack {
-        true => (Tracking::Untracked, entering.offload),
-        false => track::arrival(shard, now, &arrival)?,
+    let (tracking, offload) = match (entering.tracking, asked.untrack) {
+        (Tracking::Off, true) => (Tracking::Untracked, entering.offload),
+        (Tracking::Off, false) => track::arrival(shard, now, &arrival)?,
+        // It comes back from an inspector.
+        (known, _) => (known, entering.offload),
     };
     let entering = Entering { mark: asked.mark, tracking, offload, ..*entering };
     let result = translated_input(shard, now, &entering);
@@ -154,7 +156,7 @@ fn translated_input(
     let entering = Entering { mark, ..*entering };
     let place = translate::Place { input: Some(entering.interface), output: None };
     translate::decide(shard, now, HOOK, &arrival, End::Destination, place)?;
-    let changed = translate::apply(shard, &arrival, End::Destination)?;
+    let changed = translate::apply(shard, &arrival, HOOK, End::Destination)?;
     let packet = match &changed {
         Some(bytes) => Packet::parse(bytes).map_err(|_| DropReason::Ipv4Malformed)?,
         None => entering.packet,
@@ -176,7 +178,7 @@ pub(crate) fn deliver(
     let arrival = Arrival { mark, ..*arrival };
     let place = translate::Place { input: Some(arrival.interface), output: None };
     translate::decide(shard, now, HOOK, &arrival, End::Source, place)?;
-    let changed = translate::apply(shard, &arrival, End::Source)?;
+    let changed = translate::apply(shard, &arrival, HOOK, End::Source)?;
     let arrival = match &changed {
         Some(bytes) => {
             let packet = Packet::parse(bytes).map_err(|_| DropReason::Ipv4Malformed)?;
@@ -204,7 +206,7 @@ pub(crate) fn postrouting(
     let place =
         translate::Place { input: Some(arrival.interface), output: Some((output, next_hop)) };
     translate::decide(shard, now, HOOK, &arrival, End::Source, place)?;
-    let changed = translate::apply(shard, &arrival, End::Source)?;
+    let changed = translate::apply(shard, &arrival, HOOK, End::Source)?;
     let left = match changed.as_deref().map(Packet::parse) {
         Some(Ok(Packet { header, header_bytes, payload, .. })) => {
             Arrival { header, header_bytes, payload, ..arrival }
@@ -226,6 +228,11 @@ fn confirm(shard: &mut Shard, tracking: Tracking) -> Result<(), DropReason> {
         shard.timers.arm(TimerKey::Flow(flow.0), expires);
     }
     Ok(())
+}
+
+/// A packet that waited is done with.
+pub(crate) fn let_go(shard: &mut Shard, tracking: Tracking) {
+    settle(shard, tracking);
 }
 
 /// The packet is done with.

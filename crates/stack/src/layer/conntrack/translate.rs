@@ -36,7 +36,7 @@ pub(super) fn decide(
     end: End,
     place: Place,
 ) -> Result<(), DropReason> {
-    if !is_open(shard, packet, place) {
+    if packet.since.covers(hook, Part::Translation) || !is_open(shard, packet, place) {
         return Ok(());
     }
     let listens = shard.filter.as_ref().is_some_and(|filter| filter.translates(hook));
@@ -104,12 +104,13 @@ fn own_address(shard: &Shard, packet: &Arrival<'_>, place: Place) -> Option<Ipv4
 pub(super) fn apply(
     shard: &Shard,
     packet: &Arrival<'_>,
+    hook: Hook,
     end: End,
 ) -> Result<Option<Vec<u8>>, DropReason> {
     let Tracking::Of(Membership { flow, direction, state }) = packet.tracking else {
         return Ok(None);
     };
-    if packet.interface == InterfaceId::LOOPBACK {
+    if packet.interface == InterfaceId::LOOPBACK || packet.since.covers(hook, Part::Translation) {
         return Ok(None);
     }
     change(shard, packet, flow, direction, state, end)

@@ -8,6 +8,7 @@ use crate::{
     layer::{
         Arrival,
         conntrack::Tracking,
+        inspect::{Course, Since},
         ipv4_input::may_be_source,
         ipv4_output::{self, Datagram},
         route::path_from,
@@ -93,6 +94,8 @@ pub(super) fn undeliverable(
         offload,
         mark: 0,
         tracking: Tracking::Off,
+        since: Since::Beginning,
+        course: Course::Here,
     };
     unreachable(shard, now, &arrival, Unreachable::HOST);
 }

@@ -9,12 +9,13 @@ use crate::{
     layer::{
         arp, conntrack,
         filter::{self, Departure},
+        inspect::{self, Own, Since},
         ipv4_output,
         ipv4_output::Path,
         link::{self, Course, LinkHeader},
         packet, watch,
     },
-    request::{Error, Principal, SocketId},
+    request::{Error, SocketId},
     shard::Sink,
     table::{
         demux::Flow,
@@ -100,18 +101,17 @@ struct Headers {
 /// Whose segments, and by which interface.
 #[derive(Clone, Copy)]
 struct Sender {
-    output: InterfaceId,
-    next_hop: Ipv4Addr,
+    own: Own,
     /// Where the frame leaves, if that is known.
     device: Option<InterfaceId>,
-    principal: Principal,
     mark: u32,
 }
 
 impl Sender {
     fn new(socket: &Socket, path: &Path, device: Option<InterfaceId>) -> Self {
-        let (output, next_hop) = (path.interface, path.next_hop);
-        Self { output, next_hop, device, principal: socket.principal, mark: socket.ip.mark }
+        let (path, principal) = (*path, socket.principal);
+        let own = Own { path, principal, heard_here: false, segment_size: None };
+        Self { own, device, mark: socket.ip.mark }
     }
 }
 
@@ -128,12 +128,10 @@ impl Headers {
         let asked = shard.filter.is_some() || shard.conntrack.is_some();
         let Some(partial) = self.offload.checksum.filter(|_| asked) else { return Ok(()) };
         let start = usize::from(partial.start);
-        let Sender { output, next_hop, device, principal, mark } = sender;
+        let Sender { own, device, mark } = sender;
         let link = &self.bytes[..start - ipv4::HEADER_LEN];
         let departure = Departure {
-            output,
-            next_hop,
-            principal,
+            own,
             mark,
             header: self.ip,
             header_bytes: &self.bytes[start - ipv4::HEADER_LEN..start],
@@ -141,6 +139,8 @@ impl Headers {
             payload_len: self.len - start + payload_len,
             partial: true,
             frame: device.map(|device| (device, link)),
+            since: Since::Beginning,
+            tracking: conntrack::Tracking::Off,
         };
         let Some(changed) = filter::output(shard, now, &departure)? else { return Ok(()) };
         // Those that may go elsewhere leave as datagrams.
@@ -316,7 +316,7 @@ enum Next {
         path: Path,
         link: LinkHeader,
     },
-    /// One by one: rules may give it another destination.
+    /// One by one: rules may give it another destination, or take it out.
     Apart,
     Discard(DropReason),
 }
@@ -339,7 +339,7 @@ fn next_step(
     };
     shard.sockets.get_mut(id)?.connection()?.fit_path(path.mtu);
     let source = shard.interfaces.get(path.interface)?.settings.mac;
-    if conntrack::may_reroute(shard, &flow) {
+    if conntrack::may_reroute(shard, &flow) || inspect::takes_own(shard) {
         return Some((flow, Next::Apart));
     }
     let header =

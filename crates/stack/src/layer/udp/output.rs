@@ -5,8 +5,10 @@ use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
     layer::{
+        conntrack::Tracking,
         filter::{self, Departure},
         icmpv4,
+        inspect::{Own, Since},
         ipv4_output::{self, Datagram, error_of, v4},
         route::{Path, path_for},
     },
@@ -128,9 +130,12 @@ fn may_leave(shard: &mut Shard, now: Instant, way: &Way, envelope: &Envelope, le
         destination: way.destination,
     };
     let departure = Departure {
-        output: way.path.interface,
-        next_hop: way.path.next_hop,
-        principal: way.principal,
+        own: Own {
+            path: way.path,
+            principal: way.principal,
+            heard_here: false,
+            segment_size: None,
+        },
         mark: way.settings.mark,
         header,
         header_bytes: &[0; ipv4::HEADER_LEN],
@@ -138,6 +143,8 @@ fn may_leave(shard: &mut Shard, now: Instant, way: &Way, envelope: &Envelope, le
         payload_len: HEADER_LEN + len,
         partial: false,
         frame: None,
+        since: Since::Beginning,
+        tracking: Tracking::Off,
     };
     filter::lets_out(shard, now, &departure)
 }
@@ -286,6 +293,9 @@ pub(crate) fn conclude(
     payload: &[u8],
 ) -> Result<(), Error> {
     let Err(reason) = result else { return Ok(()) };
+    if reason == DropReason::Parked {
+        return Ok(());
+    }
     shard.drop(reason);
     if reason != DropReason::NeighborUnresolved {
         return Err(error_of(reason));
