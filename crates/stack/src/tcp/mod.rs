@@ -1,6 +1,5 @@
 //! One TCP connection (RFC 9293). Knows no interface and no table: segments, the program's calls
 //! and the time come in; segments, readiness and the next deadline come out.
-
 //!
 //! | module | what is there |
 //! |---|---|
@@ -17,6 +16,7 @@
 //! | `frto` | whether a timeout was needless |
 //! | `congestion`, `delivery_rate`, `pacing` | how much may be in flight, and how fast it leaves |
 //! | `options` | what the SYNs agreed on |
+//! | `ecn`, `accurate_ecn` | marks instead of losses: that there were some, and how many |
 //! | `fast_open` | text in SYNs |
 //! | `cookies` | handshakes of which nothing is kept |
 //! | `records`, `notices` | where segments must end; what a program wants to hear of its octets |

@@ -84,6 +84,15 @@ struct Undo {
     until: Option<Seq>,
 }
 
+impl Undo {
+    /// So many octets came twice. Says whether all that was sent again is explained by that.
+    fn explain(&mut self, duplicated: u32) -> bool {
+        let before = self.unexplained;
+        self.unexplained = before.saturating_sub(duplicated);
+        before > 0 && self.unexplained == 0
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Recovery {
     pub board: Scoreboard,
@@ -297,18 +306,27 @@ impl Recovery {
             self.undo = None;
             return;
         }
-        let unexplained = undo.unexplained.saturating_sub(arrival.duplicated);
-        let explained = undo.unexplained > 0 && unexplained == 0 && self.board.lost() == 0;
-        undo.unexplained = unexplained;
+        let explained = undo.explain(arrival.duplicated) && self.board.lost() == 0;
         let early = match (undo.stamp, arrival.echo) {
             (Some(stamp), Some(echo)) => arrival.advanced && Seq(echo).before(Seq(stamp)),
             _ => false,
         };
         if explained || early {
-            self.rack.patience = (self.rack.patience + 1).min(MAX_PATIENCE);
-            self.rack.reordering = true;
-            self.give_back(congestion);
+            self.was_needless(congestion);
         }
+    }
+
+    /// Nothing is outstanding, and so many octets are said to have come twice: the same question.
+    pub fn reported_when_idle(&mut self, duplicated: u32, congestion: &mut Congestion) {
+        if self.undo.as_mut().is_some_and(|undo| undo.explain(duplicated)) {
+            self.was_needless(congestion);
+        }
+    }
+
+    fn was_needless(&mut self, congestion: &mut Congestion) {
+        self.rack.patience = (self.rack.patience + 1).min(MAX_PATIENCE);
+        self.rack.reordering = true;
+        self.give_back(congestion);
     }
 
     /// The repair was needless: everything is as before it.

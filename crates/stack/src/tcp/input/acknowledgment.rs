@@ -121,6 +121,7 @@ impl Connection {
         let later = later || advanced || delivered.octets > 0;
         let marked = self.told_marks(now, segment, delivered.octets, later);
         if outstanding == 0 {
+            self.recovery.reported_when_idle(duplicated, &mut self.congestion);
             return;
         }
         self.sample_rtt(now, segment, advanced, &delivered);

@@ -5,7 +5,7 @@ use crate::{
     counters::DropReason,
     event::Readiness,
     tcp::{
-        connection::Connection,
+        connection::{Connection, reset_for},
         delayed_ack::{MAX_DELAY, Need},
         phase::{Phase, Step},
         receive::Placed,
@@ -29,9 +29,8 @@ impl Connection {
         let end = start + segment.payload.len() as u32;
         if self.orphan && self.phase.may_receive() && end.after(self.rcv.nxt) {
             // As Linux: nobody will ever read this, and the peer should know (RFC 2525 §2.17).
-            let reset = self.reset(now);
             self.finish(None);
-            return Err(Stop::Reset(DropReason::TcpDataAfterClose, Some(reset)));
+            return Err(Stop::Reset(DropReason::TcpDataAfterClose, reset_for(segment)));
         }
         if segment.payload.is_empty() {
             return Ok(());

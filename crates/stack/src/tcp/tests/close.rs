@@ -8,6 +8,7 @@ use crate::{
     tcp::{Settings, State, connection::Fate, time_wait::TimeWait},
     time::Duration,
 };
+use narrows_wire::tcp::Flags;
 
 fn fin_wait_2_orphan() -> Fixture {
     let mut fixture = Fixture::established();
@@ -166,8 +167,9 @@ fn text_after_close_resets() {
         let mut fixture = Fixture::in_state(state);
         assert_eq!(fixture.close().fate, Fate::Alive);
         fixture.accepts(&segment(1, 1, ACK));
-        let outcome = fixture.arrive(&segment(1, 1, ACK).text(5));
-        assert_eq!(outcome.reply.as_ref().map(seen), Some((2, 1, RST_ACK, 0)), "{state:?}");
+        let outcome = fixture.arrive(&segment(1, 2, ACK).text(5));
+        // RFC 9293 §3.5.2: with the number that the peer acknowledged, and no acknowledgment.
+        assert_eq!(outcome.reply.as_ref().map(seen), Some((2, 0, Flags::RST, 0)), "{state:?}");
         assert_eq!((outcome.dropped, outcome.fate), (Some(TcpDataAfterClose), Fate::Closed));
     }
 }
