@@ -11,6 +11,7 @@ mod configuration;
 mod descriptors;
 mod filter;
 mod identity;
+mod inspecting;
 mod interfaces;
 mod isolation;
 mod lifetimes;

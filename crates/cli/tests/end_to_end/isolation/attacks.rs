@@ -133,6 +133,15 @@ pub const ATTACKS: &[Attack] = &[
             NO_FRAME,
         )
     },
+    Attack {
+        by: Root,
+        ..on_the_daemon(
+            "inspect_everything",
+            Judge::Attacker,
+            "decide about every packet, at every hook",
+            "who inspects is given no packet of a zone that he is not admitted to",
+        )
+    },
     attack(
         "spoof",
         Root,
