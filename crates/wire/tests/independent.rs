@@ -250,11 +250,12 @@ proptest! {
         prop_assert_eq!(theirs.sequence_number(), header.sequence);
         prop_assert_eq!(theirs.acknowledgment_number(), header.acknowledgment);
         prop_assert_eq!(usize::from(theirs.data_offset()) * 4, len);
-        prop_assert!(!theirs.ns());
         let flags = [
             (theirs.fin(), Flags::FIN), (theirs.syn(), Flags::SYN), (theirs.rst(), Flags::RST),
             (theirs.psh(), Flags::PSH), (theirs.ack(), Flags::ACK), (theirs.urg(), Flags::URG),
             (theirs.ece(), Flags::ECE), (theirs.cwr(), Flags::CWR),
+            // RFC 9768 §2.2 uses the bit that was the nonce sum's.
+            (theirs.ns(), Flags::AE),
         ];
         for (set, flag) in flags {
             prop_assert_eq!(set, header.flags.contains(flag));

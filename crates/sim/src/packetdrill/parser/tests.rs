@@ -98,7 +98,7 @@ fn what_is_not_understood_is_told_with_line_and_token() {
         ("+0 > S 0:0(0) win 99999", "line 1: \"99999\" where a window of 16 bits is expected"),
         (
             "+0 > S 0:0(0) <foo>",
-            "line 1: \"foo\" where a TCP option (mss, nop, eol, wscale, sackOK, TS, sack, FO, FOEXP) \
+            "line 1: \"foo\" where a TCP option (mss, nop, eol, wscale, sackOK, TS, sack, ECN, FO, FOEXP) \
              is expected",
         ),
         ("+0...1 > S 0:0(0)", "line 1: only a call has a time \"a...b\""),
