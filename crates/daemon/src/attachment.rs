@@ -132,12 +132,13 @@ impl Attachment {
         }
         let interface = self.interface;
         for _ in 0..TURN_BATCHES {
+            let mut pass = |to, offload: TxOffload, headers: &[u8], payload: &[u8]| {
+                others.send(to, offload, headers, payload)
+            };
             let result = self.device.receive(RECEIVE_BATCH, |frame, offload| {
-                let pass = |to, offload: TxOffload, headers: &[u8], payload: &[u8]| {
-                    others.send(to, offload, headers, payload)
-                };
-                shard.receive_and_pass(now, interface, frame, offload, pass);
+                shard.receive_in_burst(now, interface, frame, offload, &mut pass);
             });
+            shard.end_burst(now, pass);
             let received = result.as_ref().copied().unwrap_or_default();
             self.readable = received.more;
             self.report(result.map(drop), "receive");

@@ -292,9 +292,10 @@ fn device_drops(worker: &mut Worker) -> Vec<DropRow> {
     total
 }
 
-fn engine_rows(counters: &Counters) -> [(&'static str, u64); 14] {
+fn engine_rows(counters: &Counters) -> [(&'static str, u64); 15] {
     [
         ("frames-received", counters.frames_received),
+        ("frames-merged", counters.frames_merged),
         ("frames-sent", counters.frames_sent),
         ("bytes-received", counters.bytes_received),
         ("bytes-sent", counters.bytes_sent),

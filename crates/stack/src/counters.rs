@@ -331,6 +331,8 @@ pub struct Counters {
     /// Of the packet under way.
     pub(crate) place: Place,
     pub frames_received: u64,
+    /// Of TCP segments that continued one before, and were received as one with it.
+    pub frames_merged: u64,
     pub frames_sent: u64,
     pub bytes_received: u64,
     pub bytes_sent: u64,
@@ -354,6 +356,7 @@ impl Default for Counters {
             places: BTreeMap::new(),
             place: Place::default(),
             frames_received: 0,
+            frames_merged: 0,
             frames_sent: 0,
             bytes_received: 0,
             bytes_sent: 0,

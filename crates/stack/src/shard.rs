@@ -3,7 +3,7 @@
 //! Frames, requests and the time go in; frames, events and the next deadline come out:
 //!
 //! ```text
-//!   receive(now, interface, frame, offload)      one frame from a device
+//!   receive(now, interface, frame, offload)      one frame from a device; or a burst of them
 //!   request(now, principal, Request) -> Reply    one call of a program
 //!   send_with / receive_with                     bytes of a TCP stream, in place
 //!   handle_timeout(now)   next_timeout()         deadlines
@@ -17,9 +17,11 @@
 //! calls, poll events, loop back, transmit, and ask for the next deadline, in that order.
 
 mod addresses;
+mod datagrams;
 mod inspecting;
 mod local;
 mod memory;
+mod receive;
 mod rehearsal;
 mod report;
 mod requests;
@@ -46,14 +48,14 @@ use crate::{
         inspect::Parked,
     },
     random::{Key, Random},
-    request::{Envelope, Error, FrameAddress, Patience, RawState, SendFlags, SocketId, SocketKind},
+    request::{Error, Patience, SendFlags, SocketId},
     table::{
         autoconf::Autoconf,
+        burst::Burst,
         conflict::ClaimTable,
-        datagram::Datagram,
         datagram_demux::DatagramDemux,
         demux::Demux,
-        egress::{Egress, Frame},
+        egress::Egress,
         fast_open::CookieCache,
         group_reports::GroupReports,
         identification::Identifications,
@@ -62,14 +64,14 @@ use crate::{
         link::LinkTable,
         membership::MembershipTable,
         neighbor::NeighborTable,
-        packet_socket::{FrameCopy, PacketSockets},
+        packet_socket::PacketSockets,
         path_mtu::PathMtus,
         port::PortTable,
         rate_limit::IcmpLimits,
         raw::RawSockets,
         reassembly::ReassemblyTable,
         route::RouteTables,
-        socket::{Remnants, SocketBody, SocketTable},
+        socket::{Remnants, SocketTable},
         timer::{TimerKey, TimerWheel},
         watch::{Step, Watchers},
         zone::ZoneTable,
@@ -79,10 +81,7 @@ use crate::{
 };
 use core::net::SocketAddr;
 use narrows_ring::Pool;
-use narrows_wire::{
-    address::MacAddr,
-    offload::{RxOffload, TxOffload},
-};
+use narrows_wire::{address::MacAddr, offload::TxOffload};
 use std::{
     collections::VecDeque,
     io::{IoSlice, IoSliceMut},
@@ -135,6 +134,8 @@ pub struct Shard {
     /// Of the frame that is being received, if it may leave from where it is, and what became of that.
     pub(crate) span: Option<Span>,
     pub(crate) onward: Option<Onward>,
+    /// Segments that others may follow.
+    burst: Burst,
     pub(crate) packets: PacketSockets,
     /// `None`: nobody watches.
     pub(crate) watchers: Option<Box<Watchers>>,
@@ -209,6 +210,7 @@ impl Shard {
             egress: Egress::new(limits, random.key()),
             span: None,
             onward: None,
+            burst: Burst::default(),
             packets: PacketSockets::default(),
             watchers: None,
             inspectors: None,
@@ -279,33 +281,6 @@ impl Shard {
         [Some(first.unwrap_or(self.secrets.fast_open)), second]
     }
 
-    /// One frame from a device.
-    pub fn receive(
-        &mut self,
-        now: Instant,
-        interface: InterfaceId,
-        frame: &[u8],
-        offload: RxOffload,
-    ) {
-        self.begin(now, Place { interface: Some(interface), user: None });
-        self.counters.frames_received += 1;
-        self.counters.bytes_received += frame.len() as u64;
-        if self.watchers.is_some() {
-            layer::watch::depart(self, interface, frame, offload);
-        }
-        let result =
-            layer::inspect::taken(layer::link::input(self, now, interface, frame, offload));
-        if self.watchers.is_some() {
-            layer::watch::arrive(self, interface, frame, offload, result);
-        }
-        if let Err(reason) = result {
-            self.counters.drop(reason);
-            if let Some(link) = self.links.get_mut(interface) {
-                link.traffic.rx_dropped += 1;
-            }
-        }
-    }
-
     /// A call from outside begins; what it drops is counted at `place`.
     pub(crate) fn begin(&mut self, now: Instant, place: Place) {
         self.packets.clock = now;
@@ -318,37 +293,6 @@ impl Shard {
     /// The packet under way is this socket's.
     pub(crate) fn attribute(&mut self, id: SocketId) {
         self.counters.place.user = self.sockets.get(id).map(|socket| socket.principal.uid);
-    }
-
-    /// As [`Shard::receive`]; a frame that is only passed on to another device is given to `pass`, from
-    /// where it is: the interface, what the device has to do, new headers, and what is behind them. False:
-    /// that device has no room now, and the frame waits for its turn.
-    pub fn receive_and_pass(
-        &mut self,
-        now: Instant,
-        interface: InterfaceId,
-        frame: &[u8],
-        offload: RxOffload,
-        pass: impl FnOnce(InterfaceId, TxOffload, &[u8], &[u8]) -> bool,
-    ) {
-        self.span = Some(Span::of(frame));
-        self.receive(now, interface, frame, offload);
-        self.span = None;
-        let Some(onward) = self.onward.take() else { return };
-        let (interface, offload, headers) = (onward.interface, onward.offload, onward.headers());
-        let payload = frame.get(onward.payload.clone()).unwrap_or_default();
-        if !pass(interface, offload, headers, payload) {
-            let frame = Frame { bytes: [headers, payload].concat(), offload };
-            if let Err(reason) = self.egress.push(interface, frame) {
-                self.drop(reason);
-            }
-            return;
-        }
-        let len = headers.len() + payload.len();
-        self.count_sent(len);
-        if let Some(link) = self.links.get_mut(interface) {
-            link.traffic.sent(1, len as u64);
-        }
     }
 
     /// Counts a packet that goes no further.
@@ -574,118 +518,5 @@ impl Shard {
         let received = connection.receive_with(now, &mut self.buffers, max, drain)?;
         layer::tcp::settle(self, now, id);
         Ok(received)
-    }
-
-    /// Sends one datagram to `remote` or to the connected peer; a pending error is told first. On a
-    /// ping socket: an echo request, whole, of which identifier and checksum are filled in.
-    pub fn send_to(
-        &mut self,
-        now: Instant,
-        id: SocketId,
-        remote: Option<SocketAddr>,
-        payload: &[u8],
-    ) -> Result<(), Error> {
-        let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
-        if let Some(error) = socket.error.take() {
-            return Err(error);
-        }
-        self.send_datagram(now, id, &Envelope { remote, ..Envelope::default() }, payload)
-    }
-
-    /// As [`Shard::send_to`], with all that can be said about one datagram, and whatever error is
-    /// pending.
-    pub fn send_datagram(
-        &mut self,
-        now: Instant,
-        id: SocketId,
-        envelope: &Envelope,
-        payload: &[u8],
-    ) -> Result<(), Error> {
-        self.begin(now, Place::default());
-        self.attribute(id);
-        match self.sockets.get(id).ok_or(Error::NoSuchSocket)?.kind() {
-            SocketKind::Udp => layer::udp::output(self, now, id, envelope, payload),
-            SocketKind::Ping => layer::icmpv4::send_echo(self, now, id, envelope, payload),
-            SocketKind::Raw => layer::raw::output(self, now, id, envelope, payload),
-            SocketKind::Tcp | SocketKind::Packet => Err(Error::InvalidState),
-        }
-    }
-
-    /// By which interface a raw socket's packet would leave; an error where it would not.
-    pub fn raw_course(&mut self, id: SocketId, envelope: &Envelope) -> Result<InterfaceId, Error> {
-        layer::raw::course(self, id, envelope)
-    }
-
-    /// What a raw socket is.
-    pub fn raw_state(&self, id: SocketId) -> Option<RawState> {
-        let raw = self.sockets.get(id)?.raw()?;
-        Some(RawState {
-            protocol: raw.protocol,
-            header_included: raw.header_included,
-            icmp_filter: raw.icmp_filter,
-            options: raw.options.to_vec(),
-        })
-    }
-
-    /// Sends one frame by a packet socket. [`Error::NoSuchInterface`]: neither `to` nor the socket says
-    /// where, [`Error::MessageTooLong`]: longer than the interface takes.
-    pub fn send_frame(
-        &mut self,
-        now: Instant,
-        id: SocketId,
-        to: &FrameAddress,
-        bytes: &[u8],
-    ) -> Result<(), Error> {
-        self.begin(now, Place::default());
-        self.attribute(id);
-        layer::packet::send(self, id, to, bytes)
-    }
-
-    /// The oldest copy of a frame that waits in a packet socket.
-    pub fn receive_frame(&mut self, id: SocketId) -> Result<FrameCopy, Error> {
-        let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
-        match &mut socket.body {
-            SocketBody::Packet(packet) => packet.queue.pop().ok_or(Error::WouldBlock),
-            _ => Err(Error::InvalidState),
-        }
-    }
-
-    /// How many frames wait at the interface that a UDP socket sent by last: whoever has more to
-    /// send does well to let them go first.
-    pub fn backlog(&self, id: SocketId) -> usize {
-        match self.sockets.get(id).map(|socket| &socket.body) {
-            Some(crate::table::socket::SocketBody::Datagram(datagram)) => {
-                datagram.last_interface.map_or(0, |interface| self.egress.frames(interface))
-            }
-            _ => 0,
-        }
-    }
-
-    /// The oldest waiting datagram: copies as much as `buffer` takes, and says how long it was and
-    /// who sent it.
-    pub fn receive_from(
-        &mut self,
-        id: SocketId,
-        buffer: &mut [u8],
-    ) -> Result<(usize, SocketAddr), Error> {
-        let datagram = self.receive_datagram(id)?;
-        let copied = datagram.payload.len().min(buffer.len());
-        buffer[..copied].copy_from_slice(&datagram.payload[..copied]);
-        Ok((datagram.payload.len(), datagram.from))
-    }
-
-    /// The oldest waiting datagram, whole; with those behind it that make one with it, if the socket
-    /// is set to [`SocketOption::Coalesce`](crate::request::SocketOption::Coalesce).
-    pub fn receive_datagram(&mut self, id: SocketId) -> Result<Datagram, Error> {
-        let socket = self.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
-        if let Some(error) = socket.error.take() {
-            return Err(error);
-        }
-        let datagram = socket.datagram().ok_or(Error::InvalidState)?;
-        let next = match datagram.coalesce {
-            true => datagram.queue.pop_coalesced(),
-            false => datagram.queue.pop(),
-        };
-        next.ok_or(Error::WouldBlock)
     }
 }

@@ -5,11 +5,15 @@
 //! gets frames with nothing left to do ([`complete`], [`Pieces`]), made at the last moment, so that all
 //! before it, from the route to the queue of the bridge, is once for many. As on Linux:
 //!
-//! - each piece has the next IPv4 identification, even where nobody will ask for one (RFC 6864);
+//! - each piece has the next IPv4 identification, even where nobody will ask for one (RFC 6864), unless that
+//!   is zero, which says so;
 //! - of TCP's flags, FIN and PSH are on the last piece alone, CWR on the first (RFC 3168 §6.1.2).
 
 use super::transport::Transport;
-use crate::{counters::DropReason, table::egress::Frame};
+use crate::{
+    counters::DropReason,
+    table::{egress::Frame, identification::of_piece},
+};
 use narrows_wire::{
     checksum::Sum,
     offload::{PartialChecksum, RxChecksum, RxOffload, SegmentKind, Segmentation, TxOffload},
@@ -130,9 +134,10 @@ impl<'a> Pieces<'a> {
         }
         let len = u16::try_from(header.len().checked_add(payload_len)?).ok()?;
         header.get_mut(IPV4_LENGTH)?.copy_from_slice(&len.to_be_bytes());
+        let dont_fragment = header.get(IPV4_FLAGS)? & 0x40 != 0;
         let field = header.get_mut(IPV4_IDENTIFICATION)?.first_chunk_mut()?;
-        let identification = u16::from_be_bytes(*field).wrapping_add(u16::try_from(index).ok()?);
-        *field = identification.to_be_bytes();
+        let first = u16::from_be_bytes(*field);
+        *field = of_piece(first, dont_fragment, index).to_be_bytes();
         header.get_mut(IPV4_CHECKSUM)?.fill(0);
         let sum = Sum::of(header).finish();
         header.get_mut(IPV4_CHECKSUM)?.copy_from_slice(&sum.to_be_bytes());
@@ -153,6 +158,7 @@ impl Iterator for Pieces<'_> {
 /// Where RFC 791 §3.1, RFC 8200 §3, RFC 9293 §3.1 and RFC 768 have what differs from piece to piece.
 const IPV4_LENGTH: core::ops::Range<usize> = 2..4;
 const IPV4_IDENTIFICATION: core::ops::Range<usize> = 4..6;
+const IPV4_FLAGS: usize = 6;
 const IPV4_CHECKSUM: core::ops::Range<usize> = 10..12;
 const IPV6_LENGTH: core::ops::Range<usize> = 4..6;
 const TCP_SEQUENCE: core::ops::Range<usize> = 4..8;

@@ -49,6 +49,12 @@ impl Identifications {
     }
 }
 
+/// The identification of one of the pieces of a frame that has `first`: the next ones, unless it is zero
+/// where nobody will ask for one (RFC 6864 §4.1).
+pub(crate) fn of_piece(first: u16, dont_fragment: bool, index: usize) -> u16 {
+    if dont_fragment && first == 0 { 0 } else { first.wrapping_add(index as u16) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

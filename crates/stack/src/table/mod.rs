@@ -5,6 +5,7 @@ pub mod arp_policy;
 pub mod autoconf;
 pub mod bond;
 pub mod bridge;
+pub(crate) mod burst;
 pub mod claim;
 pub mod conflict;
 pub mod datagram;
