@@ -345,9 +345,10 @@ fn probe(random: &mut Random, number: u32) -> Probe {
         }
         5 => {
             // Not 13, a timestamp request: the kernel answers, we do so only if told to.
-            let kind = [0, 4, 9, 10, 15, 17, 30, 255][random.below(8) as usize];
-            let message = icmp(icmpv4::Header::Other { kind, code: 0 }, &bytes(random, 50));
-            one("a type that asks for nothing", ip(Protocol::ICMP, &message, |_| {}))
+            let kind = [0, 4, 8, 9, 10, 15, 17, 30, 255][random.below(9) as usize];
+            let code = random.below(4) as u8;
+            let message = icmp(icmpv4::Header::Other { kind, code }, &bytes(random, 50));
+            one("a type of no use, or a code", ip(Protocol::ICMP, &message, |_| {}))
         }
         6 => one("about an error", about_an_error(random)),
         7 => one("TCP to a port that nobody has", ip(Protocol::TCP, &tcp(random), |_| {})),

@@ -24,6 +24,7 @@ use crate::{
 };
 use core::net::{Ipv4Addr, SocketAddr};
 use narrows_wire::{
+    checksum,
     icmpv4::{self, HEADER_LEN, Header},
     ipv4::{self, Protocol},
 };
@@ -31,22 +32,19 @@ use narrows_wire::{
 /// The longest message.
 const MAX_MESSAGE: usize = ipv4_output::MAX_PAYLOAD;
 
-/// Answers from the address that was asked. IPv4 input lets no echo request to a broadcast address
+/// Answers from the address that was asked, with all that the request says but its type. IPv4 input lets no echo request to a broadcast address
 /// come this far.
 pub(super) fn request_input(
     shard: &mut Shard,
     now: Instant,
     arrival: &Arrival<'_>,
-    identifier: u16,
-    sequence: u16,
-    payload: &[u8],
 ) -> Result<(), DropReason> {
     let destination = arrival.header.source;
     let limit = &mut shard.icmp_limits.echo_replies;
     if !limit.allow(now, &mut shard.random, destination.into()) {
         return Err(DropReason::IcmpRateLimited);
     }
-    let message = message(&Header::EchoReply { identifier, sequence }, payload);
+    let message = answer_to(arrival.payload).ok_or(DropReason::IcmpMalformed)?;
     let source = arrival.header.destination;
     let options = echoed_options(shard, now, arrival, source);
     let reply = ipv4_output::Datagram {
@@ -56,6 +54,18 @@ pub(super) fn request_input(
         ..ipv4_output::Datagram::plain(source, destination, Protocol::ICMP)
     };
     ipv4_output::output(shard, now, &reply)
+}
+
+/// The reply: the request with another type.
+fn answer_to(request: &[u8]) -> Option<Vec<u8>> {
+    let mut reply = request.to_vec();
+    let [kind, code, high, low, ..] = reply.as_mut_slice() else { return None };
+    let before = u16::from_be_bytes([*kind, *code]);
+    *kind = icmpv4::kind::ECHO_REPLY;
+    let checksum = u16::from_be_bytes([*high, *low]);
+    let checksum = checksum::update(checksum, before, u16::from_be_bytes([*kind, *code]));
+    [*high, *low] = checksum.to_be_bytes();
+    Some(reply)
 }
 
 /// The recorded route and timestamps of a request, gone on with (RFC 1122 §3.2.2.6): we are where the

@@ -23,7 +23,10 @@ pub(crate) use error_output::{
 };
 
 use crate::{Instant, Shard, counters::DropReason, layer::Arrival};
-use narrows_wire::{Error, icmpv4::Header};
+use narrows_wire::{
+    Error,
+    icmpv4::{Header, kind},
+};
 
 pub(crate) fn input(
     shard: &mut Shard,
@@ -35,8 +38,9 @@ pub(crate) fn input(
         Error::Truncated | Error::Malformed => DropReason::IcmpMalformed,
     })?;
     match header {
-        Header::EchoRequest { identifier, sequence } => {
-            echo::request_input(shard, now, arrival, identifier, sequence, payload)
+        // As Linux, which does not look at the code.
+        Header::EchoRequest { .. } | Header::Other { kind: kind::ECHO_REQUEST, .. } => {
+            echo::request_input(shard, now, arrival)
         }
         Header::EchoReply { identifier, .. } => echo::reply_input(shard, now, arrival, identifier),
         Header::DestinationUnreachable { .. }

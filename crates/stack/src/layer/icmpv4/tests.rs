@@ -8,6 +8,7 @@ use crate::{
 use core::net::{Ipv4Addr, SocketAddr};
 use narrows_wire::{
     address::MacAddr,
+    checksum::Sum,
     ethernet::EtherType,
     icmpv4::Unreachable,
     ipv4::{Header as PacketHeader, Protocol},
@@ -36,6 +37,26 @@ fn an_echo_is_answered_from_the_address_that_was_asked() {
         }
     }
     assert_eq!(host.drops(), []);
+}
+
+#[test]
+fn an_echo_with_a_code_is_answered_with_it() {
+    for code in [1, 3, 255] {
+        let mut request = icmp(&Header::EchoRequest { identifier: 5, sequence: 6 }, b"odd");
+        request[1] = code;
+        let sum = Sum::of(&[&request[..2], &[0; 2], &request[4..]].concat()).finish();
+        request[2..4].copy_from_slice(&sum.to_be_bytes());
+        let mut host = Host::with_peer();
+        host.receive(&packet_frame(&ICMP, &request));
+        let frame = host.sent_one();
+        let (_, packet) = read_packet(&frame);
+        assert_eq!(Sum::of(packet.payload).finish(), 0, "{code}");
+        assert_eq!(packet.payload[..2], [0, code]);
+        assert_eq!(packet.payload[4..], request[4..]);
+        let to_all = PacketHeader { destination: [10, 0, 0, 255].into(), ..ICMP };
+        host.refused(&packet_frame(&to_all, &request));
+        assert!(host.sent().is_empty(), "{code}");
+    }
 }
 
 #[test]
