@@ -5,7 +5,7 @@ mod change;
 mod filter;
 
 use crate::{
-    arguments::Query,
+    arguments::AddrQuery,
     link::row,
     report::{self, Mac},
     route::names,
@@ -16,21 +16,24 @@ use filter::Filter;
 use narrows_client::Stack;
 use narrows_ipc::message::{AddressRow, LinkRow};
 use serde_json::{Value, json};
-use std::{io::Write, net::IpAddr};
+use std::{
+    io::{self, Write},
+    net::IpAddr,
+};
 
 const COMMANDS: [&str; 7] = ["show", "add", "change", "replace", "delete", "flush", "announce"];
 
-pub fn execute(query: &Query, stack: &Stack, out: &mut dyn Write) -> Result<()> {
+pub fn execute(query: &AddrQuery, stack: &Stack, out: &mut dyn Write) -> Result<()> {
     let (command, words) = Words::new("addr", &query.words, &COMMANDS)?;
     match command {
-        "show" => show(query.json, words, stack, out),
+        "show" => show(query, words, stack, out),
         "flush" => change::flush(words, stack),
         "announce" => change::announce(words, stack),
         command => change::one(command, words, stack),
     }
 }
 
-fn show(json: bool, words: Words<'_>, stack: &Stack, out: &mut dyn Write) -> Result<()> {
+fn show(query: &AddrQuery, words: Words<'_>, stack: &Stack, out: &mut dyn Write) -> Result<()> {
     let filter = Filter::read(words)?;
     let all = stack.links()?;
     let mut links = all.clone();
@@ -44,8 +47,14 @@ fn show(json: bool, words: Words<'_>, stack: &Stack, out: &mut dyn Write) -> Res
         link.addresses.retain(|row| filter.takes(row));
     }
     links.retain(|link| filter.takes_link(link));
-    if json {
-        report::write_json(out, &links.iter().map(|link| to_json(link, &all)).collect())?;
+    if query.json {
+        let rows = links.iter().map(|link| match query.brief {
+            true => brief_json(link),
+            false => to_json(link, &all),
+        });
+        report::write_json(out, &rows.collect())?;
+    } else if query.brief {
+        links.iter().try_for_each(|link| write_brief(out, link))?;
     } else {
         links.iter().try_for_each(|link| write_link(out, link, &all))?;
     }
@@ -86,15 +95,41 @@ fn broadcast(row: &AddressRow) -> Option<IpAddr> {
     report::broadcast(address, length).filter(|_| !address.is_loopback()).map(IpAddr::V4)
 }
 
+/// The address, and whose it is to be reached by it.
+fn own(row: &AddressRow) -> String {
+    match row.peer {
+        Some((peer, length)) => format!("{} peer {peer}/{length}", row.address),
+        None => format!("{}/{}", row.address, row.length),
+    }
+}
+
+fn write_brief(out: &mut dyn Write, link: &LinkRow) -> io::Result<()> {
+    let addresses = link.addresses.iter().map(|row| format!("{} ", own(row)));
+    row::write_brief(out, link, &addresses.collect::<String>())
+}
+
+fn brief_json(link: &LinkRow) -> Value {
+    let address = |row: &AddressRow| match row.peer {
+        Some((peer, length)) => json!({"local": row.address, "address": peer, "prefixlen": length}),
+        None => json!({"local": row.address, "prefixlen": row.length}),
+    };
+    json!({
+        "ifname": link.name,
+        "operstate": row::state(link),
+        "addr_info": link.addresses.iter().map(address).collect::<Value>(),
+    })
+}
+
 fn write_link(out: &mut dyn Write, link: &LinkRow, all: &[LinkRow]) -> Result<()> {
     let LinkRow { id, name, mtu, .. } = link;
     let (kind, everyone) = row::link_type(link);
     let (flags, state) = (row::flags(link, all).join(","), row::state(link));
     let master = row::master(link).map(|master| format!("master {master} ")).unwrap_or_default();
-    let (full, group) = (row::name(link), row::group(link));
+    let (full, group, queue) = (row::name(link), row::group(link), link.state.queue);
     writeln!(
         out,
-        "{id}: {full}: <{flags}> mtu {mtu} qdisc noqueue {master}state {state} group {group}"
+        "{id}: {full}: <{flags}> mtu {mtu} qdisc noqueue {master}state {state} group {group} \
+         qlen {queue}"
     )?;
     writeln!(out, "    link/{kind} {} brd {everyone}", Mac(link.mac))?;
     if !link.device.is_empty() {
@@ -102,11 +137,8 @@ fn write_link(out: &mut dyn Write, link: &LinkRow, all: &[LinkRow]) -> Result<()
     }
     row::write_zone(out, link)?;
     for row in &link.addresses {
-        let (address, family, scope) = (row.address, family(row.address), scope(row));
-        let own = match row.peer {
-            Some((peer, length)) => format!("{address} peer {peer}/{length}"),
-            None => format!("{address}/{}", row.length),
-        };
+        let (family, scope) = (family(row.address), scope(row));
+        let own = own(row);
         let brd = broadcast(row).map(|all| format!("brd {all} ")).unwrap_or_default();
         let flags: String = address_flags(row).map(|flag| format!("{flag} ")).collect();
         let label = row.label.as_ref().unwrap_or(name);
@@ -190,6 +222,7 @@ mod tests {
             running,
             promiscuous,
             group,
+            queue: 1000,
             zone,
             routing,
             arp,
@@ -241,11 +274,11 @@ mod tests {
             write_link(&mut out, &row, &[]).unwrap();
         }
         let expected = "\
-1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN group default
+1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN group default qlen 1000
     link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00
     inet 127.0.0.1/8 scope host lo
        valid_lft forever preferred_lft forever
-2: lan: <BROADCAST,MULTICAST> mtu 1500 qdisc noqueue state DOWN group default
+2: lan: <BROADCAST,MULTICAST> mtu 1500 qdisc noqueue state DOWN group default qlen 1000
     link/ether 02:fc:00:00:00:01 brd ff:ff:ff:ff:ff:ff
     alias packet:eth1
     inet 10.0.0.2/24 brd 10.0.0.255 scope global lan
@@ -263,6 +296,22 @@ mod tests {
     }
 
     #[test]
+    fn brief_is_a_line_an_interface() {
+        let (rows, mut out) = (rows(), Vec::new());
+        rows.iter().try_for_each(|row| write_brief(&mut out, row)).unwrap();
+        let expected = "\
+lo               UNKNOWN        127.0.0.1/8 \n\
+lan              DOWN           10.0.0.2/24 10.0.0.3/24 10.9.0.1/32 10.8.0.9/16 \
+10.7.0.1 peer 10.7.0.2/32 \n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        let expected = json!({
+            "ifname": "lo", "operstate": "UNKNOWN",
+            "addr_info": [{"local": "127.0.0.1", "prefixlen": 8}],
+        });
+        assert_eq!(brief_json(&rows[0]), expected);
+    }
+
+    #[test]
     fn json_has_the_keys_of_ip() {
         let rows: Vec<Value> = rows().iter().map(|row| to_json(row, &[])).collect();
         assert_eq!(rows[0]["addr_info"][0].get("broadcast"), None);
@@ -270,7 +319,8 @@ mod tests {
             rows[1],
             json!({
                 "ifindex": 2, "ifname": "lan", "flags": ["BROADCAST", "MULTICAST"], "mtu": 1500,
-                "qdisc": "noqueue", "operstate": "DOWN", "group": "default", "link_type": "ether",
+                "qdisc": "noqueue", "operstate": "DOWN", "group": "default", "txqlen": 1000,
+                "link_type": "ether",
                 "address": "02:fc:00:00:00:01", "broadcast": "ff:ff:ff:ff:ff:ff",
                 "ifalias": "packet:eth1",
                 "addr_info": [

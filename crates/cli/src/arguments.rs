@@ -36,7 +36,7 @@ pub enum Command {
     Drops(Drops),
     /// Show and change the addresses of interfaces, as ip-address(8) does
     #[command(visible_alias = "a", alias = "address")]
-    Addr(Query),
+    Addr(AddrQuery),
     /// Show, make and change interfaces, as ip-link(8) does
     #[command(visible_alias = "l")]
     Link(LinkQuery),
@@ -51,7 +51,7 @@ pub enum Command {
     Rule(Query),
     /// Show and change neighbors, as ip-neighbour(8) does
     #[command(visible_alias = "n", aliases = ["neighbor", "neighbour"])]
-    Neigh(Query),
+    Neigh(NeighQuery),
     /// Show zones: which interfaces they have, and who is admitted
     Zone(Query),
     /// Show, join and leave multicast groups, as ip-maddress(8) does
@@ -355,6 +355,20 @@ pub struct Query {
     pub words: Vec<String>,
 }
 
+/// What `ip address` takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct AddrQuery {
+    /// JSON, as ip(8) prints it
+    #[arg(short, long, global = true)]
+    pub json: bool,
+    /// A line an interface; also -br
+    #[arg(long, global = true)]
+    pub brief: bool,
+    /// [show] [[dev] NAME] … | add … | del … | flush …
+    #[arg(value_name = "WORDS", hide = true)]
+    pub words: Vec<String>,
+}
+
 #[derive(Clone, Debug, Default, Args)]
 pub struct Audit {
     /// JSON
@@ -410,7 +424,24 @@ pub struct LinkQuery {
     /// What passed each interface
     #[arg(short, long, visible_alias = "stats", global = true)]
     pub statistics: bool,
+    /// A line an interface; also -br
+    #[arg(long, global = true)]
+    pub brief: bool,
     /// [show] [[dev] NAME] …
+    #[arg(value_name = "WORDS", hide = true)]
+    pub words: Vec<String>,
+}
+
+/// What `ip neighbour` takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct NeighQuery {
+    /// JSON, as ip(8) prints it
+    #[arg(short, long, global = true)]
+    pub json: bool,
+    /// When each was used, confirmed and changed, and how often asked in vain
+    #[arg(short, long, visible_alias = "stats", global = true)]
+    pub statistics: bool,
+    /// [show] [[to] ADDRESS] [dev NAME] [nud STATE] | add … | del … | flush …
     #[arg(value_name = "WORDS", hide = true)]
     pub words: Vec<String>,
 }
@@ -469,7 +500,8 @@ impl Arguments {
 }
 
 /// `narrows -j -s link` to `narrows link -j -s`: what stands before the object goes behind it, but for
-/// the control socket's path and what is for every object.
+/// the control socket's path and what is for every object. Of ip(8)'s families IPv4 is the one that there
+/// is.
 fn options_after_the_object(words: Vec<OsString>) -> Vec<OsString> {
     const OF_ALL: [&str; 4] = ["-h", "--help", "-V", "--version"];
     let (mut before, mut moved) = (Vec::new(), Vec::new());
@@ -483,6 +515,10 @@ fn options_after_the_object(words: Vec<OsString>) -> Vec<OsString> {
             before.extend(words.next());
         } else if text.starts_with("--socket=") || OF_ALL.contains(&&*text) {
             before.push(word);
+        } else if text == "-4" {
+            continue;
+        } else if ["-br", "-brief"].contains(&&*text) {
+            moved.push("--brief".into());
         } else if text.starts_with('-') {
             moved.push(word);
         } else {
@@ -532,6 +568,8 @@ mod tests {
             ("narrows --socket -x -j addr", "narrows --socket -x addr -j"),
             ("narrows --socket=x -d link", "narrows --socket=x link -d"),
             ("narrows link -s", "narrows link -s"),
+            ("narrows -4 route", "narrows route"),
+            ("narrows -br -j addr show up", "narrows addr --brief -j show up"),
             ("narrows --version", "narrows --version"),
             ("narrows -x", "narrows -x"),
             ("narrows run ls -l", "narrows run ls -l"),

@@ -21,7 +21,7 @@ use narrows_ipc::{
     message::LinkRow,
 };
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{self, Write};
 
 const COMMANDS: [&str; 4] = ["show", "add", "set", "delete"];
 
@@ -46,6 +46,9 @@ fn show(query: &LinkQuery, words: Words<'_>, stack: &Stack, out: &mut dyn Write)
     let shown: Vec<_> = all.iter().filter(|link| filter.takes(link)).collect();
     if query.json {
         let rows = shown.iter().map(|link| {
+            if query.brief {
+                return brief_json(link, &all);
+            }
             let mut value = to_json(link, &all, query.details);
             if query.statistics {
                 value["stats64"] = traffic::to_json(&link.state.traffic);
@@ -53,6 +56,8 @@ fn show(query: &LinkQuery, words: Words<'_>, stack: &Stack, out: &mut dyn Write)
             value
         });
         report::write_json(out, &rows.collect())?;
+    } else if query.brief {
+        shown.iter().try_for_each(|link| write_brief(out, link, &all))?;
     } else {
         for link in &shown {
             write_link(out, link, &all, query.details)?;
@@ -64,16 +69,34 @@ fn show(query: &LinkQuery, words: Words<'_>, stack: &Stack, out: &mut dyn Write)
     Ok(())
 }
 
+fn write_brief(out: &mut dyn Write, link: &LinkRow, all: &[LinkRow]) -> io::Result<()> {
+    let flags = row::flags(link, all).join(",");
+    row::write_brief(out, link, &format!("{} <{flags}> ", Mac(link.mac)))
+}
+
+fn brief_json(link: &LinkRow, all: &[LinkRow]) -> Value {
+    let mut value = json!({
+        "ifname": link.name,
+        "operstate": row::state(link),
+        "address": Mac(link.mac).to_string(),
+        "flags": row::flags(link, all),
+    });
+    if let LinkKind::Vlan { lower, .. } = &link.state.kind {
+        value["link"] = json!(lower);
+    }
+    value
+}
+
 fn write_link(out: &mut dyn Write, link: &LinkRow, all: &[LinkRow], details: bool) -> Result<()> {
     let (kind, everyone) = row::link_type(link);
     let flags = row::flags(link, all).join(",");
     let master = row::master(link).map(|master| format!("master {master} ")).unwrap_or_default();
     let (id, name, mtu) = (link.id, row::name(link), link.mtu);
-    let (state, group) = (row::state(link), row::group(link));
+    let (state, group, queue) = (row::state(link), row::group(link), link.state.queue);
     writeln!(
         out,
         "{id}: {name}: <{flags}> mtu {mtu} qdisc noqueue {master}state {state} mode DEFAULT group \
-         {group}"
+         {group} qlen {queue}"
     )?;
     let promiscuity = if details {
         format!(" promiscuity {}", u8::from(link.state.promiscuous))

@@ -12,7 +12,8 @@ use narrows_ipc::{
     codec::{self, MAX_PACKET},
     conntrack::FlowFilter,
     message::{
-        AddressRow, BillRow, DropRow, GroupRow, LinkRow, NeighborRow, Page, SocketRow, Statistics,
+        AddressRow, BillRow, DropRow, GroupRow, LinkRow, NeighborRow, NeighborUsage, Page,
+        SocketRow, Statistics,
     },
 };
 use narrows_policy::Protocol;
@@ -366,7 +367,9 @@ fn addresses(worker: &Worker, id: InterfaceId, interface: &Interface) -> Vec<Add
 }
 
 fn neighbors(worker: &Worker) -> impl Iterator<Item = NeighborRow> {
-    let entries = worker.shard.neighbors().map(|neighbor| NeighborRow {
+    let now = worker.clock.now();
+    let age = move |then| now.since(then).as_secs();
+    let entries = worker.shard.neighbors().map(move |neighbor| NeighborRow {
         address: neighbor.address,
         interface: interface_name(worker, neighbor.interface),
         mac: neighbor.mac.map(|mac| mac.0),
@@ -382,6 +385,12 @@ fn neighbors(worker: &Worker) -> impl Iterator<Item = NeighborRow> {
         }
         .into(),
         proxy: false,
+        usage: NeighborUsage {
+            used: age(neighbor.used),
+            confirmed: age(neighbor.confirmed),
+            updated: age(neighbor.updated),
+            probes: neighbor.probes,
+        },
     });
     let proxies = worker.shard.interfaces().flat_map(|(_, interface)| {
         interface.proxied.iter().map(|address| NeighborRow {
@@ -390,6 +399,7 @@ fn neighbors(worker: &Worker) -> impl Iterator<Item = NeighborRow> {
             mac: None,
             state: String::new(),
             proxy: true,
+            usage: NeighborUsage::default(),
         })
     });
     entries.chain(proxies)

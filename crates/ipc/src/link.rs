@@ -34,6 +34,8 @@ pub struct LinkState {
     pub running: bool,
     pub promiscuous: bool,
     pub group: u32,
+    /// Frames that may wait for the wire.
+    pub queue: u32,
     /// `None`: `public`.
     pub zone: Option<String>,
     pub routing: RoutingState,

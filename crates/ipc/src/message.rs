@@ -783,6 +783,17 @@ pub struct NeighborRow {
     pub state: String,
     /// The interface answers for this host, which is elsewhere.
     pub proxy: bool,
+    pub usage: NeighborUsage,
+}
+
+/// Seconds since a neighbor's entry was used, confirmed and changed, and how many questions it has not
+/// answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighborUsage {
+    pub used: u64,
+    pub confirmed: u64,
+    pub updated: u64,
+    pub probes: u8,
 }
 
 /// A multicast group that is joined on an interface.

@@ -74,9 +74,6 @@ pub fn hardware(link: &LinkRow) -> (u16, [u8; 6]) {
     }
 }
 
-/// Frames that may wait to be sent: Linux's number for Ethernet and loopback alike.
-pub const QUEUE_LENGTH: i32 = 1000;
-
 pub fn first_address(link: &LinkRow) -> Option<(Ipv4Addr, u8)> {
     link.addresses.iter().find_map(|row| match row.address {
         IpAddr::V4(own) => Some((own, row.length)),
@@ -130,6 +127,7 @@ pub mod tests {
                 running: true,
                 promiscuous: false,
                 group: 0,
+                queue: 1000,
                 zone: None,
                 routing: RoutingState {
                     forward: false,

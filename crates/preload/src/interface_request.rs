@@ -90,7 +90,7 @@ fn answer_from(links: &[LinkRow], request: u64, ifreq: &[u8; IFREQ]) -> Result<[
         libc::SIOCGIFFLAGS => put(&(host::flags(link, links) as u16).to_ne_bytes()),
         libc::SIOCGIFMTU => put(&link.mtu.to_ne_bytes()),
         libc::SIOCGIFMETRIC => put(&number(0)),
-        libc::SIOCGIFTXQLEN => put(&number(host::QUEUE_LENGTH)),
+        libc::SIOCGIFTXQLEN => put(&link.state.queue.to_ne_bytes()),
         libc::SIOCGIFHWADDR => {
             let (hardware, _) = host::hardware(link);
             put(&hardware.to_ne_bytes());

@@ -345,6 +345,7 @@ mod tests {
             mac,
             state: state.into(),
             proxy,
+            usage: narrows_ipc::message::NeighborUsage::default(),
         };
         let mac = Some([2, 0, 0, 0, 0xab, 1]);
         let text = neighbors(&[

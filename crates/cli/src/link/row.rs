@@ -68,6 +68,11 @@ pub fn group(link: &LinkRow) -> String {
     narrows_ipc::group::name(link.state.group)
 }
 
+/// A line an interface, as with ip(8)'s -brief.
+pub fn write_brief(out: &mut dyn Write, link: &LinkRow, what: &str) -> io::Result<()> {
+    writeln!(out, "{:<16} {:<14} {what}", name(link), state(link))
+}
+
 /// A line of its own, where it is not `public`.
 pub fn write_zone(out: &mut dyn Write, link: &LinkRow) -> io::Result<()> {
     match &link.state.zone {
@@ -87,6 +92,7 @@ pub fn head_json(link: &LinkRow, all: &[LinkRow]) -> Value {
         "qdisc": "noqueue",
         "operstate": state(link),
         "group": group(link),
+        "txqlen": link.state.queue,
         "link_type": kind,
         "address": Mac(link.mac).to_string(),
         "broadcast": everyone.to_string(),

@@ -9,6 +9,7 @@ fn state(kind: LinkKind) -> LinkState {
         running: true,
         promiscuous: false,
         group: 0,
+        queue: 1000,
         zone: None,
         routing: routing(),
         arp: ArpState {
@@ -64,22 +65,22 @@ fn reads_as_ip_link() {
         write_link(&mut out, link, &rows, link.name == "v").unwrap();
     }
     let expected = "\
-0: lo: <LOOPBACK,UP,LOWER_UP> mtu 65535 qdisc noqueue state UNKNOWN mode DEFAULT group default
+0: lo: <LOOPBACK,UP,LOWER_UP> mtu 65535 qdisc noqueue state UNKNOWN mode DEFAULT group default qlen 1000
     link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00
 1: a: <NO-CARRIER,BROADCAST,MULTICAST,SLAVE,UP> mtu 1500 qdisc noqueue master bond0 state DOWN \
-mode DEFAULT group default
+mode DEFAULT group default qlen 1000
     link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff
     alias packet:eth1
 2: bond0: <BROADCAST,MULTICAST,MASTER,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP mode DEFAULT \
-group 5
+group 5 qlen 1000
     link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff
 3: v@bond0: <NO-CARRIER,BROADCAST,MULTICAST,PROMISC,UP> mtu 1500 qdisc noqueue state \
-LOWERLAYERDOWN mode DEFAULT group default
+LOWERLAYERDOWN mode DEFAULT group default qlen 1000
     link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff promiscuity 1
     vlan protocol 802.1Q id 7 <REORDER_HDR>
     forward off host_model strong reverse_path strict redirects off
     arp_ignore 1 arp_announce 2 arp_filter off arp_accept off proxy_arp off conflict_detection probe
-4: b: <BROADCAST,MULTICAST> mtu 1500 qdisc noqueue state DOWN mode DEFAULT group default
+4: b: <BROADCAST,MULTICAST> mtu 1500 qdisc noqueue state DOWN mode DEFAULT group default qlen 1000
     link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff
     alias packet:eth2
 ";
@@ -95,7 +96,7 @@ fn json_has_the_keys_of_ip() {
             "ifindex": 3, "link": "bond0", "ifname": "v",
             "flags": ["NO-CARRIER", "BROADCAST", "MULTICAST", "PROMISC", "UP"],
             "mtu": 1500, "qdisc": "noqueue", "operstate": "LOWERLAYERDOWN", "linkmode": "DEFAULT",
-            "group": "default", "link_type": "ether", "address": "02:00:00:00:00:01",
+            "group": "default", "txqlen": 1000, "link_type": "ether", "address": "02:00:00:00:00:01",
             "broadcast": "ff:ff:ff:ff:ff:ff", "promiscuity": 1,
             "routing": {"forward": false, "host_model": "strong", "reverse_path": "strict",
                         "redirects": false},
@@ -106,6 +107,18 @@ fn json_has_the_keys_of_ip() {
         })
     );
     assert_eq!(to_json(&rows[1], &rows, false)["master"], json!("bond0"));
+}
+
+#[test]
+fn brief_is_a_line_an_interface() {
+    let (rows, mut out) = (rows(), Vec::new());
+    rows.iter().skip(1).take(3).try_for_each(|row| write_brief(&mut out, row, &rows)).unwrap();
+    let expected = "\
+a                DOWN           02:00:00:00:00:01 <NO-CARRIER,BROADCAST,MULTICAST,SLAVE,UP> \n\
+bond0            UP             02:00:00:00:00:01 <BROADCAST,MULTICAST,MASTER,UP,LOWER_UP> \n\
+v@bond0          LOWERLAYERDOWN 02:00:00:00:00:01 <NO-CARRIER,BROADCAST,MULTICAST,PROMISC,UP> \n";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+    assert_eq!(brief_json(&rows[3], &rows)["link"], json!("bond0"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use narrows_device::DeviceSpec;
 use narrows_ipc::link::{LinkCommand, LinkKind, LinkSetting};
 use narrows_stack::{
-    InterfaceId,
+    InterfaceId, Shard,
     request::{LinkChange, LinkSettings, PortChange, Request},
     table::{
         arp_policy::{ArpAnnounce, ArpIgnore, ConflictDetection},
@@ -85,22 +85,47 @@ fn add(worker: &mut Worker, name: &str, kind: &LinkKind, settings: &[LinkSetting
     result
 }
 
-/// Takes an interface out, with its device; not one that others stand upon.
+/// Takes an interface out, with its device. As on Linux its VLANs go with it, it leaves the bond or bridge
+/// that it is part of, and its own members and ports are let go. All of that, or nothing.
 pub(crate) fn remove(worker: &mut Worker, id: InterfaceId) -> Result<()> {
-    let links = worker.shard.links();
-    let mut above: Vec<_> = links.above(id).collect();
-    above.extend(links.members(id));
-    let names: Vec<_> = above.iter().filter_map(|id| worker.shard.interface(*id)).collect();
-    if !names.is_empty() {
-        let names: Vec<_> = names.iter().map(|station| &*station.settings.name).collect();
-        bail!("it is tied to {}: remove those first, or take them out", names.join(", "));
+    if id == InterfaceId::LOOPBACK {
+        bail!("Operation not supported: the loopback is always there");
     }
-    site(worker).request(Request::RemoveInterface { interface: id })?;
-    let place = worker.attachments.iter().position(|held| held.interface == id);
-    if let Some(mut attachment) = place.map(|at| worker.attachments.remove(at)) {
-        attachment.forget(&worker.registry);
+    let doomed = with_vlans(&worker.shard, id);
+    let requests = removal(&worker.shard, &doomed);
+    let mut trial = worker.shard.rehearsal();
+    let now = worker.clock.now();
+    let mut rehearsal = Site { shard: &mut trial, now, registry: &worker.registry };
+    requests.iter().try_for_each(|request| rehearsal.request(request.clone()).map(drop))?;
+    for request in requests {
+        site(worker).request(request)?;
+    }
+    for id in doomed {
+        let place = worker.attachments.iter().position(|held| held.interface == id);
+        if let Some(mut attachment) = place.map(|at| worker.attachments.remove(at)) {
+            attachment.forget(&worker.registry);
+        }
     }
     Ok(())
+}
+
+/// The interface behind the VLANs upon it, each behind those upon itself.
+fn with_vlans(shard: &Shard, id: InterfaceId) -> Vec<InterfaceId> {
+    let vlans = shard.links().get(id).into_iter().flat_map(|link| link.vlans.values());
+    vlans.flat_map(|vlan| with_vlans(shard, *vlan)).chain([id]).collect()
+}
+
+/// What takes these interfaces out, in order.
+fn removal(shard: &Shard, doomed: &[InterfaceId]) -> Vec<Request> {
+    let links = shard.links();
+    let mut requests = Vec::new();
+    for id in doomed.iter().copied() {
+        let master = links.get(id).and_then(|link| link.master);
+        let tied = master.map(|_| id).into_iter().chain(links.members(id));
+        requests.extend(tied.map(|member| Request::Release { member }));
+        requests.push(Request::RemoveInterface { interface: id });
+    }
+    requests
 }
 
 fn link_config(kind: &LinkKind) -> Result<LinkConfig> {

@@ -53,6 +53,7 @@ pub(super) fn state(worker: &Worker, id: InterfaceId) -> LinkState {
         running: links.is_running(id),
         promiscuous: link.is_some_and(|link| link.promiscuous),
         group: link.map_or(0, |link| link.group),
+        queue: u32::try_from(worker.shard.config().limits.egress_queue).unwrap_or(u32::MAX),
         zone: zones::name_of(worker, id),
         routing: routing(worker, id),
         arp: arp(worker, id),

@@ -48,7 +48,7 @@ pub fn row(link: &LinkRow, all: &[LinkRow]) -> Message {
     body[8..12].copy_from_slice(&flags.to_ne_bytes());
     let mut message = Message::new(libc::RTM_NEWLINK, &body);
     message.text(libc::IFLA_IFNAME, &link.name);
-    message.number(libc::IFLA_TXQLEN, host::QUEUE_LENGTH.cast_unsigned());
+    message.number(libc::IFLA_TXQLEN, link.state.queue);
     message.attribute(libc::IFLA_OPERSTATE, &[operstate(link)]);
     message.attribute(libc::IFLA_LINKMODE, &[0]);
     message.number(libc::IFLA_MTU, link.mtu);

@@ -3,7 +3,7 @@
 use super::message::{Message, attributes, byte, number};
 use crate::host;
 use narrows_client::ipc::{
-    message::{LinkRow, NeighborRow},
+    message::{LinkRow, NeighborRow, NeighborUsage},
     route::{
         HopRow, RouteAnswer, RouteKind, RouteQuestion, RouteRow, RouteScope, RuleAction, RuleRow,
     },
@@ -247,6 +247,16 @@ pub fn neighbor(row: &NeighborRow, body: &[u8], links: &[LinkRow]) -> Option<Mes
     message.attribute(libc::NDA_DST, &own.octets());
     if let Some(mac) = row.mac {
         message.attribute(libc::NDA_LLADDR, &mac);
+    }
+    if !row.proxy {
+        // struct nda_cacheinfo: three ages in hundredths of seconds, and no references.
+        let NeighborUsage { used, confirmed, updated, probes } = row.usage;
+        let hundredths =
+            |seconds: u64| u32::try_from(seconds.saturating_mul(100)).unwrap_or(u32::MAX);
+        let ages = [confirmed, used, updated].map(hundredths);
+        let fields = [ages[0], ages[1], ages[2], 0].map(u32::to_ne_bytes);
+        message.attribute(libc::NDA_CACHEINFO, fields.as_flattened());
+        message.number(libc::NDA_PROBES, probes.into());
     }
     Some(message)
 }

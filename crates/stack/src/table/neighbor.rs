@@ -60,7 +60,12 @@ pub struct Neighbor {
     pub address: IpAddr,
     pub mac: Option<MacAddr>,
     pub state: NeighborState,
+    /// When something was last sent to it, its link address confirmed, its state changed.
+    pub used: Instant,
+    pub confirmed: Instant,
     pub updated: Instant,
+    /// Questions that it has not answered.
+    pub probes: u8,
 }
 
 /// Names an entry.
@@ -166,7 +171,10 @@ impl NeighborTable {
             address: *address,
             mac: entry.state.mac(),
             state: entry.state.report(),
-            updated: entry.updated,
+            used: entry.used,
+            confirmed: entry.updated,
+            updated: entry.since,
+            probes: entry.state.probes(),
         })
     }
 
@@ -203,14 +211,19 @@ impl NeighborTable {
 
     /// What is known of a next hop that is about to be used.
     pub(crate) fn lookup(&mut self, now: Instant, limit: usize, key: NeighborKey) -> Lookup {
-        match self.entries.get(&key).map(|entry| &entry.state) {
+        let entry = self.entries.get_mut(&key);
+        let state = entry.map(|entry| {
+            entry.used = now;
+            &entry.state
+        });
+        match state {
             Some(State::Reachable { mac, until }) if now < *until => Lookup::Known(*mac),
             Some(
                 State::Fixed { mac, .. } | State::Delay { mac, .. } | State::Probe { mac, .. },
             ) => Lookup::Known(*mac),
             Some(State::Reachable { mac, .. } | State::Stale { mac }) => {
                 let mac = *mac;
-                self.change(key, State::Delay { mac, until: now + DELAY_FIRST_PROBE });
+                self.change(now, key, State::Delay { mac, until: now + DELAY_FIRST_PROBE });
                 Lookup::Known(mac)
             }
             Some(State::Incomplete { .. }) => Lookup::Pending,
@@ -265,7 +278,7 @@ impl NeighborTable {
             | State::Probe { mac, .. } => *mac,
             State::Incomplete { .. } | State::Failed { .. } | State::Fixed { .. } => return,
         };
-        self.replace(key, Entry { state: State::Reachable { mac, until }, updated: now });
+        self.replace(key, Entry::new(State::Reachable { mac, until }, now));
     }
 
     /// Keeps a datagram until its next hop answers, and says how many others went for it: the
@@ -325,7 +338,7 @@ impl NeighborTable {
             if claim != Claim::RequestForUs || self.entries.len() >= limit {
                 return Learned::Ignored;
             }
-            self.put(key, Entry { state: State::Stale { mac }, updated: now });
+            self.put(key, Entry::new(State::Stale { mac }, now));
             return Learned::Noted;
         };
         let confirmed = State::Reachable { mac, until: now + reachable };
@@ -335,14 +348,14 @@ impl NeighborTable {
             State::Incomplete { .. } => {
                 let answered = claim == Claim::Reply;
                 let state = if answered { confirmed } else { State::Stale { mac } };
-                Learned::Resolved(self.replace(key, Entry { state, updated: now }))
+                Learned::Resolved(self.replace(key, Entry::new(state, now)))
             }
             State::Failed { .. } => {
-                self.replace(key, Entry { state: State::Stale { mac }, updated: now });
+                self.replace(key, Entry::new(State::Stale { mac }, now));
                 Learned::Noted
             }
             State::Probe { mac: held, .. } if *held == mac && claim == Claim::Reply => {
-                self.replace(key, Entry { state: confirmed, updated: now });
+                self.replace(key, Entry::new(confirmed, now));
                 Learned::Noted
             }
             State::Probe { .. } => Learned::Ignored,
@@ -369,7 +382,7 @@ impl NeighborTable {
         if deadline > now {
             return None;
         }
-        let Entry { state, updated } = self.take(key)?;
+        let Entry { state, updated, used, .. } = self.take(key)?;
         let ask_again = now + ASK_INTERVAL;
         let (state, due) = match state {
             State::Incomplete { tries, pending, .. } if tries < TRIES => {
@@ -395,7 +408,7 @@ impl NeighborTable {
             // These have no deadline.
             State::Stale { .. } | State::Fixed { .. } => (state, Due::Aged),
         };
-        self.put(key, Entry { state, updated });
+        self.put(key, Entry { state, updated, since: now, used });
         Some(due)
     }
 
@@ -408,19 +421,19 @@ impl NeighborTable {
         }
         let ask_again = now + ASK_INTERVAL;
         let state = State::Incomplete { tries: 1, ask_again, pending: VecDeque::new() };
-        self.replace(key, Entry { state, updated: now });
+        self.replace(key, Entry::new(state, now));
         Lookup::Ask
     }
 
     /// `tries`: how many of the questions count as put already, this one included.
     fn begin_probing(&mut self, now: Instant, key: NeighborKey, mac: MacAddr, tries: u8) {
-        self.change(key, State::Probe { mac, tries, ask_again: now + ASK_INTERVAL });
+        self.change(now, key, State::Probe { mac, tries, ask_again: now + ASK_INTERVAL });
     }
 
     /// Another state on the same grounds.
-    fn change(&mut self, key: NeighborKey, state: State) {
-        if let Some(Entry { updated, .. }) = self.take(key) {
-            self.put(key, Entry { state, updated });
+    fn change(&mut self, now: Instant, key: NeighborKey, state: State) {
+        if let Some(entry) = self.take(key) {
+            self.put(key, Entry { state, since: now, ..entry });
         }
     }
 
@@ -436,7 +449,8 @@ impl NeighborTable {
     /// Puts an entry in the place of another, and gives the datagrams that waited for that.
     fn replace(&mut self, key: NeighborKey, entry: Entry) -> VecDeque<PendingDatagram> {
         let before = self.take(key);
-        self.put(key, entry);
+        let used = before.as_ref().map_or(entry.used, |before| before.used);
+        self.put(key, Entry { used, ..entry });
         match before {
             Some(Entry { state: State::Incomplete { pending, .. }, .. }) => pending,
             _ => VecDeque::new(),

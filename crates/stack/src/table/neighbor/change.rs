@@ -76,7 +76,7 @@ impl NeighborTable {
             // The first question is put when the table is next looked at, which is at once.
             NeighborSetting::Probe => State::Probe { mac, tries: 0, ask_again: now },
         };
-        Ok(self.replace(key, Entry { state, updated: now }))
+        Ok(self.replace(key, Entry::new(state, now)))
     }
 
     /// Forgets an entry, and gives what waited for it; `None`: there is none.

@@ -1,6 +1,6 @@
 //! What is known of one neighbor, and what follows from that.
 
-use super::{NeighborState, PendingDatagram};
+use super::{NeighborState, PendingDatagram, TRIES};
 use crate::time::Instant;
 use narrows_wire::address::MacAddr;
 use std::collections::VecDeque;
@@ -28,6 +28,17 @@ pub(super) struct Entry {
     pub state: State,
     /// When its link address was last learned or confirmed.
     pub updated: Instant,
+    /// In this state since.
+    pub since: Instant,
+    /// When something was last sent to it, or would have been.
+    pub used: Instant,
+}
+
+impl Entry {
+    /// News of a neighbor.
+    pub fn new(state: State, now: Instant) -> Self {
+        Self { state, updated: now, since: now, used: now }
+    }
 }
 
 /// Who goes first when there is no room.
@@ -67,6 +78,15 @@ impl State {
             | Self::Delay { mac, .. }
             | Self::Probe { mac, .. }
             | Self::Fixed { mac, .. } => Some(*mac),
+        }
+    }
+
+    /// Questions it was asked and has not answered.
+    pub(super) fn probes(&self) -> u8 {
+        match self {
+            Self::Incomplete { tries, .. } | Self::Probe { tries, .. } => *tries,
+            Self::Failed { .. } => TRIES,
+            _ => 0,
         }
     }
 
