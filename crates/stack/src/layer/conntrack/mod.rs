@@ -32,6 +32,7 @@ mod tests;
 
 pub(crate) use depart::{Changed, may_reroute, original_destination, output};
 pub(crate) use track::{peek, start_anew as renew};
+pub(crate) use translate::stands_for_another;
 
 use crate::{
     Instant, InterfaceId, Shard,

@@ -155,6 +155,26 @@ fn a_service_inside_is_reached_from_outside() {
     assert_eq!(ends(&host.sent_one()), ((OWN, SERVICE), (REMOTE, 999)));
 }
 
+/// Who is behind this host's address is told as if he weren't.
+#[test]
+fn who_sent_what_can_t_be_delivered_is_told() {
+    let mut host = router();
+    let silent = Ipv4Addr::new(10, 0, 0, 99);
+    let (header, payload) = datagram((CLIENT, 4000), (silent, 53));
+    host.receive_on(INSIDE, &from_inside(&header, &payload));
+    host.pass(Duration::from_secs(10));
+    host.sent();
+    let frames = host.sent_on(INSIDE);
+    assert_eq!(frames.len(), 1);
+    let (header, error, quote) = read_icmp(&frames[0]);
+    let code = Unreachable::HOST;
+    assert_eq!(error, icmpv4::Header::DestinationUnreachable { code, mtu: 0 });
+    assert_eq!(header.destination, CLIENT);
+    let quoted = Packet::parse(&quote).expect("a whole packet");
+    assert_eq!((quoted.header.source, quoted.header.destination), (CLIENT, silent));
+    assert_eq!(quoted.payload, payload);
+}
+
 /// An error about what was translated tells its sender of what he sent (RFC 5508 §4).
 #[test]
 fn errors_are_translated_with_what_they_quote() {

@@ -3,7 +3,7 @@
 use super::{Membership, Tracking, track};
 use crate::{
     Instant, InterfaceId, Shard,
-    conntrack::{FlowState, nat::Wanted},
+    conntrack::{FlowState, Tuple, nat::Wanted},
     counters::DropReason,
     filter::{
         Hook, Part,
@@ -14,6 +14,7 @@ use crate::{
 use core::net::Ipv4Addr;
 use narrows_wire::{
     icmpv4,
+    ipv4::Packet,
     offload::RxChecksum,
     rewrite::{self, End, Field},
 };
@@ -97,6 +98,16 @@ fn own_address(shard: &Shard, packet: &Arrival<'_>, place: Place) -> Option<Ipv4
         (None, Some(input)) => shard.interfaces.source_for(input, packet.header.source),
         (None, None) => Some(Ipv4Addr::LOCALHOST),
     }
+}
+
+/// Is a packet that leaves so of somebody who is behind this host's address?
+pub(crate) fn stands_for_another(shard: &Shard, packet: &Packet<'_>) -> bool {
+    let Some(table) = &shard.conntrack else { return false };
+    let tuple = Tuple::of(&packet.header, packet.payload).map(|tuple| tuple.inverse());
+    let found = tuple.and_then(|answer| table.find(&answer));
+    let flow = found.and_then(|(flow, direction)| Some((table.get(flow)?, direction)));
+    let inside = flow.and_then(|(flow, direction)| flow.translation(direction, End::Destination));
+    inside.is_some_and(|(address, _)| shard.interfaces.owner(address.into()).is_none())
 }
 
 /// The packet with the end that its flow has, if that is another: header and payload, of which the transport's

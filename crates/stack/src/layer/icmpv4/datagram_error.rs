@@ -10,6 +10,7 @@ use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
     event::Readiness,
+    layer::conntrack,
     request::{Error, SocketId, SocketKind},
     table::{
         demux::Flow,
@@ -100,7 +101,8 @@ pub(crate) fn undeliverable(
     let packet = frames.first().and_then(|frame| frame.bytes.get(ethernet::HEADER_LEN..));
     let Some(Ok(packet)) = packet.map(Packet::parse) else { return };
     let source = packet.header.source;
-    if shard.interfaces.owner(source.into()).is_none() && !shard.routes.is_local(source) {
+    let own = shard.interfaces.owner(source.into()).is_some() || shard.routes.is_local(source);
+    if !own || conntrack::stands_for_another(shard, &packet) {
         return error_output::undeliverable(shard, now, interface, &packet);
     }
     let whole = [packet.header_bytes, packet.payload].concat();
