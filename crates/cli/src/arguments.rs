@@ -313,7 +313,7 @@ pub struct Explain {
     /// By which interface they come [default: the first with a device]
     #[arg(short, long, value_name = "NAME", requires = "config")]
     pub interface: Option<String>,
-    /// With the listening sockets and the rules of the daemon that runs
+    /// With the listening sockets, rules, neighbors and tracked flows of the daemon that runs
     #[arg(long)]
     pub live: bool,
     /// Only the frame of this number, from 1

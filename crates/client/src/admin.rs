@@ -393,8 +393,10 @@ impl Session {
         let mut all = Vec::new();
         loop {
             let after = u32::try_from(all.len()).unwrap_or(u32::MAX);
-            let Page { rows, more } =
-                page(self.ask(&request(after), None)?).ok_or(Error::UnexpectedAnswer)?;
+            let Page { rows, more } = match self.ask(&request(after), None)? {
+                Reply::Refused(why) => return Err(Error::RefusedBecause(why)),
+                reply => page(reply).ok_or(Error::UnexpectedAnswer)?,
+            };
             let some = !rows.is_empty();
             all.extend(rows);
             if !(more && some) {

@@ -2,12 +2,17 @@
 //! neighbors and rules of a configuration, no device, and the time of the capture. Nothing is opened but the
 //! configuration, so that any user can ask.
 //!
-//! Programs are not there. Sockets that listen can be told ([`Explainer::listen`]); a connection that
+//! A file of several interfaces is of those that the configuration calls the same; what it calls otherwise came by
+//! the one that is chosen.
+//!
+//! Programs are not there. Sockets that listen can be told ([`Explainer::listen`]), and neighbors and tracked flows
+//! that a daemon has; a connection that
 //! the capture shows half way is nobody's here, and one that it opens does not know the sequence numbers
 //! that the real host chose: what its peer acknowledges is judged by others.
 
 use crate::{
     config::{Configuration, InterfaceConfig, LinkConfig, from_below},
+    flows,
     links::{Hardware, Site},
     nft,
     reload::{neighbor, route},
@@ -16,7 +21,10 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use mio::Poll;
-use narrows_ipc::see::{Direction, JourneyReport, Seen};
+use narrows_ipc::{
+    conntrack::FlowRow,
+    see::{Direction, JourneyReport, Seen},
+};
 use narrows_stack::{
     Instant, InterfaceId, Shard, Sink,
     request::{Principal, Reply, Request},
@@ -172,8 +180,35 @@ impl Explainer {
         Ok(())
     }
 
-    /// What becomes of the next frame, seen at `time` nanoseconds since 1970. `None`: the host sent it.
-    pub fn frame(&mut self, time: u64, frame: &[u8]) -> Option<JourneyReport> {
+    /// A neighbor that a daemon knows, by an interface of that name; of another host's nothing is taken over.
+    pub fn neighbor(&mut self, interface: &str, address: IpAddr, mac: [u8; 6]) -> Result<()> {
+        let Some(interface) = self.named(interface) else { return Ok(()) };
+        let request = Request::PinNeighbor { interface, address, mac: MacAddr(mac) };
+        ask(&mut self.shard, self.now, request).map(drop)
+    }
+
+    /// A flow that a daemon tracks, if rules ask about flows here too.
+    pub fn flow(&mut self, row: &FlowRow) {
+        let now = self.now;
+        if let Some(table) = self.shard.conntrack_mut() {
+            table.adopt(now, &flows::listed(row, now));
+        }
+    }
+
+    fn named(&self, name: &str) -> Option<InterfaceId> {
+        let mut interfaces = self.shard.interfaces();
+        interfaces.find(|(_, station)| station.settings.name == name).map(|(id, _)| id)
+    }
+
+    /// What becomes of the next frame, seen at `time` nanoseconds since 1970 on an interface that the file names,
+    /// or not. `None`: the host sent it.
+    pub fn frame(
+        &mut self,
+        time: u64,
+        interface: Option<&str>,
+        frame: &[u8],
+    ) -> Option<JourneyReport> {
+        let interface = self.place(interface);
         let since = time.saturating_sub(*self.first.get_or_insert(time));
         // Captures from several CPUs go back now and then.
         let now = (Instant::ZERO + BEGIN + Duration::from_nanos(since)).max(self.now);
@@ -183,11 +218,11 @@ impl Explainer {
         }
         self.now = now;
         self.forget();
-        let own = self.shard.interface(self.interface).map(|station| station.settings.mac);
+        let own = self.shard.interface(interface).map(|station| station.settings.mac);
         if ethernet::Header::parse(frame).is_ok_and(|(link, _)| Some(link.source) == own) {
             return None;
         }
-        self.shard.receive(now, self.interface, frame, RxOffload::default());
+        self.shard.receive(now, interface, frame, RxOffload::default());
         let found =
             std::iter::from_fn(|| self.shard.poll_record()).find_map(|(_, record)| match record {
                 Record::Journey(way) if way.kind != PacketType::Outgoing => Some(way),
@@ -203,6 +238,11 @@ impl Explainer {
         Some(report)
     }
 
+    /// The interface that a file names, or the one that is chosen.
+    fn place(&self, name: Option<&str>) -> InterfaceId {
+        name.and_then(|name| self.named(name)).unwrap_or(self.interface)
+    }
+
     /// Lets what was sent, and what there is to tell of it, go.
     fn forget(&mut self) {
         let ids: Vec<_> = self.shard.interfaces().map(|(id, _)| id).collect();
@@ -216,12 +256,19 @@ impl Explainer {
     }
 
     /// A frame that the host sent, which nothing is decided about here.
-    pub fn sent(&self, time: u64, frame: &[u8], length: u32) -> JourneyReport {
-        let name = name_of(&self.shard, self.interface);
+    pub fn sent(
+        &self,
+        time: u64,
+        interface: Option<&str>,
+        frame: &[u8],
+        length: u32,
+    ) -> JourneyReport {
+        let interface = self.place(interface);
+        let name = name_of(&self.shard, interface);
         JourneyReport {
             packet: Seen {
                 time,
-                interface: self.interface.number(),
+                interface: interface.number(),
                 name,
                 direction: Direction::Outgoing,
                 user: None,

@@ -8,8 +8,10 @@ use narrows_ipc::{
 };
 use narrows_stack::{
     Instant,
-    conntrack::{Listed, Tuple, watch::Change},
+    conntrack::{Listed, Status, TcpState, Tuple, flow::Count, watch::Change},
 };
+use narrows_wire::ipv4::Protocol;
+use std::time::Duration;
 
 const OFF: &str = "flows are not tracked: a rule that asks for ct, a chain of type nat, or enabled = true in [conntrack] has them tracked";
 
@@ -48,6 +50,28 @@ fn row(flow: &Listed, now: Instant) -> FlowRow {
         mark: flow.mark,
         counts: flow.counts.map(|count| (count.packets, count.bytes)),
         timeout: flow.expires.since(now).as_secs(),
+    }
+}
+
+/// The flow that a report's row is about.
+pub(crate) fn listed(row: &FlowRow, now: Instant) -> Listed {
+    let tuple = |tuple: &TupleRow| Tuple {
+        protocol: Protocol(row.protocol),
+        source: tuple.source,
+        destination: tuple.destination,
+        source_port: tuple.source_port,
+        destination_port: tuple.destination_port,
+        kind: tuple.kind,
+    };
+    let named = |name: &String| TcpState::ALL.into_iter().find(|state| state.name() == name);
+    Listed {
+        serial: row.id,
+        tuples: row.tuples.each_ref().map(tuple),
+        state: row.state.as_ref().and_then(named),
+        status: Status::from_bits_truncate(row.status),
+        mark: row.mark,
+        counts: row.counts.map(|(packets, bytes)| Count { packets, bytes }),
+        expires: now + Duration::from_secs(row.timeout),
     }
 }
 

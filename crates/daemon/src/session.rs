@@ -310,6 +310,8 @@ fn is_report(request: &Request) -> bool {
             | Request::DropReasons
             | Request::Flows { .. }
             | Request::Inspectors { .. }
+            | Request::FlowNews { .. }
+            | Request::FlushFlows(_)
     )
 }
 

@@ -26,10 +26,18 @@ struct Clock {
     rate: u64,
 }
 
+/// As a section describes it.
+#[derive(Clone, Debug)]
+struct Interface {
+    link: u16,
+    clock: Clock,
+    name: Option<String>,
+}
+
 #[derive(Debug)]
 enum Format {
     Pcap { nanoseconds: bool },
-    Pcapng { interfaces: Vec<(u16, Clock)> },
+    Pcapng { interfaces: Vec<Interface> },
 }
 
 /// Frames, one after the other.
@@ -76,6 +84,16 @@ impl<R: Read> Reader<R> {
         match self.format {
             Format::Pcap { nanoseconds } => self.record(nanoseconds),
             Format::Pcapng { .. } => self.enhanced(),
+        }
+    }
+
+    /// What the file calls an interface of the section that is being read.
+    pub fn interface_name(&self, interface: u32) -> Option<&str> {
+        match &self.format {
+            Format::Pcap { .. } => None,
+            Format::Pcapng { interfaces } => {
+                interfaces.get(usize::try_from(interface).ok()?)?.name.as_deref()
+            }
         }
     }
 
@@ -152,19 +170,20 @@ impl<R: Read> Reader<R> {
 
     fn interface(&mut self, block: &[u8]) -> Result<(), Error> {
         let link = self.half(block, 0).ok_or_else(|| self.broken("an interface without a type"))?;
-        let clock = self.clock(block.get(8..).unwrap_or_default());
+        let (clock, name) = self.described(block.get(8..).unwrap_or_default());
         let too_many = self.broken("too many interfaces");
         if let Format::Pcapng { interfaces } = &mut self.format {
             if interfaces.len() >= MAX_INTERFACES {
                 return Err(too_many);
             }
-            interfaces.push((link, clock));
+            interfaces.push(Interface { link, clock, name });
         }
         Ok(())
     }
 
-    /// What if_tsresol says, or microseconds.
-    fn clock(&self, mut options: &[u8]) -> Clock {
+    /// What if_tsresol says, or microseconds; and what if_name says.
+    fn described(&self, mut options: &[u8]) -> (Clock, Option<String>) {
+        let (mut clock, mut name) = (Clock { rate: 1_000_000 }, None);
         while let (Some(code), Some(length)) = (self.half(options, 0), self.half(options, 2)) {
             let padded = usize::from(length).next_multiple_of(4);
             if code == 9
@@ -172,12 +191,15 @@ impl<R: Read> Reader<R> {
             {
                 let exponent = u32::from(resolution & 0x7f);
                 let base: u64 = if resolution & 0x80 == 0 { 10 } else { 2 };
-                let rate = base.checked_pow(exponent).unwrap_or(NANOS);
-                return Clock { rate };
+                clock.rate = base.checked_pow(exponent).unwrap_or(NANOS);
+            }
+            if code == 2 {
+                let bytes = options.get(4..4 + usize::from(length)).unwrap_or_default();
+                name = std::str::from_utf8(bytes).ok().map(str::to_owned);
             }
             options = options.get(4 + padded..).unwrap_or_default();
         }
-        Clock { rate: 1_000_000 }
+        (clock, name)
     }
 
     fn packet(&self, block: &[u8]) -> Result<Packet, Error> {
@@ -192,7 +214,8 @@ impl<R: Read> Reader<R> {
             return Err(self.broken("a block outside a section"));
         };
         let found = interfaces.get(interface as usize);
-        let (link, clock) = found.ok_or_else(|| self.broken("a frame of no interface"))?;
+        let Interface { link, clock, .. } =
+            found.ok_or_else(|| self.broken("a frame of no interface"))?;
         if *link != ETHERNET {
             return Err(Error::NotEthernet(*link));
         }

@@ -46,6 +46,15 @@ fn what_is_written_is_read() {
 }
 
 #[test]
+fn interfaces_have_the_names_that_the_file_says() {
+    let (bytes, _) = pcapng();
+    let mut reader = Reader::new(&bytes[..]).unwrap();
+    while reader.next_packet().unwrap().is_some() {}
+    let names = [0, 1, 2].map(|interface| reader.interface_name(interface));
+    assert_eq!(names, [Some("lan"), Some("wan"), None]);
+}
+
+#[test]
 fn the_other_byte_order_is_read() {
     let (mut bytes, packets) = pcap();
     // Each field but the version is a word.
@@ -84,4 +93,59 @@ fn other_files_are_refused() {
     let (mut bytes, _) = pcap();
     bytes[20] = 113;
     assert!(matches!(read(&bytes), Err(Error::NotEthernet(113))));
+}
+
+fn corpus() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+    let lines = include_str!("corpus.txt").lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once(": ")).map(|(name, hex)| {
+        let digits: Vec<u8> =
+            hex.chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
+        (name, digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+    })
+}
+
+/// No length in a file has memory taken for it that the file does not have the bytes for.
+fn read_within_bounds(name: &str, bytes: &[u8]) {
+    let Ok(packets) = read(bytes) else { return };
+    let kept: usize = packets.iter().map(|packet| packet.bytes.len()).sum();
+    assert!(kept <= bytes.len(), "{name}");
+}
+
+#[test]
+fn the_corpus_replays_cut_anywhere_and_with_any_bit_flipped() {
+    let mut count = 0;
+    for (name, mut bytes) in corpus() {
+        count += 1;
+        (0..=bytes.len()).for_each(|length| read_within_bounds(name, &bytes[..length]));
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            read_within_bounds(name, &bytes);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+    assert!(count >= 15, "{count}");
+}
+
+#[test]
+fn files_of_good_blocks_in_any_order_end() {
+    let mut random = narrows_stack::random::Random::new([9; 16]);
+    let (good, _) = pcapng();
+    let mut blocks = Vec::new();
+    let mut rest = &good[..];
+    while let Some(length) = rest.get(4..8) {
+        let length = u32::from_le_bytes(length.try_into().unwrap()) as usize;
+        blocks.push(&rest[..length]);
+        rest = &rest[length..];
+    }
+    for _ in 0..5_000 {
+        let mut file = blocks[0].to_vec();
+        for _ in 0..random.below(8) {
+            file.extend(blocks[random.below(blocks.len() as u32) as usize]);
+        }
+        for _ in 0..random.below(4) {
+            let at = random.below(file.len() as u32) as usize;
+            file[at] = random.next_u32() as u8;
+        }
+        read_within_bounds("blocks", &file);
+    }
 }

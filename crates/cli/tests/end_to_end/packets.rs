@@ -2,7 +2,7 @@
 
 use crate::stage::{On, PATIENCE, Stage, installed, scripts, succeed};
 use anyhow::{Context, Result, ensure};
-use narrows_testbed::{Process, as_root};
+use narrows_testbed::{Network, Process, as_root};
 use std::process::Stdio;
 
 fn script(name: &str, text: &str) -> Result<()> {
@@ -65,6 +65,31 @@ fn tshark_and_arping_work() -> Result<()> {
         arping.args(["-c", "1", "-I", &name, &On::Kernel.address().to_string()]);
         let said = succeed(arping)?;
         ensure!(said.contains("Unicast reply from") || said.contains("bytes from"), "{said}");
+        Ok(())
+    })
+}
+
+#[test]
+fn who_gets_what_is_as_on_the_kernel_in_every_mixture() -> Result<()> {
+    const SCRIPT: &str = include_str!("scripts/who_gets.py");
+    as_root(|| {
+        let Some(python) = installed("python3")? else { return Ok(()) };
+        let mut told = Vec::new();
+        for (on, from) in [(On::Kernel, On::Narrows), (On::Narrows, On::Kernel)] {
+            let stage = Stage::new()?;
+            let wire = stage.stack()?.links()?.pop().context("no interface")?.name;
+            let name = |on| if on == On::Narrows { &*wire } else { Network::KERNEL_INTERFACE };
+            let file = stage.directory().join("told");
+            let mut hear = stage.command(on, &python);
+            hear.args(["-c", SCRIPT, "hear", name(on)]).arg(&file);
+            let mut hear = stage.start(hear, "ready")?;
+            let mut send = stage.command(from, &python);
+            send.args(["-c", SCRIPT, "send", name(from)]);
+            succeed(send)?;
+            ensure!(hear.wait(PATIENCE)?.success(), "on {on:?}");
+            told.push(std::fs::read_to_string(&file)?);
+        }
+        ensure!(told[0] == told[1], "kernel {}, narrows {}", told[0], told[1]);
         Ok(())
     })
 }

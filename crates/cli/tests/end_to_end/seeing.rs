@@ -12,7 +12,7 @@ use std::{
 };
 
 /// `narrows WORDS`, which watches; it has begun when this returns.
-fn watch(stage: &Stage, words: &[&str]) -> Result<std::process::Child> {
+pub fn watch(stage: &Stage, words: &[&str]) -> Result<std::process::Child> {
     let mut command = stage.daemon.narrows(&stage.network.narrows);
     command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
@@ -26,7 +26,7 @@ fn watch(stage: &Stage, words: &[&str]) -> Result<std::process::Child> {
 }
 
 /// What it has written when it ends by itself.
-fn finish(mut child: std::process::Child) -> Result<String> {
+pub fn finish(mut child: std::process::Child) -> Result<String> {
     let mut output = String::new();
     child.stdout.take().context("piped")?.read_to_string(&mut output)?;
     ensure!(child.wait()?.success(), "{output}");
@@ -34,7 +34,7 @@ fn finish(mut child: std::process::Child) -> Result<String> {
 }
 
 /// Sends frames from the kernel's end of the wire.
-fn send(stage: &Stage, frames: &[Vec<u8>]) -> Result<bool> {
+pub fn send(stage: &Stage, frames: &[Vec<u8>]) -> Result<bool> {
     const SCRIPT: &str = "\
 import socket, sys
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
@@ -167,7 +167,7 @@ fn hostile(own: &str, peer: &str) -> Result<Vec<Vec<u8>>> {
 }
 
 /// The MAC of an interface, as sysfs has it there.
-fn mac(stage: &Stage, on: On) -> Result<String> {
+pub fn mac(stage: &Stage, on: On) -> Result<String> {
     let (namespace, name) = match on {
         On::Narrows => (&stage.network.narrows, Network::NARROWS_INTERFACE),
         On::Kernel => (&stage.network.kernel, Network::KERNEL_INTERFACE),
@@ -178,7 +178,7 @@ fn mac(stage: &Stage, on: On) -> Result<String> {
     Ok(links[0]["address"].as_str().context("an address")?.to_owned())
 }
 
-fn verdicts(lines: &str) -> Result<Vec<(String, String)>> {
+pub fn verdicts(lines: &str) -> Result<Vec<(String, String)>> {
     let verdict = |line: &str| {
         let way: Value = serde_json::from_str(line)?;
         Ok((way["verdict"].to_string(), way["reason"].to_string()))

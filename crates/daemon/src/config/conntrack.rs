@@ -89,3 +89,6 @@ impl Timeouts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

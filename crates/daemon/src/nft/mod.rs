@@ -50,4 +50,6 @@ impl Error {
 }
 
 #[cfg(test)]
+mod damaged;
+#[cfg(test)]
 mod tests;

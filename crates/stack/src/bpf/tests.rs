@@ -170,3 +170,50 @@ fn random_programs_run_to_an_end() {
     }
     assert!(allowed > 100, "{allowed}");
 }
+
+/// Programs that tcpdump makes, as `tcpdump -ddd` prints them; blank lines between.
+fn corpus() -> Vec<Vec<Instruction>> {
+    let text = include_str!("corpus.txt");
+    let number = |word: Option<&str>| word.and_then(|word| word.parse().ok()).expect("a number");
+    let instruction = |line: &str| {
+        let mut words = line.split(' ');
+        let mut next = || -> u32 { number(words.next()) };
+        i(next() as u16, next() as u8, next() as u8, next())
+    };
+    let programs = text.split("\n\n").map(|program| {
+        program.lines().filter(|line| !line.starts_with('#')).map(instruction).collect()
+    });
+    programs.collect()
+}
+
+#[test]
+fn the_corpus_is_let_through_and_changed_programs_end() {
+    let mut random = Random::new([8; 16]);
+    let packets = [datagram(53), datagram(9)[..30].to_vec(), Vec::new()];
+    let (mut programs, mut allowed) = (0, 0);
+    for good in corpus() {
+        programs += 1;
+        Program::new(&good).expect("tcpdump's");
+        for _ in 0..2_000 {
+            let mut changed = good.clone();
+            for _ in 0..=random.below(3) {
+                let at = random.below(changed.len() as u32) as usize;
+                let Some(instruction) = changed.get_mut(at) else { continue };
+                match random.below(4) {
+                    0 => instruction.code = random.next_u32() as u16 & 0xff,
+                    1 => instruction.jump_true = random.next_u32() as u8,
+                    2 => instruction.jump_false = random.next_u32() as u8,
+                    _ => instruction.operand = random.next_u32() >> random.below(32),
+                }
+            }
+            changed.truncate(1 + random.below(changed.len() as u32 * 2) as usize);
+            let Ok(program) = Program::new(&changed) else { continue };
+            allowed += 1;
+            for packet in &packets {
+                let (first, second) = packet.split_at(packet.len() / 3);
+                program.run([first, second], &Context::default());
+            }
+        }
+    }
+    assert!(programs >= 4 && allowed > 1_000, "{programs} {allowed}");
+}

@@ -159,6 +159,36 @@ impl Conntrack {
         Ok(id)
     }
 
+    /// Takes in a flow that another table lists, as far as that says it. False: there is no room, or one like it.
+    pub fn adopt(&mut self, now: Instant, listed: &Listed) -> bool {
+        let [original, reply] = listed.tuples;
+        let full = self.flows.len() >= self.config.flows;
+        if full || self.by_tuple.contains_key(&original) || self.by_tuple.contains_key(&reply) {
+            return false;
+        }
+        self.serial += 1;
+        let transport = match listed.state {
+            Some(state) => Transport::Tcp(Box::new(tcp::Tracker::adopted(state))),
+            None => Transport::Other,
+        };
+        let id = self.flows.insert(Flow {
+            tuples: listed.tuples,
+            transport,
+            status: listed.status | Status::CONFIRMED,
+            mark: listed.mark,
+            counts: listed.counts,
+            expires: listed.expires,
+            began: now,
+            serial: self.serial,
+            held: 0,
+        });
+        let id = FlowId(u32::try_from(id).unwrap_or(u32::MAX));
+        *self.sources.entry(original.source).or_default() += 1;
+        self.by_tuple.insert(reply, (id, Direction::Reply));
+        self.by_tuple.insert(original, (id, Direction::Original));
+        true
+    }
+
     /// A packet of a flow, `length` bytes long.
     pub(crate) fn update(
         &mut self,

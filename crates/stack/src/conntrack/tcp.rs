@@ -27,6 +27,18 @@ pub enum State {
 }
 
 impl State {
+    pub const ALL: [Self; 9] = [
+        Self::SynSent,
+        Self::SynRecv,
+        Self::Established,
+        Self::FinWait,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::TimeWait,
+        Self::Close,
+        Self::SynSent2,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::SynSent => "SYN_SENT",
@@ -264,6 +276,12 @@ impl Tracker {
             _ => return None,
         };
         Some(Self { state, ends, last: None, retransmissions: 0, doubtful: None })
+    }
+
+    /// Of a flow that another table has: nothing is known of its windows, until its ends say it.
+    pub fn adopted(state: State) -> Self {
+        let end = || End { liberal: true, sack: true, ..End::default() };
+        Self { state, ends: [end(), end()], last: None, retransmissions: 0, doubtful: None }
     }
 
     /// A segment of a flow that is there, its first too.

@@ -1,4 +1,5 @@
 use super::{
+    Observed,
     flow::Status,
     nat::Wanted,
     table::{Conntrack, FlowId, Refusal},
@@ -8,7 +9,12 @@ use crate::{
     Instant, config::ConntrackConfig, counters::DropReason, random::Random, time::Duration,
 };
 use core::net::Ipv4Addr;
-use narrows_wire::{ipv4::Protocol, rewrite::End};
+use narrows_wire::{
+    ipv4::Protocol,
+    rewrite::End,
+    tcp::{Flags, Header},
+    tcp_options::Options,
+};
 
 fn tuple(protocol: Protocol, source: u8, port: u16) -> Tuple {
     let icmp = protocol == Protocol::ICMP;
@@ -222,5 +228,90 @@ fn any_order_keeps_the_table_whole() {
             };
             assert_eq!(sent.inverse(), reply);
         }
+    }
+}
+
+#[test]
+fn what_another_table_lists_is_adopted_and_goes_on() {
+    let (mut first, _) = table(10, 10);
+    let flow = tuple(Protocol::UDP, 1, 7);
+    begin(&mut first, NOW, flow);
+    let listed: Vec<_> = first.list().collect();
+    let (mut second, _) = table(1, 10);
+    assert!(second.adopt(NOW, &listed[0]));
+    assert!(!second.adopt(NOW, &listed[0]), "one like it is there, and there is no more room");
+    second.assert_consistent();
+    let (id, direction) = second.find(&flow.inverse()).expect("the flow");
+    assert_eq!(direction, Direction::Reply);
+    second.update(NOW, id, direction, None, 28);
+    let again: Vec<_> = second.list().collect();
+    assert_eq!(again[0].tuples, listed[0].tuples);
+    assert!(again[0].status.contains(Status::SEEN_REPLY));
+}
+
+/// A packet of any flow of a few ends, or an answer to one, with whatever a segment may say.
+fn any_packet(random: &mut Random) -> (Tuple, Option<Observed>) {
+    let protocol = [Protocol::TCP, Protocol::UDP, Protocol::ICMP][random.below(3) as usize];
+    let base = tuple(protocol, 1 + random.below(3) as u8, 1 + random.below(4) as u16);
+    let tuple = if random.below(2) == 0 { base } else { base.inverse() };
+    let segment = || {
+        let numbers = [0_u32, 1, 100, 66_000, 1 << 31, u32::MAX];
+        let mut number = || match random.below(3) {
+            0 => random.next_u32(),
+            _ => numbers[random.below(6) as usize],
+        };
+        let (sequence, acknowledgment, data_len) = (number(), number(), number());
+        let bits = random.next_u32();
+        let each = [Flags::SYN, Flags::ACK, Flags::FIN, Flags::RST];
+        let flags = each.into_iter().enumerate().fold(Flags::default(), |flags, (at, one)| {
+            if bits >> at & 1 == 1 { flags.with(one) } else { flags }
+        });
+        let window = random.next_u32() as u16;
+        let header = Header { flags, sequence, acknowledgment, window, ..Header::default() };
+        let options = Options {
+            window_scale: (bits & 16 != 0).then_some((bits >> 8) as u8),
+            sack_permitted: bits & 32 != 0,
+            ..Options::default()
+        };
+        Observed { header, options, data_len }
+    };
+    (tuple, (protocol == Protocol::TCP).then(segment))
+}
+
+#[test]
+fn any_segments_in_any_order_leave_the_table_whole_and_within_its_limits() {
+    let mut random = Random::new([12; 16]);
+    for _ in 0..40 {
+        let (flows, of_source) = (1 + random.below(8) as usize, 1 + random.below(5) as usize);
+        let (mut table, _) = table(flows, of_source);
+        let mut now = NOW;
+        for _ in 0..400 {
+            now += Duration::from_millis(random.below(40_000).into());
+            let (tuple, segment) = any_packet(&mut random);
+            let found = table.find(&tuple);
+            let found = found.or_else(|| {
+                let id = table.open(now, tuple, segment.as_ref()).ok()?;
+                Some((id, Direction::Original))
+            });
+            if let Some((id, direction)) = found {
+                table.update(now, id, direction, segment.as_ref(), random.below(1500) as usize);
+                if random.below(4) > 0 {
+                    let _ = table.confirm(id);
+                }
+                table.settle(id);
+                if random.below(6) == 0 {
+                    table.expire(now, id);
+                }
+            }
+            table.assert_consistent();
+            assert!(table.len() <= flows && table.pending() == 0);
+            let mut sources: Vec<_> = table.list().map(|flow| flow.tuples[0].source).collect();
+            sources.sort_unstable();
+            let most = sources.chunk_by(|one, other| one == other).map(<[_]>::len).max();
+            assert!(most.unwrap_or(0) <= of_source);
+        }
+        table.flush(|_| true);
+        assert!(table.is_empty());
+        table.assert_consistent();
     }
 }

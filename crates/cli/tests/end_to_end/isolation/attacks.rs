@@ -142,6 +142,28 @@ pub const ATTACKS: &[Attack] = &[
             "who inspects is given no packet of a zone that he is not admitted to",
         )
     },
+    Attack {
+        by: Root,
+        ..on_the_daemon(
+            "tap_everything",
+            Judge::Attacker,
+            "tap every stage of every packet's way",
+            NO_FRAME,
+        )
+    },
+    Attack {
+        by: Root,
+        ..on_the_daemon(
+            "dump_everything",
+            Judge::Attacker,
+            "dump every frame at every stage",
+            NO_FRAME,
+        )
+    },
+    Attack {
+        by: Root,
+        ..on_the_daemon("trace_everything", Judge::Attacker, "trace every packet", NO_FRAME)
+    },
     attack(
         "spoof",
         Root,

@@ -226,6 +226,40 @@ def inspect_everything():
     return any(SECRET in packet for inspector in inspectors for packet in frames(inspector))
 
 
+def tap_everything():
+    """By Narrows' own option (docs/frames.md)."""
+    sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    sniffer.setsockopt(0x4E52, 2, 15)
+    sniffer.setblocking(False)
+    wait()
+    return any(SECRET in frame for frame in frames(sniffer))
+
+
+def dump_everything():
+    stages = "receive,filter,reassembled,transmit,drop"
+    words = [os.environ["NARROWS"], "dump", "-U", "--stage", stages, "-w", "-"]
+    with tempfile.TemporaryFile() as file:
+        dump = subprocess.Popen(words, stdout=file, stderr=subprocess.PIPE, text=True)
+        dump.stderr.readline()
+        wait()
+        dump.send_signal(signal.SIGINT)
+        dump.wait()
+        file.seek(0)
+        return SECRET in file.read()
+
+
+def trace_everything():
+    words = [os.environ["NARROWS"], "trace", "-j"]
+    with tempfile.TemporaryFile() as file:
+        trace = subprocess.Popen(words, stdout=file, stderr=subprocess.PIPE, text=True)
+        trace.stderr.readline()
+        wait()
+        trace.send_signal(signal.SIGINT)
+        trace.wait()
+        file.seek(0)
+        return server.encode() in file.read()
+
+
 def spoof():
     raw().sendto(datagram(client, server), (server, 0))
 

@@ -394,17 +394,20 @@ enum Mode {
     /// What is of this protocol.
     Claim(u8),
     Trusted,
+    /// Behind the filter.
+    Tap,
 }
 
 #[test]
 fn who_gets_what_is_as_the_model_says_in_every_mixture() {
-    const MODES: [Mode; 6] = [
+    const MODES: [Mode; 7] = [
         Mode::Observe,
         Mode::Share(1),
         Mode::Share(2),
         Mode::Claim(1),
         Mode::Claim(17),
         Mode::Trusted,
+        Mode::Tap,
     ];
     let mut random = crate::random::Random::new([3; 16]);
     for (count, rounds) in [(2, 60), (3, 100), (10, 100)] {
@@ -424,6 +427,7 @@ fn check_against_model(modes: &[Mode], random: &mut crate::random::Random) {
         match *mode {
             Mode::Observe => {}
             Mode::Trusted => set(&mut host, *socket, PacketOption::SeesClaimed(true)),
+            Mode::Tap => set(&mut host, *socket, PacketOption::Tap(Stages::FILTER)),
             Mode::Share(group) => {
                 let (mode, rollover, unused) = (FanoutMode::Hash, false, false);
                 let request = FanoutRequest { group, mode, rollover, unused };
