@@ -48,7 +48,7 @@ mtu = struct.unpack_from("i", ask(SIOCGIFMTU, name))[0]
 assert 576 <= mtu <= 65535, mtu
 hardware = ask(SIOCGIFHWADDR, name)
 assert hardware[:2] == struct.pack("H", 1) and any(hardware[2:8]), hardware
-assert struct.unpack_from("i", ask(SIOCGIFTXQLEN, name))[0] == 1000
+assert struct.unpack_from("i", ask(SIOCGIFTXQLEN, name))[0] > 0
 by_index = fcntl.ioctl(s, SIOCGIFNAME, struct.pack("16xi20x", index))
 assert by_index[:16].rstrip(b"\0").decode() == name
 
