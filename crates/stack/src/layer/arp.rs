@@ -225,7 +225,8 @@ fn look_up(
 ) -> Lookup {
     let address = IpAddr::V4(next_hop);
     let limit = shard.config.limits.neighbors;
-    let lookup = shard.neighbors.lookup(now, limit, (interface, address));
+    let payer = shard.counters.place.user;
+    let lookup = shard.neighbors.lookup(now, limit, (interface, address), payer);
     match lookup {
         Lookup::Ask => ask(shard, now, interface, address, None, source),
         Lookup::Known(_) => {}

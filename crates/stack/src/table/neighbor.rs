@@ -1,4 +1,5 @@
-//! Link addresses of neighbors. Invariant: at most the limit's entries; a pinned one never changes.
+//! Link addresses of neighbors. Invariant: at most the limit's entries; a pinned one never changes; and who
+//! has fewer entries than another loses none for his.
 //!
 //! The table decides and the ARP layer acts: each method says what is to be sent or told.
 //!
@@ -20,8 +21,12 @@
 //! of the old address is asked whether it is still there, and only if it is silent is everybody
 //! asked anew. While it is asked the old address stays in use. Linux differs: it follows the last
 //! that spoke, once a second at most.
+//!
+//! An entry is on the account of the user whose packet first asked for it ([`share`]), and of nobody once
+//! another has used it too. When there is no room, the largest account pays.
 
 mod change;
+mod share;
 mod state;
 
 pub(crate) use change::SetError;
@@ -38,7 +43,8 @@ use crate::{
 };
 use core::net::IpAddr;
 use narrows_wire::address::MacAddr;
-use state::{Entry, State, Worth};
+use share::Shares;
+use state::{Entry, State};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +76,9 @@ pub struct Neighbor {
 
 /// Names an entry.
 pub(crate) type NeighborKey = (InterfaceId, IpAddr);
+
+/// The user on whose account an entry is; `None`: the host's.
+pub(crate) type Payer = Option<u32>;
 
 /// A datagram's frames, whole but for the destination's link address.
 pub(crate) type PendingDatagram = Vec<Frame>;
@@ -157,8 +166,8 @@ const REQUESTS: Rate = Rate { interval: Duration::from_millis(4), burst: 256 };
 pub struct NeighborTable {
     entries: BTreeMap<NeighborKey, Entry>,
     deadlines: BTreeSet<(Instant, NeighborKey)>,
-    /// Entries that may go, the first one first.
-    expendable: BTreeSet<(Worth, Instant, NeighborKey)>,
+    /// On whose account entries are, and which of those may go.
+    shares: Shares,
     incomplete: usize,
     pending_bytes: usize,
     requests: Pace,
@@ -209,8 +218,19 @@ impl NeighborTable {
         self.requests.take(now, REQUESTS, 0)
     }
 
-    /// What is known of a next hop that is about to be used.
-    pub(crate) fn lookup(&mut self, now: Instant, limit: usize, key: NeighborKey) -> Lookup {
+    /// What is known of a next hop that `payer`'s packet is about to go to.
+    pub(crate) fn lookup(
+        &mut self,
+        now: Instant,
+        limit: usize,
+        key: NeighborKey,
+        payer: Payer,
+    ) -> Lookup {
+        let held = self.entries.get(&key).and_then(|entry| entry.payer);
+        if held.is_some() && held != payer {
+            // Nobody's alone from now on.
+            self.charge(key, None);
+        }
         let entry = self.entries.get_mut(&key);
         let state = entry.map(|entry| {
             entry.used = now;
@@ -228,7 +248,7 @@ impl NeighborTable {
             }
             Some(State::Incomplete { .. }) => Lookup::Pending,
             Some(State::Failed { until }) if now < *until => Lookup::Failed,
-            Some(State::Failed { .. }) | None => self.begin_asking(now, limit, key),
+            Some(State::Failed { .. }) | None => self.begin_asking(now, limit, key, payer),
         }
     }
 
@@ -258,7 +278,7 @@ impl NeighborTable {
     }
 
     fn watch_anew(&mut self, now: Instant, limit: usize, key: NeighborKey) -> Watched {
-        match self.begin_asking(now, limit, key) {
+        match self.begin_asking(now, limit, key, None) {
             Lookup::Ask => Watched::Ask,
             // No room to find out.
             _ => Watched::Dead,
@@ -382,7 +402,7 @@ impl NeighborTable {
         if deadline > now {
             return None;
         }
-        let Entry { state, updated, used, .. } = self.take(key)?;
+        let Entry { state, updated, used, payer, .. } = self.take(key)?;
         let ask_again = now + ASK_INTERVAL;
         let (state, due) = match state {
             State::Incomplete { tries, pending, .. } if tries < TRIES => {
@@ -408,12 +428,22 @@ impl NeighborTable {
             // These have no deadline.
             State::Stale { .. } | State::Fixed { .. } => (state, Due::Aged),
         };
-        self.put(key, Entry { state, updated, since: now, used });
+        self.put(key, Entry { state, updated, since: now, used, payer });
         Some(due)
     }
 
-    fn begin_asking(&mut self, now: Instant, limit: usize, key: NeighborKey) -> Lookup {
-        if self.incomplete >= limit.div_ceil(INCOMPLETE_SHARE) {
+    fn begin_asking(
+        &mut self,
+        now: Instant,
+        limit: usize,
+        key: NeighborKey,
+        payer: Payer,
+    ) -> Lookup {
+        let left = limit.div_ceil(INCOMPLETE_SHARE).saturating_sub(self.incomplete);
+        // A user has at most as many questions open as others could still open: who scans a network leaves
+        // half of the room to the next, and that one half of the rest.
+        let most = if payer.is_some() { left } else { usize::MAX };
+        if left == 0 || self.shares.incomplete_of(payer) >= most {
             return Lookup::Full;
         }
         if !self.entries.contains_key(&key) && !self.make_room(limit) {
@@ -421,7 +451,7 @@ impl NeighborTable {
         }
         let ask_again = now + ASK_INTERVAL;
         let state = State::Incomplete { tries: 1, ask_again, pending: VecDeque::new() };
-        self.replace(key, Entry::new(state, now));
+        self.replace(key, Entry { payer, ..Entry::new(state, now) });
         Lookup::Ask
     }
 
@@ -437,20 +467,30 @@ impl NeighborTable {
         }
     }
 
-    /// Lets the oldest unconfirmed entry go if there is no room, or the oldest confirmed one.
+    /// Puts an entry on another account.
+    fn charge(&mut self, key: NeighborKey, payer: Payer) {
+        if let Some(entry) = self.take(key) {
+            self.put(key, Entry { payer, ..entry });
+        }
+    }
+
+    /// Lets the oldest unconfirmed entry of the largest account go if there is no room, or the oldest
+    /// confirmed one.
     fn make_room(&mut self, limit: usize) -> bool {
         while self.entries.len() >= limit {
-            let Some((_, _, key)) = self.expendable.first().copied() else { return false };
+            let Some(key) = self.shares.first_to_go() else { return false };
             self.take(key);
         }
         true
     }
 
-    /// Puts an entry in the place of another, and gives the datagrams that waited for that.
+    /// Puts an entry in the place of another, and gives the datagrams that waited for that. It is on the
+    /// same account if nobody else's is given.
     fn replace(&mut self, key: NeighborKey, entry: Entry) -> VecDeque<PendingDatagram> {
         let before = self.take(key);
         let used = before.as_ref().map_or(entry.used, |before| before.used);
-        self.put(key, Entry { used, ..entry });
+        let payer = entry.payer.or(before.as_ref().and_then(|before| before.payer));
+        self.put(key, Entry { used, payer, ..entry });
         match before {
             Some(Entry { state: State::Incomplete { pending, .. }, .. }) => pending,
             _ => VecDeque::new(),
@@ -461,9 +501,7 @@ impl NeighborTable {
         if let Some(deadline) = entry.state.deadline() {
             self.deadlines.insert((deadline, key));
         }
-        if let Some(worth) = entry.state.worth() {
-            self.expendable.insert((worth, entry.updated, key));
-        }
+        self.shares.put(key, &entry);
         if let State::Incomplete { pending, .. } = &entry.state {
             self.incomplete += 1;
             self.pending_bytes += pending.iter().map(bytes_of).sum::<usize>();
@@ -476,9 +514,7 @@ impl NeighborTable {
         if let Some(deadline) = entry.state.deadline() {
             self.deadlines.remove(&(deadline, key));
         }
-        if let Some(worth) = entry.state.worth() {
-            self.expendable.remove(&(worth, entry.updated, key));
-        }
+        self.shares.take(key, &entry);
         if let State::Incomplete { pending, .. } = &entry.state {
             self.incomplete -= 1;
             self.pending_bytes -= pending.iter().map(bytes_of).sum::<usize>();

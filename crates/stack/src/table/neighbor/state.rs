@@ -1,6 +1,6 @@
 //! What is known of one neighbor, and what follows from that.
 
-use super::{NeighborState, PendingDatagram, TRIES};
+use super::{NeighborState, Payer, PendingDatagram, TRIES};
 use crate::time::Instant;
 use narrows_wire::address::MacAddr;
 use std::collections::VecDeque;
@@ -32,12 +32,14 @@ pub(super) struct Entry {
     pub since: Instant,
     /// When something was last sent to it, or would have been.
     pub used: Instant,
+    /// On whose account it is.
+    pub payer: Payer,
 }
 
 impl Entry {
-    /// News of a neighbor.
+    /// News of a neighbor, on the host's account.
     pub fn new(state: State, now: Instant) -> Self {
-        Self { state, updated: now, since: now, used: now }
+        Self { state, updated: now, since: now, used: now, payer: None }
     }
 }
 

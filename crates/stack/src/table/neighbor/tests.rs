@@ -30,7 +30,7 @@ fn learn(
 }
 
 fn lookup(table: &mut NeighborTable, now: Instant, number: u8) -> Lookup {
-    let lookup = table.lookup(now, LIMIT, key(number));
+    let lookup = table.lookup(now, LIMIT, key(number), None);
     consistent(table);
     lookup
 }
@@ -66,7 +66,7 @@ fn consistent(table: &NeighborTable) {
     let deadlines = table.entries.values().filter(|e| e.state.deadline().is_some()).count();
     assert_eq!(deadlines, table.deadlines.len());
     let expendable = table.entries.values().filter(|e| e.state.worth().is_some()).count();
-    assert_eq!(expendable, table.expendable.len());
+    assert_eq!(expendable, table.shares.expendable());
     let pending: Vec<_> = table
         .entries
         .values()
@@ -411,4 +411,64 @@ fn questions_to_everybody_are_limited() {
     let mut table = NeighborTable::default();
     assert_eq!((0..10_000).filter(|_| table.may_ask(at(0))).count(), 256);
     assert!(!table.may_ask(at(3)) && table.may_ask(at(4)));
+}
+
+const SCANNER: Payer = Some(66);
+const VICTIM: Payer = Some(7);
+
+/// `payer` uses a neighbor, which answers.
+fn talk(table: &mut NeighborTable, now: Instant, number: u8, payer: Payer) -> Lookup {
+    let lookup = table.lookup(now, LIMIT, key(number), payer);
+    if lookup == Lookup::Ask {
+        table.learn(now, LIMIT, key(number), A, Claim::Reply, REACHABLE);
+    }
+    consistent(table);
+    lookup
+}
+
+#[test]
+fn who_has_most_entries_pays_for_new_ones() {
+    let mut table = NeighborTable::default();
+    // The victim's are the oldest, and would be the first to go.
+    for number in 0..4 {
+        assert_eq!(talk(&mut table, at(number.into()), number, VICTIM), Lookup::Ask);
+    }
+    for number in 100..200 {
+        assert_eq!(talk(&mut table, at(number.into()), number, SCANNER), Lookup::Ask);
+    }
+    assert_eq!(table.shares.entries_of(VICTIM), 4);
+    assert_eq!(table.shares.entries_of(SCANNER), LIMIT - 4);
+    // New ones of the victim's push out the scanner's, until both have as many.
+    for number in 10..30 {
+        assert_eq!(talk(&mut table, at(1000 + u64::from(number)), number, VICTIM), Lookup::Ask);
+    }
+    assert_eq!(table.shares.entries_of(SCANNER), LIMIT / 2 - 1);
+}
+
+#[test]
+fn a_neighbor_that_two_use_is_on_neithers_account() {
+    let mut table = NeighborTable::default();
+    talk(&mut table, at(0), 1, SCANNER);
+    assert_eq!(talk(&mut table, at(1), 1, VICTIM), Lookup::Known(A));
+    assert_eq!((table.shares.entries_of(SCANNER), table.shares.entries_of(None)), (0, 1));
+    for number in 100..200 {
+        talk(&mut table, at(number.into()), number, SCANNER);
+    }
+    assert_eq!(talk(&mut table, at(300), 1, VICTIM), Lookup::Known(A));
+}
+
+#[test]
+fn a_scan_leaves_room_for_others_questions() {
+    let mut table = NeighborTable::default();
+    let mut ask = |payer, numbers: core::ops::Range<u8>| {
+        let asked =
+            numbers.filter(|number| table.lookup(at(0), LIMIT, key(*number), payer) == Lookup::Ask);
+        asked.count()
+    };
+    // Of four questions that may be open.
+    assert_eq!(ask(SCANNER, 100..200), 2);
+    assert_eq!(ask(VICTIM, 0..100), 1);
+    // What the host itself has to know takes the rest.
+    assert_eq!(ask(None, 200..255), 1);
+    consistent(&table);
 }
