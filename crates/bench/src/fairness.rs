@@ -28,6 +28,11 @@ use std::{
 /// for two of the kernel's time slices at most.
 const BOUND: f64 = 10_000.0;
 
+/// Enough for a 99th percentile over the rounds, few enough that a run is short where each trip takes
+/// milliseconds.
+const TRIPS: &str = "400";
+const WARM_UP: &str = "20";
+
 /// Who floods. The round trips are root's.
 const FLOODER: &str = "4242";
 
@@ -57,7 +62,8 @@ const FLOODS: [(Flood, &str); 6] = [
 
 const SIDES: [(Side, &str); 2] = [(Side::Narrows, "Narrows"), (Side::Kernel, "kernel")];
 
-/// Prints medians of the percentiles, and whether the bound held.
+/// Prints medians of the percentiles, how many times as long as alone the 99th is, and whether the bound
+/// held.
 pub fn run(narrows: PathBuf, rounds: u32, interrupt: &Interrupt) -> Result<()> {
     let lab = Lab::new(narrows.clone())?;
     let mut samples =
@@ -85,13 +91,21 @@ type Row = [[Samples; 2]; 2];
 
 fn print(samples: &[Row], rounds: u32) -> Result<()> {
     println!("round trips beside a flood, µs, medians of {rounds} rounds (the most)");
-    println!("{:26}{:>22}{:>22}{:>22}{:>22}", "", "Narrows p50", "p99", "kernel p50", "p99");
+    println!(
+        "{:26}{:>22}{:>22}{:>9}{:>22}{:>22}{:>9}",
+        "", "Narrows p50", "p99", "× alone", "kernel p50", "p99", "× alone"
+    );
+    let Some(alone) = samples.first() else { return Ok(()) };
     for ((_, name), row) in FLOODS.iter().zip(samples) {
         print!("{name:26}");
-        for cell in row.iter().flatten() {
-            let format = |value| Unit::Microseconds.format(value);
-            let (median, most) = (format(cell.median()), format(cell.spread().1));
-            print!("{:>22}", format!("{median} ({most})"));
+        for (cells, [_, quiet]) in row.iter().zip(alone) {
+            for cell in cells {
+                let format = |value| Unit::Microseconds.format(value);
+                let (median, most) = (format(cell.median()), format(cell.spread().1));
+                print!("{:>22}", format!("{median} ({most})"));
+            }
+            let [_, p99] = cells;
+            print!("{:>9.1}", p99.median() / quiet.median());
         }
         println!();
     }
@@ -126,7 +140,7 @@ fn beside(bench: &Bench<'_>, narrows: &PathBuf, flood: Flood) -> Result<RoundTri
     let flooder =
         flooding.map(|(end, kind, to)| begin(bench, narrows, end, kind, to.into())).transpose()?;
     let mut client = bench.peer(End::Here, "pingpong");
-    client.args(["--count", "3000", &server.address.to_string()]);
+    client.args(["--count", TRIPS, "--warm-up", WARM_UP, &server.address.to_string()]);
     let trips = report::read(&bench.measure(client)?)?;
     drop(flooder);
     Ok(trips)
