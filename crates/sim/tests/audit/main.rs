@@ -1,5 +1,6 @@
 //! What the audit says anybody can do, against everybody trying everything: the policy is asked about
-//! each act, and the engine, with zones as the audit was told, does it.
+//! each act, and the engine, with zones as the audit was told, does it. What the wire can do is tried in
+//! [`wire`].
 
 use narrows_policy::{
     Access, Act, ActKind, Default, Defaults, Effect, Origin, Permit, Policy, Protocol, Rule,
@@ -17,6 +18,8 @@ use narrows_stack::{
 };
 use narrows_wire::address::{MacAddr, Prefix};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+mod wire;
 
 const CONFIGURATIONS: u32 = 100;
 const USERS: [u32; 4] = [0, 7, 8, 9];
@@ -330,6 +333,12 @@ impl<'a> Site<'a> {
     }
 }
 
+fn random_of(seed: u32) -> Random {
+    let mut key = [0; 16];
+    key[..4].copy_from_slice(&seed.to_le_bytes());
+    Random::new(key)
+}
+
 fn principal(user: u32) -> Principal {
     Principal { uid: user, admission: AdmissionId(user + 1) }
 }
@@ -338,9 +347,7 @@ fn principal(user: u32) -> Principal {
 fn the_audit_says_what_trying_everything_finds() {
     let mut found = [0_u32; 2];
     for seed in 0..CONFIGURATIONS {
-        let mut key = [0; 16];
-        key[..4].copy_from_slice(&seed.to_le_bytes());
-        let model = model(&mut Random::new(key));
+        let model = model(&mut random_of(seed));
         let mut site = Site::new(&model);
         for user in USERS {
             for zone in &model.zones {
