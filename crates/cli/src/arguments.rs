@@ -52,8 +52,8 @@ pub enum Command {
     /// Show and change neighbors, as ip-neighbour(8) does
     #[command(visible_alias = "n", aliases = ["neighbor", "neighbour"])]
     Neigh(NeighQuery),
-    /// Show zones: which interfaces they have, and who is admitted
-    Zone(Query),
+    /// Show and change zones: which interfaces they have, who is admitted, and what may cross
+    Zone(ZoneQuery),
     /// Show, join and leave multicast groups, as ip-maddress(8) does
     #[command(aliases = ["maddress", "m"])]
     Maddr(Query),
@@ -94,6 +94,9 @@ pub struct Up {
 
 #[derive(Debug, Args)]
 pub struct Run {
+    /// In this zone alone, of those that the program is admitted to
+    #[arg(long, value_name = "NAME")]
+    pub zone: Option<String>,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     #[arg(value_name = "PROGRAM")]
@@ -366,6 +369,20 @@ pub struct AddrQuery {
     pub brief: bool,
     /// [show] [[dev] NAME] … | add … | del … | flush …
     #[arg(value_name = "WORDS", hide = true)]
+    pub words: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct ZoneQuery {
+    /// JSON
+    #[arg(short, long, global = true)]
+    pub json: bool,
+    /// With what was refused from zone to zone
+    #[arg(short, long)]
+    pub statistics: bool,
+    /// [show] [NAME] | add NAME [private] … | del NAME | set NAME dev INTERFACE |
+    /// member add|del NAME … | allow add|del FROM to TO …
+    #[arg(value_name = "WORDS")]
     pub words: Vec<String>,
 }
 

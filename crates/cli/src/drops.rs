@@ -40,7 +40,8 @@ fn print(out: &mut dyn Write, rows: &[LossRow], json: bool) -> io::Result<()> {
 
 /// What came since.
 fn since(before: &[LossRow], now: &[LossRow]) -> Vec<LossRow> {
-    let key = |row: &LossRow| (row.reason.clone(), row.interface.clone(), row.user);
+    let key =
+        |row: &LossRow| (row.reason.clone(), row.interface.clone(), row.user, row.crossing.clone());
     let counts: HashMap<_, _> = before.iter().map(|row| (key(row), row.count)).collect();
     let fresh = |row: &LossRow| {
         let count = row.count - counts.get(&key(row)).copied().unwrap_or(0).min(row.count);
@@ -77,10 +78,9 @@ fn write_rows(out: &mut dyn Write, rows: &[LossRow]) -> io::Result<()> {
 
 fn place(row: &LossRow) -> String {
     let interface = if row.interface.is_empty() { "-" } else { &row.interface };
-    match row.user {
-        Some(user) => format!("{} dev {interface} user {user}", row.count),
-        None => format!("{} dev {interface}", row.count),
-    }
+    let user = row.user.map(|user| format!(" user {user}")).unwrap_or_default();
+    let crossing = row.crossing.as_ref().map(|(from, to)| format!(" from zone {from} to {to}"));
+    format!("{} dev {interface}{user}{}", row.count, crossing.unwrap_or_default())
 }
 
 fn to_json(row: &LossRow) -> Value {
@@ -90,6 +90,8 @@ fn to_json(row: &LossRow) -> Value {
         "count": row.count,
         "dev": interface,
         "user": row.user,
+        "from": row.crossing.as_ref().map(|(from, _)| from),
+        "to": row.crossing.as_ref().map(|(_, to)| to),
         "meaning": row.meaning,
         "remedy": row.remedy,
     })
@@ -106,6 +108,7 @@ mod tests {
             remedy: "what to do".into(),
             interface: interface.into(),
             user,
+            crossing: None,
             count,
         }
     }

@@ -1,27 +1,42 @@
-//! `narrows zone`: zones, their interfaces, and who is admitted. The Linux tools know no such thing.
+//! `narrows zone`: zones, their interfaces, and who is admitted, shown and changed. The Linux tools know no
+//! such thing; the grammar is theirs.
 
 use crate::{
-    arguments::Query,
+    arguments::ZoneQuery,
     report::{self, Mac},
-    words::Words,
 };
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use narrows_client::Stack;
-use narrows_ipc::zone::{AdmittedRow, CrossingRow, ZoneRow};
+use narrows_ipc::{
+    change::Change,
+    zone::{AdmittedRow, CrossingRow, ZoneRow},
+};
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
 
-pub fn execute(query: &Query, stack: &Stack, out: &mut dyn Write) -> Result<()> {
-    let (_, mut words) = Words::new("zone", &query.words, &["show"])?;
-    let mut named = None;
-    while let Some(word) = words.next() {
-        if named.replace(word).is_some() {
-            return Err(words.error(format_args!("don't know `{word}`; write [NAME]")));
+mod change;
+
+pub fn execute(query: &ZoneQuery, stack: &Stack, out: &mut dyn Write) -> Result<()> {
+    let reports = ["show", "list", "lst", "ls"];
+    let is_report = |word: &&String| reports.iter().any(|report| report.starts_with(word.as_str()));
+    let asked = match query.words.first() {
+        // `zone s` may be `show` or `set`, and nothing changes by a letter.
+        Some(word) if is_report(&word) => query.words.get(1..).unwrap_or_default(),
+        Some(_) => {
+            let command = change::read(&query.words)?;
+            let words = format!("zone {command}");
+            return stack.change(Change::Zone(command)).context(words);
         }
-    }
+        None => &[],
+    };
+    let named = match asked {
+        [] => None,
+        [name] => Some(name),
+        [_, word, ..] => bail!("`zone show`: don't know `{word}`; write [NAME]"),
+    };
     let mut zones = stack.zones()?;
     if let Some(name) = named {
-        zones.retain(|row| row.name == name);
+        zones.retain(|row| row.name == *name);
         if zones.is_empty() {
             bail!("zone \"{name}\" does not exist: `narrows zone` shows those that do");
         }
@@ -29,12 +44,12 @@ pub fn execute(query: &Query, stack: &Stack, out: &mut dyn Write) -> Result<()> 
     if query.json {
         report::write_json(out, &zones.iter().map(to_json).collect())?;
     } else {
-        zones.iter().try_for_each(|row| write_zone(out, row))?;
+        zones.iter().try_for_each(|row| write_zone(out, row, query.statistics))?;
     }
     Ok(())
 }
 
-fn write_zone(out: &mut dyn Write, row: &ZoneRow) -> io::Result<()> {
+fn write_zone(out: &mut dyn Write, row: &ZoneRow, statistics: bool) -> io::Result<()> {
     let kind = if row.private { " private" } else { "" };
     let cut_through = if row.cut_through { "" } else { " cut_through off" };
     writeln!(out, "{}:{kind} dev {}{cut_through}", row.name, row.interfaces.join(","))?;
@@ -42,43 +57,19 @@ fn write_zone(out: &mut dyn Write, row: &ZoneRow) -> io::Result<()> {
         writeln!(out, "    admit everybody")?;
     }
     for admitted in &row.admitted {
-        writeln!(out, "    admit{}", who(admitted))?;
+        writeln!(out, "    admit{admitted}")?;
     }
     for crossing in &row.crossings {
-        writeln!(out, "    allow{}", words_of(crossing))?;
+        writeln!(out, "    allow{crossing}")?;
+    }
+    for (to, count) in row.refused.iter().filter(|_| statistics) {
+        writeln!(out, "    refused to {to} {count}")?;
     }
     Ok(())
 }
 
 /// Admits all.
 const PUBLIC: &str = "public";
-
-fn who(row: &AdmittedRow) -> String {
-    let parts = [
-        row.user.map(|user| format!(" user {user}")),
-        row.group.map(|group| format!(" group {group}")),
-        row.executable.as_ref().map(|path| format!(" executable {path}")),
-        row.cgroup.as_ref().map(|path| format!(" cgroup {path}")),
-        row.address.map(|address| format!(" at {address}")),
-        row.mac.map(|mac| format!(" lladdr {}", Mac(mac))),
-    ];
-    parts.into_iter().flatten().collect()
-}
-
-fn words_of(row: &CrossingRow) -> String {
-    let ports = |(low, high): (u16, u16)| match low == high {
-        true => format!(" dport {low}"),
-        false => format!(" dport {low}-{high}"),
-    };
-    let parts = [
-        Some(format!(" to {}", row.to)),
-        row.protocol.map(|number| format!(" protocol {}", protocol(number))),
-        row.ports.map(ports),
-        row.source.as_ref().map(|network| format!(" saddr {network}")),
-        row.destination.as_ref().map(|network| format!(" daddr {network}")),
-    ];
-    parts.into_iter().flatten().collect()
-}
 
 fn protocol(number: u8) -> String {
     match number {
@@ -96,6 +87,8 @@ fn to_json(row: &ZoneRow) -> Value {
         "cut_through": row.cut_through,
         "interfaces": row.interfaces,
         "admit": row.admitted.iter().map(admitted_json).collect::<Vec<_>>(),
+        "refused": row.refused.iter().map(|(to, count)| json!({ "to": to, "count": count }))
+            .collect::<Vec<_>>(),
         "allow": row.crossings.iter().map(crossing_json).collect::<Vec<_>>(),
     })
 }
@@ -154,6 +147,7 @@ mod tests {
             interfaces: vec![interface.into()],
             admitted: Vec::new(),
             crossings: Vec::new(),
+            refused: vec![("lab".into(), 7)],
         };
         [
             ZoneRow { crossings: vec![crossing], ..zone("public", false, true, "lo") },
@@ -164,11 +158,14 @@ mod tests {
     #[test]
     fn reads_as_other_reports_do() {
         let mut out = Vec::new();
-        rows().iter().try_for_each(|row| write_zone(&mut out, row)).expect("memory takes all");
+        let [public, vault] = rows();
+        write_zone(&mut out, &public, true).expect("memory takes all");
+        write_zone(&mut out, &vault, false).expect("memory takes all");
         let expected = "\
 public: dev lo
     admit everybody
     allow to lab protocol tcp dport 80 daddr 10.1.0.0/24
+    refused to lab 7
 vault: private dev vault cut_through off
     admit user 1001 executable /usr/bin/redis-server at 10.99.0.2 lladdr 02:00:0a:63:00:02
 ";

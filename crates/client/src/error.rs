@@ -16,6 +16,8 @@ pub enum OpenError {
         path.display()
     )]
     VersionMismatch { path: PathBuf, daemon: u32 },
+    #[error("the Narrows daemon at {}: {why}", path.display())]
+    ZoneRefused { path: PathBuf, why: String },
     #[error("no session with the Narrows daemon at {}: {source}", path.display())]
     Session { path: PathBuf, source: TransportError },
 }
@@ -41,7 +43,9 @@ impl OpenError {
 impl From<OpenError> for io::Error {
     fn from(error: OpenError) -> Self {
         let kind = match error {
-            OpenError::PermissionDenied { .. } => io::ErrorKind::PermissionDenied,
+            OpenError::PermissionDenied { .. } | OpenError::ZoneRefused { .. } => {
+                io::ErrorKind::PermissionDenied
+            }
             _ => io::ErrorKind::NetworkDown,
         };
         io::Error::new(kind, error)

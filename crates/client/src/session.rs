@@ -36,6 +36,18 @@ impl Session {
         open().map_err(|error| OpenError::new(path.to_owned(), error))
     }
 
+    /// Opens a session whose sockets are in one zone alone, of those that the program is admitted to.
+    pub fn open_in(path: &Path, zone: &str) -> Result<Self, OpenError> {
+        let mut session = Self::open(path)?;
+        let path = path.to_owned();
+        match session.ask(&Request::EnterZone { zone: zone.to_owned() }, None) {
+            Ok(Reply::Refused(why)) => Err(OpenError::ZoneRefused { path, why }),
+            Ok(_) => Ok(session),
+            Err(Error::SessionEnded(source)) => Err(OpenError::Session { path, source }),
+            Err(error) => Err(OpenError::ZoneRefused { path, why: error.to_string() }),
+        }
+    }
+
     /// Whether the session's descriptor is still the session's: programs that close every
     /// descriptor they don't know of close this one too, and the number may be in use again.
     pub fn is_intact(&self) -> bool {

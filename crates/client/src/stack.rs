@@ -22,6 +22,13 @@ impl Stack {
         Ok(Stack { session: Arc::new(Mutex::new(session)) })
     }
 
+    /// The same, in one zone alone of those that the program is admitted to: its wildcard, its ways and
+    /// its addresses are that zone's.
+    pub fn connect_in(path: Option<&Path>, zone: &str) -> Result<Self, OpenError> {
+        let session = Session::open_in(&narrows_ipc::socket_path(path), zone)?;
+        Ok(Stack { session: Arc::new(Mutex::new(session)) })
+    }
+
     /// Has the session for the length of one call; others wait.
     pub(crate) fn with<T>(
         &self,

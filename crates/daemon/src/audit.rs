@@ -53,7 +53,8 @@ fn zone(configuration: &Configuration, id: ZoneId) -> Zone {
     let addresses = addresses.map(|prefix| prefix.address());
     let names = interfaces().map(|interface| interface.name.as_str());
     let mut reachable_from: Vec<String> = Vec::new();
-    for allow in configuration.allows.iter().filter(|allow| allow.to == id) {
+    for allow in configuration.allows.iter().map(|allow| allow.crossing).filter(|one| one.to == id)
+    {
         let from = configuration.zone_name(allow.from);
         if !reachable_from.iter().any(|held| held == from) {
             reachable_from.push(from.to_owned());

@@ -3,6 +3,7 @@
 mod address;
 mod link;
 mod policy;
+mod zone;
 
 pub(crate) use address::{MAX_LABEL, facts};
 pub(crate) use link::remove as remove_link;
@@ -27,6 +28,14 @@ pub(crate) fn apply(worker: &mut Worker, token: Token, change: Change) -> Answer
     let pid = session.principal.pid;
     if let Change::Link(command) = &change {
         if let Err(why) = link::apply(worker, command) {
+            return Ok(Reply::Refused(format!("{why:#}")));
+        }
+        worker.interfaces_changed();
+        tracing::info!(pid, %change, "changed");
+        return Ok(Reply::Done);
+    }
+    if let Change::Zone(command) = &change {
+        if let Err(why) = zone::apply(worker, command) {
             return Ok(Reply::Refused(format!("{why:#}")));
         }
         worker.interfaces_changed();
@@ -90,6 +99,7 @@ fn request(worker: &Worker, change: &Change) -> Result<Request, Error> {
         },
         // Not one request of the engine.
         Change::Link(_)
+        | Change::Zone(_)
         | Change::SetAddress { .. }
         | Change::AddPolicy { .. }
         | Change::RemovePolicy { .. }

@@ -10,12 +10,7 @@ use narrows_ipc::change::AddressDetails;
 use narrows_policy::{Defaults, Effect, Rule, audit::Forbid};
 use narrows_stack::{
     config::{ConntrackConfig, TcpDefaults},
-    table::{
-        arp_policy::ArpPolicy,
-        autoconf::AddressSource,
-        route::RoutingSettings,
-        zone::{Crossing, ZoneId},
-    },
+    table::{arp_policy::ArpPolicy, autoconf::AddressSource, route::RoutingSettings, zone::ZoneId},
 };
 use narrows_wire::address::Prefix;
 use serde::Deserialize;
@@ -58,7 +53,7 @@ pub(crate) use route::{RouteConfig, RuleConfig};
 pub(crate) use topology::{LinkOptions, from_below};
 #[cfg(test)]
 pub(crate) use zone::Admitted;
-pub(crate) use zone::{PUBLIC, ZoneConfig};
+pub(crate) use zone::{Allow, PUBLIC, ZoneConfig};
 
 /// What the daemon does: interfaces, routes beside those that their addresses imply, neighbors that
 /// are not asked for, and who may do what.
@@ -76,7 +71,7 @@ pub(crate) struct Configuration {
     /// Beside `public`.
     pub zones: Vec<ZoneConfig>,
     /// What may go from zone to zone.
-    pub allows: Vec<Crossing>,
+    pub allows: Vec<Allow>,
     /// Are ICMP timestamp requests answered?
     pub icmp_timestamps: bool,
     pub daemon: DaemonConfig,

@@ -11,7 +11,7 @@
 //! A process number is told only to processes that count as this one does; in another PID namespace it
 //! would be somebody else's, so there it is 0, as the kernel says of processes it can't name.
 
-use crate::{cut_through, principal::Principal, worker::Worker};
+use crate::{cut_through, principal::Principal, worker::Worker, zones};
 use narrows_ipc::{Error, message::Peer};
 use narrows_stack::{LocalPeer, SocketId};
 use std::{os::fd::OwnedFd, rc::Rc};
@@ -66,7 +66,12 @@ pub(crate) fn reassign(worker: &mut Worker, accepted: SocketId, owner: &Rc<Princ
 }
 
 /// As it is told to `asker`.
-pub(crate) fn tell(peer: &Principal, asker: &Principal) -> Result<Peer, Error> {
+pub(crate) fn tell(
+    worker: &mut Worker,
+    socket: SocketId,
+    peer: &Principal,
+    asker: &Principal,
+) -> Result<Peer, Error> {
     let mut owner = peer.report();
     if !asker.counts_as_here() {
         owner.pid = 0;
@@ -74,7 +79,9 @@ pub(crate) fn tell(peer: &Principal, asker: &Principal) -> Result<Peer, Error> {
     if peer.groups.len() > MOST_GROUPS {
         return Err(Error::NoBufferSpace);
     }
-    Ok(Peer { owner, groups: peer.groups.clone() })
+    let remote = worker.info(socket).and_then(|info| info.remote).ok_or(Error::NotConnected)?;
+    let zone = zones::name_at(worker, remote.ip());
+    Ok(Peer { owner, groups: peer.groups.clone(), zone })
 }
 
 /// A descriptor of the peer's process: the same process in every namespace.

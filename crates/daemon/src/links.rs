@@ -14,9 +14,7 @@ use narrows_ipc::change::AddressDetails;
 use narrows_stack::{
     Instant, InterfaceId, Shard,
     request::{LinkChange, LinkSettings, NewLink, PortChange, Principal, Reply, Request},
-    table::{
-        autoconf::AddressSource, bond::BondSettings, interface::InterfaceSettings, zone::ZoneId,
-    },
+    table::{autoconf::AddressSource, bond::BondSettings, interface::InterfaceSettings},
 };
 use narrows_wire::{
     address::{MacAddr, Prefix},
@@ -130,7 +128,8 @@ impl Site<'_> {
         hardware: Option<Hardware>,
     ) -> Result<InterfaceId> {
         let id = self.add(config, hardware)?;
-        if config.zone != ZoneId::PUBLIC {
+        // A VLAN begins in that of its link.
+        if self.shard.interface(id).is_some_and(|station| station.zone != config.zone) {
             self.request(Request::SetZone { interface: id, zone: config.zone })?;
         }
         for member in config.link.members() {

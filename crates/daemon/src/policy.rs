@@ -44,8 +44,8 @@ impl Authority {
     }
 
     /// Takes over which zones there are, and what is in them.
-    pub(crate) fn know_zones(&mut self, configuration: &Configuration) {
-        self.places = Places::of(configuration);
+    pub(crate) fn know_zones(&mut self, configuration: &Configuration, shard: &Shard) {
+        self.places = Places::of(configuration, shard);
     }
 
     /// May he bind a socket to that address and port?
@@ -106,7 +106,7 @@ impl Authority {
         interface: Option<&str>,
         access: Access,
     ) -> bool {
-        self.decide(None, &who.subject(), &Act::Packet { interface, access }).allowed
+        self.judge(None, who, &Act::Packet { interface, access }).allowed
     }
 
     /// May he use a raw IP socket so? `None`: on every interface.
@@ -126,7 +126,7 @@ impl Authority {
         interface: Option<&str>,
         access: Access,
     ) -> bool {
-        self.decide(None, &who.subject(), &Act::Raw { interface, access }).allowed
+        self.judge(None, who, &Act::Raw { interface, access }).allowed
     }
 
     /// May he read reports about the daemon and what everybody does there?
@@ -136,7 +136,7 @@ impl Authority {
 
     /// The same, of who does not ask for it, so that nothing is refused.
     pub(crate) fn lets_inspect(&self, who: &Principal) -> bool {
-        self.decide(None, &who.subject(), &Act::Inspect).allowed
+        self.judge(None, who, &Act::Inspect).allowed
     }
 
     /// May he change how the daemon is set up, end it, or mark packets for its rules?
@@ -145,7 +145,7 @@ impl Authority {
     }
 
     fn ask(&mut self, shard: Option<&Shard>, who: &Principal, act: &Act<'_>) -> Result<(), Error> {
-        let decision = self.decide(shard, &who.subject(), act);
+        let decision = self.judge(shard, who, act);
         if decision.allowed {
             return Ok(());
         }
@@ -171,7 +171,22 @@ impl Authority {
         subject: &Subject<'_>,
         act: &Act<'_>,
     ) -> Decision {
-        let (first, more) = self.places.of_act(shard, subject, act);
+        self.decide_in(shard, subject, None, act)
+    }
+
+    /// The same about a session, which may want to be in one zone alone.
+    fn judge(&self, shard: Option<&Shard>, who: &Principal, act: &Act<'_>) -> Decision {
+        self.decide_in(shard, &who.subject(), who.zone.get().map(String::as_str), act)
+    }
+
+    fn decide_in(
+        &self,
+        shard: Option<&Shard>,
+        subject: &Subject<'_>,
+        only: Option<&str>,
+        act: &Act<'_>,
+    ) -> Decision {
+        let (first, more) = self.places.of_act(shard, subject, only, act);
         let decision = self.policy.decide(subject, first, act);
         let others = more.iter().map(|zone| self.policy.decide(subject, zone, act));
         others.fold(decision, |found, other| if found.allowed { other } else { found })

@@ -42,7 +42,11 @@ use narrows_ipc::{Endpoint, listener::Credentials, message::Owner};
 use narrows_stack::{request::Principal as EnginePrincipal, table::zone::AdmissionId};
 use narrows_sys::peer;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::{cell::Cell, io, os::fd::OwnedFd};
+use std::{
+    cell::{Cell, OnceCell},
+    io,
+    os::fd::OwnedFd,
+};
 
 /// One process, as it was when it opened its session.
 #[derive(Debug)]
@@ -60,6 +64,8 @@ pub(crate) struct Principal {
     process: Option<OwnedFd>,
     /// To zones, as the configuration has it now.
     pub admission: Cell<AdmissionId>,
+    /// The one zone that the session wants to be in, of those.
+    pub zone: OnceCell<String>,
     counts_as_here: bool,
     /// Where what it uses is noted.
     pub bill: BillId,
@@ -106,6 +112,7 @@ impl Principal {
             cgroup: facts.cgroup,
             counts_as_here: facts.counts_as_here,
             admission: Cell::default(),
+            zone: OnceCell::new(),
             process,
             bill: BillId::default(),
             proven,
@@ -196,6 +203,7 @@ impl Principal {
             cgroup: cgroup.into(),
             counts_as_here: true,
             admission: Cell::default(),
+            zone: OnceCell::new(),
             process: None,
             bill: BillId::default(),
             proven: true,

@@ -149,7 +149,8 @@ fn about_socket(
 ) -> Answer {
     if request == Request::Peer {
         let peer = identity::of_peer(worker, socket);
-        let told = peer.map(|peer| identity::tell(&peer, caller.principal)).transpose()?;
+        let tell = |peer: Rc<Principal>| identity::tell(worker, socket, &peer, caller.principal);
+        let told = peer.map(tell).transpose()?;
         return Ok(Reply::Peer(told.map(Box::new)));
     }
     if worker.anchors.get(socket).is_some_and(Anchor::is_packets) {

@@ -2,7 +2,7 @@
 
 use crate::{
     control, inspecting, keeper::Keeper, nft, principal::Principal, quota::Bills, requests, token,
-    watching, worker::Worker,
+    watching, worker::Worker, zones,
 };
 use mio::{Interest, Registry, Token, unix::SourceFd};
 use narrows_ipc::{
@@ -265,10 +265,26 @@ fn answer(
             }
             None => watching::open(worker, token, *options),
         },
+        Request::EnterZone { zone } => enter_zone(worker, token, zone, descriptor),
         Request::Nft(options) => nft::answer(worker, token, options, descriptor),
         request if is_report(&request) => about_daemon(worker, token, request, descriptor),
         request => requests::answer(worker, token, request, descriptor),
     }
+}
+
+fn enter_zone(
+    worker: &mut Worker,
+    token: Token,
+    zone: String,
+    descriptor: Option<OwnedFd>,
+) -> Outcome {
+    let principal = worker.sessions.get_mut(token).map(|session| session.principal.clone());
+    let (Some(principal), None) = (principal, &descriptor) else {
+        descriptor.into_iter().for_each(|stray| worker.closer.close(stray));
+        return Outcome::Answer(Err(Error::BadMessage));
+    };
+    let entered = zones::enter(worker, &principal, zone);
+    Outcome::Answer(Ok(entered.map_or_else(Reply::Refused, |()| Reply::Done)))
 }
 
 /// May what the program closed before it asked change the answer? Such a request waits until the

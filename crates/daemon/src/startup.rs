@@ -73,7 +73,7 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
     policy.set_defaults(configuration.defaults);
     policy.add(configuration.policy.iter().cloned());
     let mut authority = Authority::new(policy, clock);
-    authority.know_zones(configuration);
+    authority.know_zones(configuration, &shard);
     let registry = poll.registry().try_clone()?;
     let usual_memory = machine_memory() / MEMORY_PART;
     // From here on with fewer rights. Who may administer is still decided by who started it.

@@ -5,7 +5,7 @@
 
 use crate::{
     accept,
-    anchor::{Anchor, CHUNK, Ending, Next, Room, State, datagram},
+    anchor::{Anchor, State, datagram},
     anchors::Anchors,
     attachment::{Attachment, Others},
     carriers::Carriers,
@@ -24,11 +24,11 @@ use crate::{
     ping::Pings,
     policy::Authority,
     principal::Principal,
-    quota::{BillId, Bills, fair::FairQueue, memory},
+    quota::{Bills, fair::FairQueue, memory},
     reload::Source,
     session::{self, Sessions},
     watching::{self, Watches},
-    zones::{self, Admissions},
+    zones::{self, Admissions, Refusals},
 };
 use mio::{Registry, Token, event::Event as Ready};
 use narrows_ipc::{Error, Listener};
@@ -38,19 +38,11 @@ use narrows_stack::{
 };
 use std::{io, os::fd::OwnedFd, rc::Rc, time::Duration};
 
-/// Bytes pumped between anchors and rings in one turn, each way, before devices get theirs.
-const TURN_BYTES: usize = 4 * CHUNK;
-
-/// Anchors and listeners served in one turn.
-const TURN_ANCHORS: usize = 256;
-
 /// Work done for sessions in one turn, in requests about a socket.
 const TURN_REQUESTS: usize = 8 * session::WORK_PER_TURN;
 
-/// What a request costs its user of his share, and what looking at an anchor does, in bytes whose moving
-/// takes as long.
+/// What a request costs its user of his share, in bytes whose moving takes as long.
 const REQUEST_COST: usize = 32 << 10;
-const ANCHOR_COST: usize = 8 << 10;
 
 /// Turns for which deadlines wait for the frames that came before them: so many frames may have waited
 /// while the daemon did not run, and flows that never end hold nobody up for longer.
@@ -68,6 +60,8 @@ const TRIM_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Filler is taken out in pieces of this size.
 const SCRATCH: usize = 64 << 10;
+
+mod anchors;
 
 pub(crate) struct Worker {
     pub shard: Shard,
@@ -92,6 +86,7 @@ pub(crate) struct Worker {
     pub closer: Closer,
     pub authority: Authority,
     pub admissions: Admissions,
+    pub crossings: Refusals,
     /// What may pass.
     pub rules: nft::Rules,
     pub metrics: Metrics,
@@ -155,6 +150,7 @@ impl Worker {
             closer,
             authority,
             admissions: Admissions::default(),
+            crossings: Refusals::default(),
             rules: nft::Rules::default(),
             metrics: Metrics::default(),
             bills: Bills::default(),
@@ -251,6 +247,7 @@ impl Worker {
             self.cuts.next_look,
             self.ration_at,
             self.memory.next_look(&self.bills),
+            self.crossings.next_line(&self.shard),
         ];
         let devices = self.attachments.iter().map(Attachment::next_timeout);
         timeouts.into_iter().chain(devices).flatten().min()
@@ -268,6 +265,7 @@ impl Worker {
         self.expire(now, frames_wait);
         self.note_events();
         self.note_notices();
+        zones::log_refusals(self, now);
         self.renew_devices();
         self.serve_anchors();
         more |= inspecting::serve(self);
@@ -436,6 +434,7 @@ impl Worker {
     /// The operator has changed interfaces: devices, and rules that name them, are told.
     pub(crate) fn interfaces_changed(&mut self) {
         nft::renew_ports(self);
+        self.authority.know_zones(&self.source.configuration, &self.shard);
         self.renew_devices();
     }
 
@@ -451,134 +450,6 @@ impl Worker {
     fn ping_answered(&mut self, socket: SocketId) {
         if let Some(answered) = self.pings.receive(&mut self.shard, &self.clock, socket) {
             session::answer_later(self, answered.session, answered.answer);
-        }
-    }
-
-    fn serve_anchors(&mut self) {
-        let mut budget = TURN_BYTES;
-        let mut start = self.clock.now();
-        for _ in 0..self.ready_anchors.len().min(TURN_ANCHORS) {
-            if budget == 0 {
-                break;
-            }
-            let Some((bill, socket)) = self.ready_anchors.pop() else { break };
-            let Some(anchor) = self.anchors.get_mut(socket) else { continue };
-            anchor.queued = false;
-            let before = (self.metrics.bytes_to_programs, self.metrics.bytes_from_programs);
-            let again = if matches!(anchor.state, State::Listening(_)) {
-                accept::serve(self, socket)
-            } else {
-                self.pump(socket, &mut budget)
-            };
-            let to = self.metrics.bytes_to_programs - before.0;
-            let from = self.metrics.bytes_from_programs - before.1;
-            let end = self.clock.now();
-            self.bills.note_bytes(bill, to, from, end.since(start));
-            start = end;
-            let moved = usize::try_from(to.max(from)).unwrap_or(usize::MAX);
-            self.ready_anchors.charge(bill, moved.saturating_add(ANCHOR_COST));
-            let Some(anchor) = self.anchors.get_mut(socket) else { continue };
-            if let Err(error) = anchor.watch(&self.registry) {
-                tracing::warn!(%error, "can't watch an anchor");
-            }
-            if again {
-                self.queue(socket);
-            }
-        }
-    }
-
-    fn pump(&mut self, socket: SocketId, budget: &mut usize) -> bool {
-        let Some(anchor) = self.anchors.get_mut(socket) else { return false };
-        let now = self.clock.now();
-        let bill = anchor.principal.bill;
-        let before = self.bills.frames_left(bill, now);
-        let mut frames = before;
-        let room = Room { bytes: CHUNK, frames: &mut frames };
-        let pumped = anchor.pump(&mut self.shard, now, &mut self.authority, room, &mut self.record);
-        self.bills.note_frames(bill, before - frames);
-        self.metrics.bytes_to_programs += pumped.to_program as u64;
-        self.metrics.bytes_from_programs += pumped.from_program as u64;
-        *budget = budget.saturating_sub(pumped.to_program.max(pumped.from_program));
-        match pumped.next {
-            Next::Wait => false,
-            Next::Again => true,
-            Next::Congested => {
-                if let Some(datagrams) = anchor.datagrams()
-                    && !std::mem::replace(&mut datagrams.congested, true)
-                {
-                    self.congested.push(socket);
-                }
-                false
-            }
-            Next::Rationed => {
-                self.ration(bill, socket, now);
-                false
-            }
-            Next::End(Ending::Closed) => {
-                self.close(socket);
-                false
-            }
-            Next::End(Ending::Reset) => {
-                self.abort(socket);
-                false
-            }
-            Next::End(Ending::Failed) => {
-                self.fail(socket);
-                false
-            }
-        }
-    }
-
-    /// What a program has sent so far by the anchor of a UDP or ping socket goes out before what it
-    /// asks for next takes effect.
-    pub(crate) fn flush_datagrams(&mut self, socket: SocketId) {
-        let Some(anchor) = self.anchors.get_mut(socket) else { return };
-        if anchor.is_datagrams() {
-            anchor.look_again();
-            self.pump_at_once(socket);
-        }
-    }
-
-    fn pump_at_once(&mut self, socket: SocketId) {
-        let mut budget = usize::MAX;
-        if self.pump(socket, &mut budget) {
-            self.queue(socket);
-        }
-    }
-
-    /// What the program writes next stays where it is until its user may send more.
-    fn ration(&mut self, bill: BillId, socket: SocketId, now: Instant) {
-        if self.rationed.contains(&socket) {
-            return;
-        }
-        let until = self.bills.hold_frames(bill, now);
-        self.ration_at = Some(self.ration_at.map_or(until, |at| at.min(until)));
-        self.rationed.push(socket);
-    }
-
-    fn renew_rations(&mut self, now: Instant) {
-        if self.ration_at.is_none_or(|at| now < at) {
-            return;
-        }
-        self.ration_at = None;
-        // Those whose second is not over come back by themselves.
-        for socket in std::mem::take(&mut self.rationed) {
-            self.queue(socket);
-        }
-    }
-
-    /// Anchors whose device has caught up go on.
-    fn resume_congested(&mut self) {
-        for socket in std::mem::take(&mut self.congested) {
-            let Some(anchor) = self.anchors.get_mut(socket) else { continue };
-            if self.shard.backlog(socket) >= datagram::BACKLOG {
-                self.congested.push(socket);
-                continue;
-            }
-            if let Some(datagrams) = anchor.datagrams() {
-                datagrams.congested = false;
-            }
-            self.queue(socket);
         }
     }
 

@@ -6,7 +6,7 @@
 //! nowhere in particular has none.
 
 use crate::{
-    config::{PUBLIC, ZoneConfig},
+    config::{Configuration, PUBLIC, ZoneConfig},
     control::interface_name,
     principal::Principal,
     worker::Worker,
@@ -20,8 +20,13 @@ use narrows_stack::{
 };
 use std::{
     collections::{BTreeSet, HashMap},
+    net::IpAddr,
     rc::Rc,
 };
+
+mod refusals;
+
+pub(crate) use refusals::{Refusals, log as log_refusals};
 
 /// Numbers kept before those that nobody has any more are given back: more than there are users on
 /// most machines.
@@ -35,6 +40,8 @@ struct Identity {
     groups: Vec<u32>,
     executable: Option<String>,
     cgroup: Option<String>,
+    /// The one zone that it wants to be in.
+    only: Option<String>,
 }
 
 impl Identity {
@@ -45,6 +52,7 @@ impl Identity {
             groups: principal.groups.clone(),
             executable: principal.executable().map(str::to_owned),
             cgroup: principal.cgroup().map(str::to_owned),
+            only: principal.zone.get().cloned(),
         }
     }
 
@@ -60,8 +68,12 @@ impl Identity {
 
     /// What the configuration admits it to.
     fn admission(&self, zones: &[ZoneConfig]) -> Admission {
+        let wants = |name: &str| self.only.as_deref().is_none_or(|only| only == name);
         let mut admission = Admission::default();
-        for zone in zones {
+        if !wants(PUBLIC) {
+            admission.zones = ZoneSet::NONE;
+        }
+        for zone in zones.iter().filter(|zone| wants(&zone.name)) {
             let subject = self.subject();
             let fits = |who: &Who| who.fits(&subject, &zone.name);
             let fitting = zone.admitted.iter().filter(|admitted| fits(&admitted.who));
@@ -142,6 +154,43 @@ pub(crate) fn admit(worker: &mut Worker, principal: &Principal) {
     principal.admission.set(id);
 }
 
+/// A session wants to be in one zone alone; an error says why it can't.
+pub(crate) fn enter(
+    worker: &mut Worker,
+    principal: &Principal,
+    name: String,
+) -> Result<(), String> {
+    let zones = &worker.source.configuration.zones;
+    if let Some(held) = principal.zone.get() {
+        return match *held == name {
+            true => Ok(()),
+            false => Err(format!("this session is in zone \"{held}\" already")),
+        };
+    }
+    let zone = zones.iter().find(|zone| zone.name == name);
+    let subject = principal.subject();
+    match zone {
+        None if name != PUBLIC => return Err(format!("no zone \"{name}\"")),
+        Some(zone) if !zone.admitted.iter().any(|held| held.who.fits(&subject, &name)) => {
+            return Err(format!(
+                "user {} is not admitted to zone \"{name}\", nor what it runs",
+                principal.uid
+            ));
+        }
+        _ => {}
+    }
+    // Nobody has set it since it was looked at.
+    let _ = principal.zone.set(name);
+    admit(worker, principal);
+    Ok(())
+}
+
+/// Those who have numbers are admitted to what a configuration says.
+pub(crate) fn renew(worker: &mut Worker, configuration: &Configuration) {
+    let now = worker.clock.now();
+    worker.admissions.renew(&configuration.zones, &mut asker(&mut worker.shard, now));
+}
+
 /// The configuration changed: everybody is admitted to what it says now, and loses the sockets that it
 /// doesn't allow for.
 pub(crate) fn readmit(worker: &mut Worker) {
@@ -179,7 +228,8 @@ fn row(worker: &Worker, id: ZoneId, name: &str, zone: Option<&ZoneConfig>) -> Zo
         let mac = admitted.member.map(|member| member.mac.0);
         AdmittedRow { user, group, executable, cgroup, address, mac }
     });
-    let crossings = configuration.allows.iter().filter(|allow| allow.from == id);
+    let crossings = configuration.allows.iter().map(|allow| allow.crossing);
+    let crossings = crossings.filter(|allow| allow.from == id);
     let network = |prefix: narrows_wire::address::Prefix| crate::config::text_of(prefix);
     ZoneRow {
         name: name.to_owned(),
@@ -187,6 +237,7 @@ fn row(worker: &Worker, id: ZoneId, name: &str, zone: Option<&ZoneConfig>) -> Zo
         cut_through: zone.is_none_or(|zone| zone.cut_through),
         interfaces: interfaces.map(|(id, _)| interface_name(worker, id)).collect(),
         admitted: admitted.collect(),
+        refused: refused(worker, id),
         crossings: crossings
             .map(|allow| CrossingRow {
                 to: configuration.zone_name(allow.to).to_owned(),
@@ -197,6 +248,24 @@ fn row(worker: &Worker, id: ZoneId, name: &str, zone: Option<&ZoneConfig>) -> Zo
             })
             .collect(),
     }
+}
+
+/// What was not let go from a zone to others.
+fn refused(worker: &Worker, from: ZoneId) -> Vec<(String, u64)> {
+    let configuration = &worker.source.configuration;
+    let all = refusals::by_pair(&worker.shard).into_iter();
+    all.filter(|((zone, _), _)| *zone == from)
+        .map(|((_, to), count)| (configuration.zone_name(to).to_owned(), count))
+        .collect()
+}
+
+/// The name of the zone that an address is in.
+pub(crate) fn name_at(worker: &Worker, address: IpAddr) -> String {
+    let mut interfaces = worker.shard.interfaces();
+    let owner = interfaces
+        .find(|(_, interface)| interface.addresses.iter().any(|own| own.address() == address));
+    let zone = owner.map_or(ZoneId::PUBLIC, |(_, interface)| interface.zone);
+    worker.source.configuration.zone_name(zone).to_owned()
 }
 
 /// The zone of an interface, unless that is `public`.

@@ -4,6 +4,7 @@ use crate::{
     link::LinkCommand,
     policy::{Rule, RuleId},
     route::{RouteMatch, RoutePlacement, RouteRow, RouteScope, RuleRow},
+    zone::ZoneCommand,
 };
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -29,6 +30,7 @@ pub enum Change {
         interface: String,
     },
     Link(LinkCommand),
+    Zone(ZoneCommand),
     /// Whether the interface takes frames for a group of stations.
     SetMulticast {
         interface: String,

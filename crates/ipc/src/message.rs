@@ -22,7 +22,7 @@ use std::{
 };
 
 /// Raised with every change of a message. Both sides must have the same.
-pub const VERSION: u32 = 11;
+pub const VERSION: u32 = 12;
 
 /// The first message of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,11 @@ pub enum Welcome {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
+    /// From now on the session's program is in that zone alone, of those that it is admitted to: for
+    /// new sockets → `Done`, or [`Reply::Refused`].
+    EnterZone {
+        zone: String,
+    },
     /// → [`Reply::Done`] with the new anchor attached.
     Socket {
         kind: SocketKind,
@@ -651,6 +656,8 @@ pub struct Peer {
     pub owner: Owner,
     /// Supplementary, in ascending order.
     pub groups: Vec<u32>,
+    /// The zone that the other end's address is in.
+    pub zone: String,
 }
 
 /// The kernel's word about the process that opened the session.

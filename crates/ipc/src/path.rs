@@ -8,6 +8,9 @@ use std::{
 /// The variable that names the socket, for programs started by `narrows run` among others.
 pub const SOCKET_VARIABLE: &str = "NARROWS_SOCKET";
 
+/// The variable that names the zone that a program's sockets are in alone.
+pub const ZONE_VARIABLE: &str = "NARROWS_ZONE";
+
 /// The control socket's path: `explicit` (a `--socket` option), else `$NARROWS_SOCKET`, else
 /// `$XDG_RUNTIME_DIR/narrows/narrows.sock`, else `/run/narrows/narrows.sock` for root and
 /// `/tmp/narrows-UID/narrows.sock` for others.

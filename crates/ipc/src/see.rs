@@ -21,6 +21,8 @@ pub struct LossRow {
     pub interface: String,
     /// Whose socket they were for, or who sent them.
     pub user: Option<u32>,
+    /// From which zone they would have gone to which.
+    pub crossing: Option<(String, String)>,
     pub count: u64,
 }
 

@@ -55,6 +55,7 @@ impl Display for Change {
             Self::AddPolicy { rule } => write!(f, "policy add {rule}"),
             Self::RemovePolicy { rule } => write!(f, "policy del {rule}"),
             Self::RemovePolicyById { id } => write!(f, "policy del {id}"),
+            Self::Zone(command) => write!(f, "zone {command}"),
         }
     }
 }

@@ -5,7 +5,10 @@
 //! the session, one attempt is made to open another.
 
 use crate::{kernel, signals};
-use narrows_client::{Error, OpenError, Session, ipc};
+use narrows_client::{
+    Error, OpenError, Session,
+    ipc::{self, path::ZONE_VARIABLE},
+};
 use rustix::io::Errno;
 use std::{
     cell::UnsafeCell,
@@ -35,12 +38,16 @@ static DAEMONS: [AtomicU32; 4] = [const { AtomicU32::new(0) }; 4];
 /// The socket's path, found when the shim is loaded: programs change their environment later.
 static PATH: OnceLock<PathBuf> = OnceLock::new();
 
+/// The zone that the program is to be in, if it was started so.
+static ZONE: OnceLock<Option<String>> = OnceLock::new();
+
 /// Whether the program was told that the daemon can't be reached: once is enough.
 static COMPLAINED: AtomicBool = AtomicBool::new(false);
 
 /// Prepares what must not wait until a signal handler or a forked child needs it.
 pub fn prepare() {
     PATH.get_or_init(|| ipc::socket_path(None));
+    zone();
     kernel::at_fork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
@@ -131,7 +138,10 @@ impl State {
 
     fn open(&mut self) -> Result<(), OpenError> {
         let path = PATH.get_or_init(|| ipc::socket_path(None));
-        let session = Session::open(path)?;
+        let session = match zone() {
+            Some(zone) => Session::open_in(path, zone)?,
+            None => Session::open(path)?,
+        };
         if let Some(daemon) = kernel::peer_process(session.as_fd()) {
             note_daemon(daemon);
         }
@@ -140,6 +150,12 @@ impl State {
         self.user = user();
         Ok(())
     }
+}
+
+fn zone() -> Option<&'static str> {
+    // What is no text names no zone: the daemon refuses it.
+    let read = || Some(std::env::var_os(ZONE_VARIABLE)?.to_string_lossy().into_owned());
+    ZONE.get_or_init(|| read().filter(|zone| !zone.is_empty())).as_deref()
 }
 
 /// What the daemon will find the session's user and group to be.
@@ -170,7 +186,10 @@ fn complain(error: &OpenError) -> Failure {
     if !COMPLAINED.swap(true, Ordering::Relaxed) {
         kernel::print_error(&error.to_string());
     }
-    Failure::Errno(Errno::NETDOWN)
+    Failure::Errno(match error {
+        OpenError::ZoneRefused { .. } => Errno::ACCESS,
+        _ => Errno::NETDOWN,
+    })
 }
 
 /// Where the lock is kept across a fork, so that the child finds it in order.

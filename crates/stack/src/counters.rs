@@ -1,7 +1,7 @@
 //! What the engine counts. Every frame that goes no further has one [`DropReason`], counted once; and
 //! beside it the [`Place`] where that happened.
 
-use crate::table::interface::InterfaceId;
+use crate::table::{interface::InterfaceId, zone::ZoneId};
 use std::collections::BTreeMap;
 
 /// Why a received or outgoing packet went no further.
@@ -317,6 +317,14 @@ pub struct Place {
     pub interface: Option<InterfaceId>,
     /// Of the socket that it was for, or that sent it.
     pub user: Option<u32>,
+    /// From which zone it would have gone to which.
+    pub crossing: Option<(ZoneId, ZoneId)>,
+}
+
+impl Place {
+    pub(crate) fn at(interface: InterfaceId) -> Self {
+        Self { interface: Some(interface), ..Self::default() }
+    }
 }
 
 /// Rows of drops by place: a few reasons for each of hundreds of interfaces or users. What comes past
@@ -412,7 +420,7 @@ mod tests {
     #[test]
     fn a_drop_is_counted_by_reason_and_by_place() {
         let mut counters = Counters::default();
-        let lan = Place { interface: Some(InterfaceId(1)), user: None };
+        let lan = Place::at(InterfaceId(1));
         let his = Place { user: Some(1000), ..lan };
         for place in [lan, his, his] {
             counters.place = place;

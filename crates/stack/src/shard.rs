@@ -357,7 +357,7 @@ impl Shard {
         interface: InterfaceId,
         sink: &mut impl Sink,
     ) -> bool {
-        self.begin(now, Place { interface: Some(interface), user: None });
+        self.begin(now, Place::at(interface));
         while sink.has_room() {
             let Some(frame) = self.egress.pop(interface) else { break };
             if let Err(reason) = layer::filter::egress(self, now, interface, &frame.bytes) {

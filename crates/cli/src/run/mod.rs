@@ -9,7 +9,7 @@ mod shim;
 use crate::arguments::Run;
 use anyhow::{Context, Result, anyhow};
 use narrows_client::Stack;
-use narrows_ipc::path::SOCKET_VARIABLE;
+use narrows_ipc::path::{SOCKET_VARIABLE, ZONE_VARIABLE};
 use std::{env, ffi::OsString, os::unix::process::CommandExt, path::Path, process::Command};
 
 /// The variable by which the dynamic loader is told of the shim.
@@ -22,14 +22,21 @@ pub fn execute(run: &Run, socket: &Path) -> Result<()> {
     program::check(&path)?;
     let shim = shim::find(&env::current_exe().context("can't tell where narrows itself is")?)?;
     // The daemon must be there, and speak our version, before the program finds out.
-    drop(Stack::connect(Some(socket))?);
+    drop(match &run.zone {
+        Some(zone) => Stack::connect_in(Some(socket), zone)?,
+        None => Stack::connect(Some(socket))?,
+    });
     let socket = std::path::absolute(socket).context("can't tell the current directory")?;
-    let error = Command::new(&path)
+    let mut command = Command::new(&path);
+    command
         .arg0(name)
         .args(arguments)
         .env(PRELOAD_VARIABLE, preload_list(&shim, env::var_os(PRELOAD_VARIABLE)))
-        .env(SOCKET_VARIABLE, socket)
-        .exec();
+        .env(SOCKET_VARIABLE, socket);
+    if let Some(zone) = &run.zone {
+        command.env(ZONE_VARIABLE, zone);
+    }
+    let error = command.exec();
     Err(anyhow!(error).context(format!("can't start {}", path.display())))
 }
 

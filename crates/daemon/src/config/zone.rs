@@ -1,8 +1,9 @@
 //! `[[zone]]` and `[[allow]]`: which interfaces belong together, who is admitted there, and what may go
 //! from one zone to another.
 //!
-//! A private zone is an interface too, without a device, with its members' addresses. An interface
-//! that stands upon others is in their zone; it is enough that one of them says which.
+//! A private zone is an interface too, without a device, with its members' addresses. A bond or bridge is
+//! in the zone of its members; it is enough that one of them says which. A VLAN is in that of its link,
+//! unless it says another: then who has the link has nothing of the VLAN.
 
 use super::{
     Checker, ConfigError, Configuration, InterfaceConfig, InterfaceTable, LinkOptions,
@@ -35,6 +36,8 @@ pub(crate) struct ZoneConfig {
     pub private: bool,
     /// May local connections run past the engine?
     pub cut_through: bool,
+    /// Made at run time.
+    pub added: bool,
 }
 
 /// Somebody who is admitted to a zone, and as which member.
@@ -42,6 +45,16 @@ pub(crate) struct ZoneConfig {
 pub(crate) struct Admitted {
     pub who: Who,
     pub member: Option<Member>,
+    /// Admitted at run time.
+    pub added: bool,
+}
+
+/// What may go from zone to zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Allow {
+    pub crossing: Crossing,
+    /// At run time.
+    pub added: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +103,8 @@ impl Configuration {
     pub(crate) fn zone_settings(&self) -> ZoneSettings {
         let private = self.zones.iter().filter(|zone| zone.private);
         let private = private.fold(ZoneSet::NONE, |set, zone| set.with(ZoneSet::only(zone.id)));
-        ZoneSettings { private, crossings: self.allows.clone() }
+        let crossings = self.allows.iter().map(|allow| allow.crossing).collect();
+        ZoneSettings { private, crossings }
     }
 
     /// Zones that are in the earlier configuration too keep their numbers; others get numbers that
@@ -112,9 +126,17 @@ impl Configuration {
             interface.zone = now(interface.zone)?;
         }
         for allow in &mut self.allows {
-            (allow.from, allow.to) = (now(allow.from)?, now(allow.to)?);
+            let Crossing { from, to, .. } = &mut allow.crossing;
+            (*from, *to) = (now(*from)?, now(*to)?);
         }
         Some(self)
+    }
+
+    /// A number that no zone has.
+    fn free_zone(&self) -> Option<ZoneId> {
+        let taken = self.zones.iter().map(|zone| zone.id);
+        let taken = taken.fold(ZoneSet::PUBLIC, |set, id| set.with(ZoneSet::only(id)));
+        ZoneSet::ALL.without(taken).iter().next()
     }
 
     pub(crate) fn zone_name(&self, id: ZoneId) -> &str {
@@ -131,6 +153,14 @@ impl Checker<'_> {
     ) -> Result<(), ConfigError> {
         for table in tables {
             let zone = self.zone(configuration, table)?;
+            if zone.private && zone.admitted.is_empty() {
+                let message = format!(
+                    "nobody in private zone \"{}\": write members = [{{ user = \"app\", address = \
+                     \"10.99.0.2\" }}]",
+                    zone.name
+                );
+                return Err(self.error(table.span(), message));
+            }
             configuration.zones.push(zone);
         }
         Ok(())
@@ -154,7 +184,7 @@ impl Checker<'_> {
         if configuration.zones.iter().any(|zone| zone.name == name) {
             return refuse(words.name.span(), format!("a second zone \"{name}\": leave one out"));
         }
-        let id = ZoneId::new(configuration.zones.len() + 1).ok_or_else(|| {
+        let id = configuration.free_zone().ok_or_else(|| {
             let message = format!("more than {MAX_ZONES} zones: leave this one out");
             self.error(table.span(), message)
         })?;
@@ -175,13 +205,6 @@ impl Checker<'_> {
             return refuse(table.span(), format!("who is in zone \"{name}\": write {right}"));
         }
         let list = list.as_ref().map(|list| list.get_ref().as_slice()).unwrap_or_default();
-        if private && list.is_empty() {
-            let message = format!(
-                "nobody in private zone \"{name}\": write members = [{{ user = \"app\", address = \
-                 \"10.99.0.2\" }}]"
-            );
-            return refuse(table.span(), message);
-        }
         let mut admitted = Vec::new();
         for entry in list {
             let who = self.somebody(entry)?;
@@ -189,13 +212,13 @@ impl Checker<'_> {
                 true => Some(self.member(entry)?),
                 false => self.no_member(entry)?,
             };
-            admitted.push(Admitted { who, member });
+            admitted.push(Admitted { who, member, added: false });
         }
         if private {
             self.private_link(configuration, id, words, list, &admitted)?;
         }
         let cut_through = words.cut_through.unwrap_or(true);
-        Ok(ZoneConfig { id, name, admitted, private, cut_through })
+        Ok(ZoneConfig { id, name, admitted, private, cut_through, added: false })
     }
 
     pub(super) fn somebody(&self, table: &Spanned<WhoTable>) -> Result<Who, ConfigError> {
@@ -246,7 +269,8 @@ impl Checker<'_> {
         let name = self.name(&configuration.interfaces, &words.name)?;
         let members: Vec<Member> = admitted.iter().filter_map(|held| held.member).collect();
         let length = common_length(&members);
-        let mac = members.first().map_or(MacAddr::ZERO, |first| derived_mac(1, first.address));
+        let first = members.first().map(|first| first.address);
+        let mac = derived_mac(1, first.unwrap_or(Ipv4Addr::from_bits(zone.number() as u32)));
         let link = LinkConfig::Private { mac };
         let mut interface = InterfaceConfig::bare(&name, link, LinkOptions::default());
         interface.zone = zone;
@@ -280,10 +304,19 @@ impl Checker<'_> {
         let index = |name: &str| {
             configuration.interfaces.iter().position(|interface| interface.name == name)
         };
-        // Said of one, it holds for all that are stacked with it: as often as there are levels.
+        // Said of one, it holds for all that are stacked with it, but not for a VLAN's link: as often as
+        // there are levels.
         for _ in tables {
             for (upper, config) in configuration.interfaces.iter().enumerate().take(tables.len()) {
-                for lower in config.link.below().iter().filter_map(|name| index(name)) {
+                if let LinkConfig::Vlan { lower, .. } = &config.link {
+                    let said = zones.get(upper).copied().flatten();
+                    let of_link = || zones.get(index(lower)?).copied().flatten();
+                    let zone = said.or_else(of_link);
+                    if let Some(place) = zones.get_mut(upper) {
+                        *place = zone;
+                    }
+                }
+                for lower in config.link.members().iter().filter_map(|name| index(name)) {
                     let both =
                         (zones.get(upper).copied().flatten(), zones.get(lower).copied().flatten());
                     let zone = match both {
@@ -363,7 +396,7 @@ impl Checker<'_> {
         &self,
         configuration: &Configuration,
         table: &Spanned<AllowTable>,
-    ) -> Result<Crossing, ConfigError> {
+    ) -> Result<Allow, ConfigError> {
         let words = table.get_ref();
         let from = self.zone_named(configuration, &words.from)?;
         let to = self.zone_named(configuration, &words.to)?;
@@ -393,7 +426,8 @@ impl Checker<'_> {
         let network = |text: &Spanned<String>| self.network(text);
         let source = words.source.as_ref().map(network).transpose()?;
         let destination = words.destination.as_ref().map(network).transpose()?;
-        Ok(Crossing { from, to, protocol, ports, source, destination })
+        let crossing = Crossing { from, to, protocol, ports, source, destination };
+        Ok(Allow { crossing, added: false })
     }
 
     fn protocol(&self, text: &Spanned<String>) -> Result<Protocol, ConfigError> {
@@ -451,6 +485,8 @@ fn common_length(members: &[Member]) -> u8 {
     };
     (1..=LONGEST_PREFIX).rev().find(contains).unwrap_or(1)
 }
+
+mod edit;
 
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,10 @@ pub(super) fn report(worker: &mut Worker) -> Vec<LossRow> {
                 remedy: reason.remedy().into(),
                 interface: place.interface.map_or(String::new(), |id| name_of(worker, id)),
                 user: place.user,
+                crossing: place.crossing.map(|(from, to)| {
+                    let name = |id| worker.source.configuration.zone_name(id).to_owned();
+                    (name(from), name(to))
+                }),
                 count,
             }
         })
@@ -34,6 +38,7 @@ pub(super) fn report(worker: &mut Worker) -> Vec<LossRow> {
                 remedy: OF_DEVICES.into(),
                 interface: interface.clone(),
                 user: None,
+                crossing: None,
                 count,
             }
         }));

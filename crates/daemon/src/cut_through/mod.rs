@@ -24,7 +24,8 @@
 //!
 //! The kernel's Unix stream socket stands for both ends. A write after the peer has closed fails at
 //! once with EPIPE, where TCP lets the first one pass. `shutdown(SHUT_RD)` also ends what the peer can
-//! write. MSG_OOB is the Unix socket's. TCP_INFO's counts stay 0, for there are no segments. Connections
+//! write. MSG_OOB is the Unix socket's. TCP_INFO's counts stay 0, of bytes
+//! too: there are no segments, no byte passes the daemon, and the kernel counts none of a Unix pair. Connections
 //! that are cut through outlive the daemon. Which end closed first is not known where both have by the time
 //! the daemon looks: then the client's has, and TIME-WAIT is at its port.
 //!

@@ -12,26 +12,26 @@ use std::{collections::BTreeMap, net::IpAddr};
 #[derive(Debug, Default)]
 pub(super) struct Places {
     zones: Vec<ZoneConfig>,
-    /// Interfaces of the configuration, by name.
+    /// Interfaces, by name.
     interfaces: BTreeMap<String, ZoneId>,
 }
 
 impl Places {
-    pub(super) fn of(configuration: &Configuration) -> Self {
-        let interfaces = configuration.interfaces.iter();
-        Self {
-            zones: configuration.zones.clone(),
-            interfaces: interfaces.map(|held| (held.name.clone(), held.zone)).collect(),
-        }
+    pub(super) fn of(configuration: &Configuration, shard: &Shard) -> Self {
+        let interfaces = shard.interfaces();
+        let named = interfaces.map(|(_, held)| (held.settings.name.clone(), held.zone));
+        Self { zones: configuration.zones.clone(), interfaces: named.collect() }
     }
 
     /// The first zone, and the others.
-    pub(super) fn of_act(
-        &self,
+    /// `only`: the one zone that the subject wants to be in.
+    pub(super) fn of_act<'a>(
+        &'a self,
         shard: Option<&Shard>,
         subject: &Subject<'_>,
+        only: Option<&'a str>,
         act: &Act<'_>,
-    ) -> (&str, Vec<&str>) {
+    ) -> (&'a str, Vec<&'a str>) {
         if self.zones.is_empty() {
             return (PUBLIC, Vec::new());
         }
@@ -47,7 +47,10 @@ impl Places {
         };
         match zone {
             Some(id) => (self.name(id), Vec::new()),
-            None => (PUBLIC, self.admitting(subject).collect()),
+            None => match only {
+                Some(only) => (only, Vec::new()),
+                None => (PUBLIC, self.admitting(subject).collect()),
+            },
         }
     }
 
@@ -86,9 +89,11 @@ mod tests {
             admitted: vec![Admitted {
                 who: Who { user: Some(user), ..Who::default() },
                 member: None,
+                added: false,
             }],
             private: false,
             cut_through: true,
+            added: false,
         };
         let lab = ZoneId::new(1).expect("a zone");
         let places = Places {
@@ -105,9 +110,13 @@ mod tests {
             (Act::Raw { interface: None, access }, &["public", "lab", "shop"]),
             (Act::Administer, &["public"]),
         ] {
-            let (first, more) = places.of_act(None, &subject, &act);
+            let (first, more) = places.of_act(None, &subject, None, &act);
             let found: Vec<_> = std::iter::once(first).chain(more).collect();
             assert_eq!(found, expected, "{act}");
+            let anywhere = expected.len() > 1;
+            let (first, more) = places.of_act(None, &subject, Some("shop"), &act);
+            assert_eq!(first, if anywhere { "shop" } else { expected[0] }, "{act}");
+            assert!(more.is_empty());
         }
     }
 }

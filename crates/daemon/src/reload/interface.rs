@@ -207,7 +207,12 @@ fn changed(
             Ok(vec![Request::SetRouting { interface: site.named(&name)?, routing }])
         }));
     }
-    if held.zone != config.zone {
+    // A VLAN may have followed its link.
+    let link_moved = config.link.below().iter().any(|lower| {
+        let zone = |all: &Configuration| find(all, lower).map(|found| found.zone);
+        zone(difference.old) != zone(difference.new)
+    });
+    if held.zone != config.zone || link_moved {
         let (name, zone) = (name.clone(), config.zone);
         let says = format!("{name}: zone {}", difference.new.zone_name(zone));
         steps.push(Step::ask(says, move |site| {

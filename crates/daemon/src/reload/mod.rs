@@ -32,7 +32,7 @@ use anyhow::{Context, Result, bail};
 use narrows_device::{Device, link};
 use narrows_stack::{
     request::{Error, Request},
-    table::route::RouteError,
+    table::{route::RouteError, zone::ZoneId},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -64,7 +64,7 @@ impl Source {
 }
 
 /// One change, and what the operator reads of it.
-struct Step {
+pub(crate) struct Step {
     says: String,
     act: Act,
 }
@@ -83,7 +83,16 @@ enum Act {
 }
 
 impl Step {
-    fn ask(
+    pub(crate) fn make(config: InterfaceConfig) -> Self {
+        let says = format!("interface {} added", config.name);
+        Self { says, act: Act::Make(config) }
+    }
+
+    pub(crate) fn remove(name: &str) -> Self {
+        Self { says: format!("interface {name} removed"), act: Act::Remove(name.to_owned()) }
+    }
+
+    pub(crate) fn ask(
         says: impl Into<String>,
         ask: impl Fn(&Site<'_>) -> Result<Vec<Request>> + 'static,
     ) -> Self {
@@ -242,7 +251,10 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
         bail!("[dhcp] lease_file is for the start alone: put it back, or start the daemon anew");
     }
     let configuration = read.configuration.keep_zones_of(&worker.source.configuration);
-    let configuration = configuration.context("too many zones at once: remove some first")?;
+    let mut configuration = configuration.context("too many zones at once: remove some first")?;
+    let earlier = &worker.source.configuration;
+    configuration.keep_added_zones_of(earlier).map_err(anyhow::Error::msg)?;
+    check_moved(worker, &configuration)?;
     let new = Source { configuration, ..read };
     let is_there = |name: &str| {
         let mut interfaces = worker.shard.interfaces();
@@ -260,6 +272,8 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
     for (spec, mtu) in mtus {
         links::carry(&spec, mtu)?;
     }
+    // Who is put out loses what he has while his address is still there to be known by.
+    crate::zones::renew(worker, &new.configuration);
     let mut done = Vec::new();
     for step in steps {
         if let Err(error) = run(worker, &step, &mut devices) {
@@ -292,11 +306,31 @@ pub(crate) fn reload(worker: &mut Worker) -> Result<Vec<String>> {
         done.push(format!("[dhcp] release = {}", new.configuration.dhcp.release));
     }
     worker.source = new;
-    worker.authority.know_zones(&worker.source.configuration);
     crate::zones::readmit(worker);
     worker.links_changed();
     worker.interfaces_changed();
     Ok(done)
+}
+
+/// A zone does not go while an interface is in it that was put there at run time.
+fn check_moved(worker: &Worker, new: &Configuration) -> Result<()> {
+    let old = &worker.source.configuration;
+    let goes = |zone: &ZoneId| {
+        let has = |all: &Configuration| all.zones.iter().any(|held| held.id == *zone);
+        has(old) && !has(new)
+    };
+    for (_, station) in worker.shard.interfaces().filter(|(_, station)| goes(&station.zone)) {
+        let name = &station.settings.name;
+        let configured = old.interfaces.iter().find(|held| held.name == *name);
+        if configured.is_none_or(|held| held.zone != station.zone) {
+            bail!(
+                "zone \"{}\" goes, but \"{name}\" was put into it at run time: `narrows zone set public \
+                 dev {name}` first",
+                old.zone_name(station.zone)
+            );
+        }
+    }
+    Ok(())
 }
 
 /// A device for each interface that comes, but for those that another has until it goes.
@@ -324,7 +358,11 @@ fn held<'a>(worker: &'a Worker, config: &InterfaceConfig) -> Option<&'a Attachme
 }
 
 /// All steps on a copy of the engine: what it refuses is known before anything changes.
-fn rehearse(worker: &Worker, steps: &[Step], devices: &BTreeMap<String, Device>) -> Result<()> {
+pub(crate) fn rehearse(
+    worker: &Worker,
+    steps: &[Step],
+    devices: &BTreeMap<String, Device>,
+) -> Result<()> {
     if steps.is_empty() {
         return Ok(());
     }
@@ -345,7 +383,11 @@ fn rehearse(worker: &Worker, steps: &[Step], devices: &BTreeMap<String, Device>)
     Ok(())
 }
 
-fn run(worker: &mut Worker, step: &Step, devices: &mut BTreeMap<String, Device>) -> Result<()> {
+pub(crate) fn run(
+    worker: &mut Worker,
+    step: &Step,
+    devices: &mut BTreeMap<String, Device>,
+) -> Result<()> {
     match &step.act {
         Act::Remove(name) => {
             let id = site(worker).named(name)?;

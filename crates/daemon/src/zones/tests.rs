@@ -28,7 +28,7 @@ fn zones() -> Vec<ZoneConfig> {
 }
 
 fn identity(uid: u32, gid: u32) -> Identity {
-    Identity { uid, gid, groups: vec![gid], executable: None, cgroup: None }
+    Identity { uid, gid, groups: vec![gid], executable: None, cgroup: None, only: None }
 }
 
 fn member(last: u8) -> Vec<Ipv4Addr> {
@@ -80,4 +80,21 @@ fn numbers_are_of_identities_and_come_back() {
     admissions.renew(&[], &mut |request| said.push(request));
     let nothing = Some(Admission::default());
     assert_eq!(said, [Request::Admit { id: app, admission: nothing }]);
+}
+
+#[test]
+fn who_wants_one_zone_is_in_no_other() {
+    let zones = zones();
+    let only = |uid, name: &str| Identity { only: Some(name.into()), ..identity(uid, 1) };
+    let vault = zones.iter().find(|zone| zone.name == "vault").expect("there").id;
+    for (who, expected, members) in [
+        (only(1001, "vault"), ZoneSet::only(vault), member(3)),
+        (only(1001, PUBLIC), ZoneSet::PUBLIC, vec![]),
+        // Put out of it later.
+        (only(5, "vault"), ZoneSet::NONE, vec![]),
+        (only(1001, "gone"), ZoneSet::NONE, vec![]),
+    ] {
+        let Admission { zones, members: found } = who.admission(&zones);
+        assert_eq!((zones, found), (expected, members), "{who:?}");
+    }
 }

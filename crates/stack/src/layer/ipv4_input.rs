@@ -159,7 +159,7 @@ pub(crate) fn onward(
             if let Some(code) = answer.filter(|_| link == LinkDestination::Station) {
                 icmpv4::unreachable(shard, now, &entering.arrival(), code);
             }
-            return Err(reason);
+            return Err(route::blame_zones(shard, interface, &header, reason));
         }
     };
     // RFC 1122 §3.3.6: what went to several on the link and is addressed to one host is a mistake.

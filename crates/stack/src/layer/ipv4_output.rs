@@ -9,7 +9,7 @@ use crate::{
         filter::{self, Departure},
         inspect::{Own, Since},
         ipv4_fragment,
-        route::{path_for, transport},
+        route::{note_crossing, path_for, transport},
     },
     request::{Error, Principal},
     table::{egress::Frame, ip_settings::IpSettings, route::Query},
@@ -109,7 +109,12 @@ pub(crate) fn output(
         transport: transport(&header, datagram.payload),
         ..Query::to(datagram.destination)
     };
-    let path = path_for(shard, &query).map_err(error_reason)?;
+    let found = path_for(shard, &query).map_err(error_reason);
+    if found == Err(DropReason::OtherZone) {
+        let from = shard.interfaces.zone_of(datagram.source.into());
+        note_crossing(shard, from, datagram.destination);
+    }
+    let path = found?;
     header.identification = identification(shard, &header, datagram.segments());
     let header_bytes =
         header.with_options(datagram.options, datagram.payload.len()).unwrap_or_default();

@@ -30,7 +30,7 @@ use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
     layer::{ethernet, filter, packet, watch},
-    table::link::LinkKind,
+    table::{link::LinkKind, zone::ZoneId},
 };
 use narrows_wire::{
     ethernet::{EtherType, HEADER_LEN, Header},
@@ -136,6 +136,40 @@ fn untag<'a>(
         None if has_master => Ok(Tags::Left),
         None => Err(DropReason::VlanUnknown),
     }
+}
+
+/// The zone of a frame that is at an interface: of the VLAN that its tag leads to, which may be in
+/// another than the link.
+pub(crate) fn zone_of(
+    shard: &Shard,
+    interface: InterfaceId,
+    ether_type: EtherType,
+    payload: &[u8],
+) -> ZoneId {
+    let (mut zone, mut at) = (shard.interfaces.zone(interface), Some(interface));
+    let (mut ether_type, mut payload) = (ether_type, payload);
+    while let Some(protocol) = TagProtocol::of(ether_type)
+        && let Ok(tagged) = Tagged::parse(payload)
+    {
+        // It is the VLAN of the interface itself, or of what that is part of.
+        let vlan = tagged.id.and_then(|id| {
+            let tag = narrows_wire::vlan::Tag { protocol, id };
+            loop {
+                let link = at.and_then(|at| shard.links.get(at))?;
+                if let Some(vlan) = link.vlans.get(&tag) {
+                    return Some(*vlan);
+                }
+                at = link.master;
+            }
+        });
+        if let Some(vlan) = vlan {
+            (zone, at) = (shard.interfaces.zone(vlan), Some(vlan));
+        } else if tagged.id.is_some() {
+            break;
+        }
+        (ether_type, payload) = (tagged.ether_type, tagged.payload);
+    }
+    zone
 }
 
 /// The bytes of a frame that goes on to another link.

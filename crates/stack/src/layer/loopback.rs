@@ -28,7 +28,7 @@ pub(crate) fn run(shard: &mut Shard, now: Instant) -> bool {
 }
 
 fn deliver(shard: &mut Shard, now: Instant, packet: &[u8], offload: TxOffload) {
-    shard.counters.place = Place { interface: Some(InterfaceId::LOOPBACK), user: None };
+    shard.counters.place = Place::at(InterfaceId::LOOPBACK);
     shard.count_sent(packet.len());
     if let Some(link) = shard.links.get_mut(InterfaceId::LOOPBACK) {
         link.traffic.sent(1, packet.len() as u64);

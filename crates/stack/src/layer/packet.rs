@@ -30,12 +30,16 @@ use crate::{
     bpf::Context,
     counters::DropReason,
     event::Readiness,
-    layer::{link::Ascent, segmentation, watch},
+    layer::{
+        link::{self, Ascent},
+        segmentation, watch,
+    },
     request::SocketId,
     table::{
         packet_socket::{FrameCopy, PacketSocket, PacketType},
         socket::SocketBody,
         watch::{Role, Stages, Step},
+        zone::ZoneId,
     },
 };
 use narrows_wire::{
@@ -58,6 +62,8 @@ const LOOPBACK: u16 = 772;
 #[derive(Clone, Copy, Debug)]
 struct Sight<'a> {
     interface: InterfaceId,
+    /// The interface's, or that of the VLAN that the tag leads to.
+    zone: ZoneId,
     kind: PacketType,
     header: Header,
     vlan: Option<(u16, u16)>,
@@ -107,6 +113,7 @@ fn show(
     payload: &[u8],
     offload: RxOffload,
 ) -> bool {
+    let zone = zone_of(shard, interface, header, payload);
     let (header, vlan, payload) = untagged(header, payload);
     let unfinished = (offload.checksum == RxChecksum::Partial)
         .then(|| transport_sum(header.ether_type, payload))
@@ -115,6 +122,7 @@ fn show(
     let segment_size = offload.segment_size;
     let sight = Sight {
         interface,
+        zone,
         kind,
         header,
         vlan,
@@ -149,6 +157,7 @@ fn holder(shard: &Shard, sight: &Sight<'_>) -> Option<SocketId> {
 #[cold]
 pub(crate) fn output(shard: &mut Shard, interface: InterfaceId, frame: &[u8], offload: TxOffload) {
     let Ok((header, payload)) = Header::parse(frame) else { return };
+    let zone = zone_of(shard, interface, header, payload);
     let (header, vlan, payload) = untagged(header, payload);
     let before = frame.len() - payload.len();
     let unfinished = offload.checksum.and_then(|PartialChecksum { start, offset }| {
@@ -156,6 +165,7 @@ pub(crate) fn output(shard: &mut Shard, interface: InterfaceId, frame: &[u8], of
     });
     let sight = Sight {
         interface,
+        zone,
         kind: PacketType::Outgoing,
         header,
         vlan,
@@ -310,6 +320,13 @@ fn packet_socket(shard: &Shard, id: SocketId) -> Option<&PacketSocket> {
     }
 }
 
+fn zone_of(shard: &Shard, interface: InterfaceId, header: Header, payload: &[u8]) -> ZoneId {
+    match shard.zones.is_single() {
+        true => ZoneId::PUBLIC,
+        false => link::zone_of(shard, interface, header.ether_type, payload),
+    }
+}
+
 /// Is the socket's principal admitted to where the frame is? On the loopback, where all zones meet, to
 /// both of its ends.
 fn may_see(shard: &Shard, id: SocketId, sight: &Sight<'_>) -> bool {
@@ -318,7 +335,7 @@ fn may_see(shard: &Shard, id: SocketId, sight: &Sight<'_>) -> bool {
     }
     let Some(who) = shard.sockets.get(id).map(|socket| socket.principal) else { return false };
     if sight.interface != InterfaceId::LOOPBACK {
-        return shard.admits(who, sight.interface);
+        return shard.admits(who, sight.interface) && shard.zones.of(who).contains(sight.zone);
     }
     ipv4::Packet::parse(sight.payload).is_ok_and(|packet| {
         let ipv4::Header { source, destination, .. } = packet.header;

@@ -16,7 +16,7 @@ use crate::{
     layer::{
         Arrival,
         filter::Departure,
-        link::Ascent,
+        link::{self, Ascent},
         packet::{self, above, payload_start, transport_sum},
         raw,
         route::{Decision, Inbound, transport},
@@ -30,11 +30,12 @@ use crate::{
             Audience, Entry, Fate, Journey, Record, Role, Sight, Stages, Step, Underway, Watcher,
             Watchers,
         },
+        zone::ZoneId,
     },
 };
 use narrows_wire::{
     address::MacAddr,
-    ethernet::{EtherType, HEADER_LEN},
+    ethernet::{EtherType, HEADER_LEN, Header},
     ipv4,
     offload::{PartialChecksum, RxChecksum, RxOffload, TxOffload},
 };
@@ -88,6 +89,19 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// Not of the loopback's.
+    fn zone(&self, shard: &Shard) -> ZoneId {
+        let link = if self.header.is_empty() { self.payload } else { self.header };
+        let payload = match self.header.is_empty() {
+            true => self.payload.get(HEADER_LEN..).unwrap_or_default(),
+            false => self.payload,
+        };
+        match Header::parse(link) {
+            Ok((header, _)) => link::zone_of(shard, self.interface, header.ether_type, payload),
+            Err(_) => shard.interfaces.zone(self.interface),
+        }
+    }
+
     fn len(&self) -> usize {
         self.header.len() + self.payload.len()
     }
@@ -133,7 +147,8 @@ impl<'a> Frame<'a> {
 /// May he be told of what passes there?
 fn admits(shard: &Shard, who: Principal, frame: &Frame<'_>) -> bool {
     if frame.interface != InterfaceId::LOOPBACK {
-        return shard.admits(who, frame.interface);
+        return shard.admits(who, frame.interface)
+            && (shard.zones.is_single() || shard.zones.of(who).contains(frame.zone(shard)));
     }
     shard.zones.is_single()
         || ipv4::Packet::parse(frame.packet()).is_ok_and(|packet| {

@@ -18,7 +18,7 @@ impl Shard {
         frame: &[u8],
         offload: RxOffload,
     ) {
-        self.begin(now, Place { interface: Some(interface), user: None });
+        self.begin(now, Place::at(interface));
         self.counters.frames_received += 1;
         self.counters.bytes_received += frame.len() as u64;
         if self.watchers.is_some() {

@@ -38,7 +38,7 @@ impl Shard {
         principal: Principal,
         request: Request,
     ) -> Result<Reply, Error> {
-        self.begin(now, Place { interface: None, user: Some(principal.uid) });
+        self.begin(now, Place { user: Some(principal.uid), ..Place::default() });
         match request {
             Request::OpenTcp => self.open(principal, SocketBody::Closed),
             Request::OpenUdp => self.open_datagram(principal, SocketKind::Udp),

@@ -6,6 +6,7 @@ use crate::{
     request::{Error, Principal, Reply, SocketId},
     table::{
         interface::{InterfaceId, InterfaceTable},
+        link::LinkKind,
         port::Binding,
         zone::{Admission, AdmissionId, MAX_CROSSINGS, ZoneId, ZoneSettings, ZoneTable},
     },
@@ -88,13 +89,21 @@ impl Shard {
         }
     }
 
-    /// The interfaces that stand upon each other with this one.
+    /// The interfaces that are in a zone together with this one: what it stands upon, and what stands
+    /// upon it. A VLAN can be in another zone than its link, which goes its own way; it follows
+    /// its link only out of the zone that both were in.
     fn stack_of(&self, interface: InterfaceId) -> BTreeSet<InterfaceId> {
+        let zone = self.interfaces.zone(interface);
+        let is_vlan = |id: &InterfaceId| {
+            self.links.get(*id).is_some_and(|link| matches!(link.kind, LinkKind::Vlan { .. }))
+        };
         let mut found = BTreeSet::from([interface]);
         let mut new = vec![interface];
         while let Some(id) = new.pop() {
-            let around = self.links.above(id).chain(self.links.below(id));
-            new.extend(around.filter(|id| found.insert(*id)));
+            let below = self.links.below(id).filter(|_| !is_vlan(&id));
+            let above = self.links.above(id);
+            let above = above.filter(|id| !is_vlan(id) || self.interfaces.zone(*id) == zone);
+            new.extend(above.chain(below).filter(|id| found.insert(*id)));
         }
         found
     }

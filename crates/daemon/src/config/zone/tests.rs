@@ -71,6 +71,26 @@ fn a_private_zone_is_an_interface_with_its_members_addresses() {
 }
 
 #[test]
+fn a_vlan_is_in_the_zone_of_its_link_unless_it_says_another() {
+    for (link, vlan, expected) in [
+        (Some("lab"), None, ["lab", "lab"]),
+        (Some("lab"), Some("public"), ["lab", "public"]),
+        (None, Some("lab"), ["public", "lab"]),
+        (None, None, ["public", "public"]),
+    ] {
+        let said = |zone: Option<&str>| zone.map(|zone| format!("zone = \"{zone}\"\n"));
+        let text = FILE.replace("zone = \"lab\"\n", &said(link).unwrap_or_default());
+        let vlan = format!("id = 7\n{}", said(vlan).unwrap_or_default());
+        let configuration = parse(&text.replace("id = 7\n", &vlan)).expect("a good file");
+        let zone_of = |name: &str| {
+            let found = configuration.interfaces.iter().find(|interface| interface.name == name);
+            configuration.zone_name(found.expect("there").zone)
+        };
+        assert_eq!([zone_of("lab"), zone_of("vlan7")], expected);
+    }
+}
+
+#[test]
 fn zones_keep_their_numbers_when_the_file_is_read_again() {
     let old = parse(FILE).expect("a good file");
     let without_vault = {
@@ -174,8 +194,11 @@ fn what_can_not_be_is_refused_with_its_line() {
             "\"vault\" is a private zone, without devices",
         ),
         (
-            FILE.replace("id = 7", "id = 7\nzone = \"public\""),
-            12,
+            FILE.replace("address = [\"10.1.0.2/24\"]\n", "").replace(
+                "device = \"vlan\"\nlink = \"lab\"\nid = 7",
+                "device = \"bridge\"\nports = [\"lab\"]\nzone = \"public\"",
+            ),
+            11,
             "\"vlan7\" and \"lab\" are stacked",
         ),
         (

@@ -62,3 +62,45 @@ fn a_weak_host_answers_where_a_rule_lets_it() {
     site.host.receive_on(lab, &frame(LAB_MAC, EtherType::IPV4, &payload));
     assert_eq!(site.host.dropped(DropReason::OtherZone), before + 1);
 }
+
+#[test]
+fn what_is_refused_is_counted_by_the_two_zones() {
+    let mut site = site(HostModel::Strong);
+    let pairs = |site: &Site| -> Vec<_> {
+        let rows = site.host.shard.counters().drops_by_place();
+        let rows = rows.filter(|(reason, ..)| *reason == DropReason::OtherZone);
+        let mut pairs: Vec<_> = rows
+            .map(|(_, place, count)| {
+                let (from, to) = place.crossing.expect("both are known");
+                (from.number(), to.number(), place.user, count)
+            })
+            .collect();
+        pairs.sort_unstable();
+        pairs
+    };
+    // From the wire: to an address here, and to another host.
+    for destination in [LAB, APP_AT] {
+        site.host.receive(&datagram(PEER, destination));
+    }
+    let lab = site.lab;
+    for destination in [OWN, REMOTE] {
+        site.host.receive_on(lab, &datagram_to(LAB_MAC, LAB_PEER, destination));
+    }
+    assert_eq!(pairs(&site), [(0, 1, None, 1), (0, 2, None, 1), (1, 0, None, 2)]);
+    // From programs, who are told.
+    let socket = site.open(STRANGER, Request::OpenUdp);
+    assert_eq!(site.send(socket, at(APP_AT, 7)), Err(Error::OtherZone));
+    let socket = site.open(TECHNICIAN, Request::OpenTcp);
+    let remote = at(DB_AT, 80);
+    let refused = site.ask(TECHNICIAN, Request::Connect { socket, remote });
+    assert_eq!(refused, Err(Error::OtherZone));
+    let found = pairs(&site);
+    for row in [(0, 2, Some(STRANGER.uid), 1), (1, 2, Some(TECHNICIAN.uid), 1)] {
+        assert!(found.contains(&row), "{row:?} of {found:?}");
+    }
+}
+
+fn datagram_to(mac: MacAddr, source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
+    let header = Header { source, destination, ..PACKET };
+    frame(mac, EtherType::IPV4, &packet(&header, &udp(&header, 5000, 7, b"hello")))
+}

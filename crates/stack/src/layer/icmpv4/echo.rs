@@ -11,7 +11,7 @@ use crate::{
         Arrival,
         ipv4_options::{self, Mark},
         ipv4_output::{self, v4},
-        route::path_for,
+        route::path_of,
         udp, watch,
     },
     request::{Envelope, Error, Principal, SocketId, SocketKind},
@@ -184,7 +184,7 @@ fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope, len: usize) -> Resu
     let bound = udp::bound_address(shard, id, envelope)?;
     let output = envelope.interface.or(settings.device);
     let query = Query { source: bound, output, principal, mark, ..Query::to(destination) };
-    let path = path_for(shard, &query)?;
+    let path = path_of(shard, &query)?;
     if let Some(datagram) = shard.sockets.get_mut(id).and_then(|socket| socket.datagram()) {
         datagram.last_interface = Some(path.interface);
     }

@@ -402,7 +402,8 @@ pub(crate) fn detach(shard: &mut Shard, now: Instant, inspector: InspectorId) {
 
 fn conclude(shard: &mut Shard, now: Instant, inspector: InspectorId, released: Vec<(Parked, End)>) {
     for (parked, end) in released {
-        shard.begin(now, Place { interface: parked.input.or(parked.output), user: parked.user });
+        let interface = parked.input.or(parked.output);
+        shard.begin(now, Place { interface, user: parked.user, ..Place::default() });
         let watched = shard.watchers.is_some() && parked.input.is_some();
         let frame = watched.then(|| watch::framed(&parked.bytes));
         let (interface, offload) = (parked.interface, parked.offload);

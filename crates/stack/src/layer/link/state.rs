@@ -41,7 +41,7 @@ pub(crate) fn add(shard: &mut Shard, name: String, new: NewLink) -> Result<Reply
         routing: RoutingSettings::default(),
     };
     let id = shard.interfaces.add(settings)?;
-    // A VLAN's frames are on its link's wire: whoever has that has them.
+    // Until it is given another one.
     if let NewLink::Vlan { lower, .. } = &new {
         let zone = shard.interfaces.zone(*lower);
         shard.put_in_zone(id, zone);

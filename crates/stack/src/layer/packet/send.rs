@@ -84,6 +84,11 @@ pub(crate) fn send(
     if interface == InterfaceId::LOOPBACK {
         return send_here(shard, id, bytes);
     }
+    // The tag of a VLAN that is in a zone of its own leads there.
+    if !shard.zones.is_single() && !is_admitted(shard, id, interface, &bytes) {
+        shard.drop(DropReason::OtherZone);
+        return Ok(());
+    }
     shard.packets.sender = Some(id);
     let sent = link::output(shard, interface, Frame { bytes, offload });
     shard.packets.sender = None;
@@ -94,6 +99,15 @@ pub(crate) fn send(
             _ => Error::LimitReached,
         }
     })
+}
+
+/// Is the sender admitted to where a frame goes that leaves by `interface`?
+fn is_admitted(shard: &Shard, id: SocketId, interface: InterfaceId, frame: &[u8]) -> bool {
+    let Some(who) = shard.sockets.get(id).map(|socket| socket.principal) else { return false };
+    let zone = |(header, payload): (Header, &[u8])| {
+        link::zone_of(shard, interface, header.ether_type, payload)
+    };
+    Header::parse(frame).is_ok_and(|parsed| shard.zones.of(who).contains(zone(parsed)))
 }
 
 /// On the loopback there are IPv4 packets and nothing else.

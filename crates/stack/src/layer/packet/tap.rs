@@ -33,6 +33,7 @@ pub(in crate::layer) fn tap(
     };
     // Shorter than an Ethernet header, there is nothing that a packet socket could be told.
     let Ok((header, payload)) = parsed else { return };
+    let zone = super::zone_of(shard, frame.interface, header, payload);
     let whole = frame.header.len() + frame.payload.len();
     let (header, vlan, payload) = untagged(header, payload);
     let before = whole - payload.len();
@@ -40,6 +41,7 @@ pub(in crate::layer) fn tap(
         frame.unfinished.and_then(|(start, offset)| Some((start.checked_sub(before)?, offset)));
     let sight = Sight {
         interface: frame.interface,
+        zone,
         kind: frame.kind,
         header,
         vlan,

@@ -6,7 +6,7 @@ use crate::{
     layer::{
         ipv4_options::{self, Mark},
         ipv4_output::{self, Datagram, MAX_PAYLOAD, Spoken, v4},
-        route::{Path, path_for},
+        route::{Path, path_of},
         udp,
     },
     request::{Envelope, Error, Principal, SocketId, SocketKind},
@@ -142,7 +142,7 @@ fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope) -> Result<Way, Erro
     let bound = udp::bound_address(shard, id, envelope)?;
     let output = udp::output_interface(&ip, envelope, destination);
     let query = Query { source: bound, output, principal, mark: ip.mark, ..Query::to(destination) };
-    let path = path_for(shard, &query)?;
+    let path = path_of(shard, &query)?;
     if path.broadcast && !ip.broadcast {
         return Err(Error::BroadcastDenied);
     }

@@ -13,7 +13,8 @@ mod zone;
 pub(crate) use crate::table::route::Path;
 pub use input::Cast;
 pub(crate) use input::{Decision, Inbound, Refusal, Way, decide, may_be_source};
-pub(crate) use output::{path_for, path_from};
+pub(crate) use output::{path_for, path_from, path_of};
+pub(crate) use zone::{blame_zones, note_crossing};
 
 use narrows_wire::ipv4::{Header, Protocol};
 

@@ -22,6 +22,15 @@ pub(crate) fn path_from(
     path_for(shard, &Query { zones, ..Query::to(destination) })
 }
 
+/// [`path_for`], of what a program asks for: what it is refused because nothing crosses zones is counted.
+pub(crate) fn path_of(shard: &mut Shard, query: &Query) -> Result<Path, Error> {
+    let found = path_for(shard, query);
+    if found.as_ref().is_err_and(|error| *error == Error::OtherZone) {
+        zone::refuse(shard, query);
+    }
+    found
+}
+
 /// Local destinations go by the loopback interface. A source address that is given already decides
 /// the interface where the host is strong (RFC 1122 §3.3.4.2): packets leave by the one that owns it,
 /// whatever other ways there are. It decides the zone too; without one, all zones are looked at that

@@ -4,9 +4,10 @@
 
 use crate::{
     InterfaceId, Shard,
+    counters::DropReason,
     request::Error,
     table::{
-        route::Query,
+        route::{Answer, Query},
         zone::{AdmissionId, Crosser, ZoneId, ZoneSet},
     },
 };
@@ -45,6 +46,60 @@ pub(super) fn check(shard: &Shard, query: &Query, zone: ZoneId) -> Result<(), Er
     match query.zones.contains(zone) && query.source.is_none_or(crosses) {
         true => Ok(()),
         false => Err(Error::OtherZone),
+    }
+}
+
+/// Where a packet that is about to be dropped would have gone, for who counts it.
+#[cold]
+pub(crate) fn note_crossing(shard: &mut Shard, from: ZoneId, destination: Ipv4Addr) {
+    shard.counters.place.crossing = zone_ahead(shard, destination).map(|to| (from, to));
+}
+
+/// Why a packet that came in goes no further: a way that there is in another zone is none.
+#[cold]
+pub(crate) fn blame_zones(
+    shard: &mut Shard,
+    interface: InterfaceId,
+    header: &ipv4::Header,
+    reason: DropReason,
+) -> DropReason {
+    if shard.zones.is_single() || !matches!(reason, DropReason::OtherZone | DropReason::NoRoute) {
+        return reason;
+    }
+    let from = match interface {
+        InterfaceId::LOOPBACK => shard.interfaces.zone_of(header.source.into()),
+        interface => shard.interfaces.zone(interface),
+    };
+    match zone_ahead(shard, header.destination) {
+        Some(to) if to != from => {
+            shard.counters.place.crossing = Some((from, to));
+            DropReason::OtherZone
+        }
+        _ => reason,
+    }
+}
+
+/// The same of a program's, which has asked for a way: that it was refused one is counted here.
+#[cold]
+pub(super) fn refuse(shard: &mut Shard, query: &Query) {
+    let from = match query.source {
+        Some(source) => Some(shard.interfaces.zone_of(source.into())),
+        // Of several, the one that it was let into.
+        None => shard.zones.of(query.principal).iter().last(),
+    };
+    note_crossing(shard, from.unwrap_or_default(), query.destination);
+    shard.drop(DropReason::OtherZone);
+}
+
+/// The zone of an address of ours, of a network that we are on, or of the way there.
+fn zone_ahead(shard: &Shard, destination: Ipv4Addr) -> Option<ZoneId> {
+    let interfaces = &shard.interfaces;
+    if interfaces.owner(destination.into()).is_some() {
+        return Some(interfaces.zone_of(destination.into()));
+    }
+    match shard.routes.lookup(&Query::to(destination)) {
+        Answer::Found(found) => found.hop.map(|hop| interfaces.zone(hop.interface)),
+        Answer::Refused(_) | Answer::None => None,
     }
 }
 

@@ -4,7 +4,7 @@ use super::{fast_open, leave_time_wait, output, query, settle};
 use crate::{
     Instant, Shard,
     config::FastOpenMode,
-    layer::route::{Path, path_for},
+    layer::route::{Path, path_of},
     request::{Error, Patience, Reply, SocketId, SocketKind},
     shard::meet,
     table::{
@@ -152,10 +152,11 @@ fn begin(
         // The port follows from the address, and that from the way: of several ways, any.
         query.transport.1 = shard.random.next_u32() as u16;
     }
-    let path = path_for(shard, &query)?;
+    let path = path_of(shard, &query)?;
     if path.broadcast {
         return Err(Error::NetworkUnreachable);
     }
+    let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
     let source = match socket.local.ip() {
         any if any.is_unspecified() => path.source.into(),
         bound => bound,

@@ -4,7 +4,7 @@
 use super::{bound_address, output_interface};
 use crate::{
     Shard,
-    layer::{ipv4_output, route::path_for},
+    layer::{ipv4_output, route::path_of},
     request::{Envelope, Error, Reply, SocketId, SocketKind},
     table::{
         datagram_demux::{Member, Place},
@@ -32,8 +32,9 @@ pub(crate) fn connect(shard: &mut Shard, id: SocketId, remote: SocketAddr) -> Re
         mark: socket.ip.mark,
         ..Query::to(destination)
     };
-    let path = path_for(shard, &query)?;
-    if path.broadcast && !socket.ip.broadcast {
+    let may_broadcast = socket.ip.broadcast;
+    let path = path_of(shard, &query)?;
+    if path.broadcast && !may_broadcast {
         return Err(Error::BroadcastDenied);
     }
     super::take_port(shard, id)?;

@@ -10,7 +10,7 @@ use crate::{
         icmpv4,
         inspect::{Own, Since},
         ipv4_output::{self, Datagram, error_of, v4},
-        route::{Path, path_for},
+        route::{Path, path_of},
     },
     request::{Envelope, Error, Principal, SocketId, SocketKind},
     table::{
@@ -179,7 +179,7 @@ fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope) -> Result<Way, Erro
         transport: (Protocol::UDP, local.port(), remote.port()),
         ..Query::to(destination)
     };
-    let path = path_for(shard, &query)?;
+    let path = path_of(shard, &query)?;
     if path.broadcast && !settings.broadcast {
         return Err(Error::BroadcastDenied);
     }
