@@ -6,7 +6,7 @@ use narrows_testbed::{Process, as_root};
 use std::{fs, process::Stdio};
 
 fn ask(stage: &Stage, line: &str) -> Result<String> {
-    let said = stage.ask(&line.split(' ').collect::<Vec<_>>())?;
+    let said = stage.ask(&line.split_whitespace().collect::<Vec<_>>())?;
     ensure!(said.status.success(), "{line}: {}", said.stderr);
     Ok(said.stdout)
 }
