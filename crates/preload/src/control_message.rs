@@ -93,7 +93,7 @@ impl Messages {
         messages
     }
 
-    /// An entry of the error queue.
+    /// An entry of the error queue, in Linux's order.
     pub fn of_error(queued: &QueuedError) -> Self {
         let (origin, kind, code, offender) = match queued.icmp {
             Some((kind, code, from)) => (libc::SO_EE_ORIGIN_ICMP, kind, code, Some(from)),
@@ -114,6 +114,12 @@ impl Messages {
             put(size_of::<sock_extended_err>(), &sockaddr::encode((offender, 0).into()));
         }
         let mut messages = Self::default();
+        if let Some(ttl) = queued.ttl {
+            messages.push_number(libc::IPPROTO_IP, libc::IP_TTL, ttl.into());
+        }
+        if let Some(tos) = queued.tos {
+            messages.push(libc::IPPROTO_IP, libc::IP_TOS, &[tos]);
+        }
         messages.push(libc::IPPROTO_IP, libc::IP_RECVERR, &data);
         messages
     }
@@ -256,13 +262,19 @@ mod tests {
         let queued = QueuedError {
             error: narrows_client::ipc::Error::ConnectionRefused,
             icmp: Some((3, 3, "10.9.0.1".parse().unwrap())),
+            ttl: Some(63),
+            tos: None,
             destination: "10.9.0.1:9".parse().unwrap(),
             interface: 2,
             mtu: 0,
             payload: Vec::new(),
         };
         let expected = [
-            &48_usize.to_ne_bytes()[..],
+            &20_usize.to_ne_bytes()[..],
+            &0_i32.to_ne_bytes(),
+            &2_i32.to_ne_bytes(),
+            b"\x3f\x00\x00\x00\x00\x00\x00\x00",
+            &48_usize.to_ne_bytes(),
             &0_i32.to_ne_bytes(),
             &11_i32.to_ne_bytes(),
             // As a Linux kernel gave it to a program.

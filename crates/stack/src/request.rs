@@ -1,40 +1,40 @@
 //! Calls of programs (and of the operator) as values, so that they can be recorded and replayed.
 
 use crate::{
-    bpf::Instruction,
     config::{ConntrackConfig, TcpDefaults},
     table::{
         address_facts::AddressFacts,
         arp_policy::ArpPolicy,
         autoconf::AddressSource,
-        bond::BondSettings,
-        bridge::BridgeSettings,
-        claim::{Match, Rank},
         error_queue::QueuedError,
-        fanout::FanoutMode,
         interface::{InterfaceId, InterfaceSettings},
-        ip_settings::{IpSettings, PathMtuDiscovery},
+        ip_settings::IpSettings,
         membership::MembershipChange,
         neighbor::NeighborChange,
-        packet_socket::Appetite,
-        route::{Placement, Route, RouteError, RouteFilter, RoutingSettings, Rule, RuleFilter},
-        watch::Stages,
+        route::{Placement, Route, RouteFilter, RoutingSettings, Rule, RuleFilter},
         zone::{Admission, AdmissionId, ZoneId, ZoneSettings},
     },
     tcp::{
         self,
-        congestion::Algorithm,
         notices::{Notice, Watch},
     },
-    time::Duration,
 };
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use narrows_wire::{
     address::{MacAddr, Prefix},
     ipv4::Protocol,
-    vlan::Tag,
 };
-use std::collections::BTreeSet;
+
+mod error;
+mod link;
+mod option;
+
+pub use error::Error;
+pub use link::{LinkChange, LinkSettings, NewLink, PortChange};
+pub use option::{
+    FanoutRequest, FrameAddress, GroupInterface, PacketOption, PacketState, RawOption, RawState,
+    SocketOption,
+};
 
 /// Names a socket for as long as it exists: a slot and the slot's generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -325,205 +325,6 @@ pub enum Request {
     },
 }
 
-/// An interface that stands upon others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NewLink {
-    Vlan {
-        lower: InterfaceId,
-        tag: Tag,
-    },
-    Bond(BondSettings),
-    Bridge(BridgeSettings),
-    /// The members of a private zone, and no wire.
-    Private {
-        mac: MacAddr,
-    },
-}
-
-/// One thing to set on an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkChange {
-    /// Bytes of the longest IPv4 packet: 68 or more, and no more than what is below carries.
-    Mtu(u16),
-    Mac(MacAddr),
-    /// By the operator.
-    Up(bool),
-    /// By its device: is something at the other end of the wire?
-    Carrier(bool),
-    Promiscuous(bool),
-    Group(u32),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LinkSettings {
-    Bond(BondSettings),
-    Bridge(BridgeSettings),
-    /// Of one port of a bridge.
-    Port {
-        port: InterfaceId,
-        change: PortChange,
-    },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PortChange {
-    /// Who may speak by it; `None`: everybody.
-    Bind(Option<BTreeSet<MacAddr>>),
-    /// A station that is behind it and stays there.
-    Pin(MacAddr),
-    Forget(MacAddr),
-}
-
-/// On which interface a group is joined, or sent to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum GroupInterface {
-    /// The one that the route to the group leads by.
-    #[default]
-    Any,
-    /// The one that has this address.
-    Address(Ipv4Addr),
-    Interface(InterfaceId),
-}
-
-/// Options that programs set with setsockopt(2), by what they mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SocketOption {
-    ReuseAddress(bool),
-    ReusePort(bool),
-    KeepAlive(bool),
-    KeepAliveIdle(Duration),
-    KeepAliveInterval(Duration),
-    KeepAliveCount(u8),
-    NoDelay(bool),
-    Cork(bool),
-    /// Bytes.
-    SendBuffer(usize),
-    ReceiveBuffer(usize),
-    /// `Some(0)`: close sends RST.
-    Linger(Option<Duration>),
-    MaxSegment(u16),
-    UserTimeout(Option<Duration>),
-    Congestion(Algorithm),
-    /// Octets a second; the maximum of the type: any.
-    MaxPacingRate(u64),
-    /// TCP_FASTOPEN_CONNECT, TCP_FASTOPEN_NO_COOKIE, TCP_FASTOPEN.
-    FastOpenConnect(bool),
-    FastOpenWithoutCookie(bool),
-    FastOpenBacklog(u32),
-    /// TCP_SYNCNT.
-    SynRetries(u8),
-    /// TCP_LINGER2; zero: an orphan does not wait for the peer's FIN.
-    FinWait2(Duration),
-    /// TCP_DEFER_ACCEPT, as times that a SYN-ACK is due again.
-    DeferAccept(u8),
-    /// TCP_NOTSENT_LOWAT, in bytes.
-    UnsentLow(u32),
-    /// TCP_WINDOW_CLAMP, in bytes.
-    WindowClamp(u32),
-    /// TCP_QUICKACK; for a while.
-    QuickAcks(bool),
-    /// 1 ..= 255.
-    TimeToLive(u8),
-    TypeOfService(u8),
-    /// For the operator's rules; who may set it is the caller's business.
-    Mark(u32),
-    Broadcast(bool),
-    PathMtu(PathMtuDiscovery),
-    ReceiveErrors(bool),
-    /// Only what goes by this interface; `None`: any.
-    Device(Option<InterfaceId>),
-    /// 0: packets to groups stay on this host.
-    MulticastTtl(u8),
-    MulticastLoop(bool),
-    MulticastInterface(GroupInterface),
-    MulticastAll(bool),
-    /// UDP: payload bytes of the datagrams that longer ones are cut into; 0: they are not.
-    SegmentSize(u16),
-    /// UDP: several datagrams of one sender may be received in one piece.
-    Coalesce(bool),
-    /// UDP: sends without a checksum.
-    NoChecksum(bool),
-}
-
-/// One thing to set on a raw IP socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RawOption {
-    /// IP_HDRINCL.
-    HeaderIncluded(bool),
-    /// ICMP_FILTER: a bit for each type that it does not want.
-    IcmpFilter(u32),
-    /// IP_OPTIONS, at most 40 bytes.
-    Options(Vec<u8>),
-}
-
-/// What a raw IP socket is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RawState {
-    pub protocol: Protocol,
-    pub header_included: bool,
-    pub icmp_filter: u32,
-    pub options: Vec<u8>,
-}
-
-/// One thing to set on a packet socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PacketOption {
-    /// Of raw sockets too. [`Error::InvalidArgument`]: it is no filter that ends.
-    Filter(Option<Vec<Instruction>>),
-    IgnoreOutgoing(bool),
-    VnetHeader(bool),
-    Member {
-        interface: InterfaceId,
-        appetite: Appetite,
-        joined: bool,
-    },
-    /// Joins a group, for good.
-    Fanout(FanoutRequest),
-    /// Incoming frames that are the socket's alone, in place of its earlier claim; `None`: no more.
-    /// [`Error::InUse`]: another claim overlaps, see [`crate::Shard::claim_in_the_way`].
-    Claim(Option<(Match, Rank)>),
-    /// Hears of frames at these stages of their way, and no more as they pass interfaces; empty: as it did.
-    /// [`Error::InvalidArgument`] of one that shares or claims, or at [`Stages::RECEIVE`], where
-    /// interfaces are.
-    Tap(Stages),
-    /// Hears also of frames that another one has claimed; who may is the caller's business.
-    SeesClaimed(bool),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FanoutRequest {
-    pub group: u16,
-    pub mode: FanoutMode,
-    pub rollover: bool,
-    /// Rather a number that no group has.
-    pub unused: bool,
-}
-
-/// What a packet socket hears of, and is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PacketState {
-    pub cooked: bool,
-    pub interface: Option<InterfaceId>,
-    pub protocol: u16,
-    pub ignore_outgoing: bool,
-    pub vnet_header: bool,
-    pub fanout: Option<u16>,
-    /// It has a filter.
-    pub filtered: bool,
-    pub sees_claimed: bool,
-    /// Where it hears of frames, if not at interfaces.
-    pub tap: Stages,
-}
-
-/// Where a frame goes; what is not said is as the socket is bound.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FrameAddress {
-    pub interface: Option<InterfaceId>,
-    /// Of sockets without link headers: type and station.
-    pub protocol: Option<u16>,
-    pub destination: Option<MacAddr>,
-}
-
 bitflags::bitflags! {
     /// What a program may say of the bytes it sends on a connection.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -623,85 +424,4 @@ pub enum SocketKind {
     Ping,
     Packet,
     Raw,
-}
-
-/// Why a request was refused, or a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Error {
-    #[error("no such socket")]
-    NoSuchSocket,
-    #[error("no such interface")]
-    NoSuchInterface,
-    #[error("the interface is down")]
-    LinkDown,
-    #[error("not possible for this kind of socket, or in its state")]
-    InvalidState,
-    #[error("the operation is not supported, or turned off")]
-    NotSupported,
-    #[error("an argument has a value that is not allowed")]
-    InvalidArgument,
-    #[error("the address is in use")]
-    AddressInUse,
-    #[error("there is one already")]
-    AlreadyExists,
-    #[error("there is none")]
-    NoSuchEntry,
-    #[error("the address is not one of this host's")]
-    AddressNotAvailable,
-    #[error("the address family is not supported")]
-    FamilyNotSupported,
-    #[error("the socket is connected already")]
-    AlreadyConnected,
-    #[error("a connection attempt is under way already")]
-    AlreadyInProgress,
-    #[error("the socket is not connected")]
-    NotConnected,
-    #[error("the datagram has no destination")]
-    NoDestination,
-    #[error("sending to a broadcast address was not asked for")]
-    BroadcastDenied,
-    #[error("nothing there yet")]
-    WouldBlock,
-    #[error("no route to that network")]
-    NetworkUnreachable,
-    #[error("the host does not answer")]
-    HostUnreachable,
-    #[error("the host is down")]
-    HostDown,
-    #[error("the host is not on the network")]
-    HostIsolated,
-    #[error("the host does not speak the protocol")]
-    ProtocolUnavailable,
-    #[error("the host found the packet's header wrong")]
-    ProtocolError,
-    #[error("a source route failed")]
-    SourceRouteFailed,
-    #[error("the peer refused the connection")]
-    ConnectionRefused,
-    #[error("the peer reset the connection")]
-    ConnectionReset,
-    #[error("the connection was aborted")]
-    ConnectionAborted,
-    #[error("the peer did not answer in time")]
-    TimedOut,
-    #[error("sending was shut down")]
-    BrokenPipe,
-    #[error("the datagram is too long")]
-    MessageTooLong,
-    #[error("its answer would leave by another interface")]
-    SourceNotBelieved,
-    #[error("a rule of the filter drops it")]
-    Filtered,
-    #[error("a route or rule prohibits it")]
-    Prohibited,
-    #[error("it is in a zone that this one is not admitted to")]
-    OtherZone,
-    #[error("a limit of the engine is reached")]
-    LimitReached,
-    #[error("the interface is part of another, or others stand upon it")]
-    InUse,
-    #[error("the interface would stand upon itself")]
-    LinkLoop,
-    #[error(transparent)]
-    Route(#[from] RouteError),
 }

@@ -256,23 +256,26 @@ fn take_queued_error(worker: &mut Worker, caller: &Caller<'_>, socket: SocketId)
     let EngineReply::QueuedError(queued) = engine(worker, caller, request)? else {
         return Err(Error::NotSupported);
     };
-    let pending = worker.anchors.get_mut(socket).and_then(|anchor| anchor.datagrams());
-    if let Some(datagrams) = pending.filter(|_| queued.is_some()) {
+    let datagrams = worker.anchors.get_mut(socket).and_then(|anchor| anchor.datagrams());
+    let mut attached = Attached::default();
+    if let Some(datagrams) = datagrams.filter(|_| queued.is_some()) {
         datagrams.error = None;
+        attached = datagrams.attached;
     }
-    Ok(Reply::QueuedError(queued.map(|queued| Box::new(queued_error(*queued)))))
+    Ok(Reply::QueuedError(queued.map(|queued| Box::new(queued_error(*queued, attached)))))
 }
 
-fn queued_error(queued: error_queue::QueuedError) -> QueuedError {
-    let (icmp, interface) = match queued.origin {
-        Origin::Local => (None, 0),
-        Origin::Icmp { kind, code, from, interface } => {
-            (Some((kind, code, from)), interface_number(interface))
-        }
+fn queued_error(queued: error_queue::QueuedError, attached: Attached) -> QueuedError {
+    let icmp = match queued.origin {
+        Origin::Local => None,
+        Origin::Icmp(icmp) => Some(icmp),
     };
+    let interface = icmp.map_or(0, |icmp| interface_number(icmp.interface));
     QueuedError {
         error: options::error(queued.error),
-        icmp,
+        icmp: icmp.map(|icmp| (icmp.kind, icmp.code, icmp.from)),
+        ttl: icmp.map(|icmp| icmp.ttl).filter(|_| attached.contains(Attached::TTL)),
+        tos: icmp.map(|icmp| icmp.tos).filter(|_| attached.contains(Attached::TOS)),
         destination: queued.destination,
         interface,
         mtu: queued.mtu,

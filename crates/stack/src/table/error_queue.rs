@@ -2,7 +2,10 @@
 //! (IP_RECVERR). Invariant: no more entries than the limit; what comes past it is forgotten, as its
 //! sender may be anybody who can guess a flow.
 
-use crate::{request::Error, table::interface::InterfaceId};
+use crate::{
+    request::Error,
+    table::{interface::InterfaceId, ip_settings::IpSettings},
+};
 use core::net::{IpAddr, SocketAddr};
 use std::collections::VecDeque;
 
@@ -25,7 +28,28 @@ pub enum Origin {
     /// This host.
     Local,
     /// A router or the destination, by an ICMP message.
-    Icmp { kind: u8, code: u8, from: IpAddr, interface: InterfaceId },
+    Icmp(IcmpOrigin),
+}
+
+/// An ICMP message, and the packet that brought it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IcmpOrigin {
+    pub kind: u8,
+    pub code: u8,
+    pub from: IpAddr,
+    pub interface: InterfaceId,
+    pub ttl: u8,
+    pub tos: u8,
+}
+
+impl IcmpOrigin {
+    /// What this host tells its own programs.
+    pub fn own(kind: u8, code: u8, from: IpAddr, interface: InterfaceId) -> Self {
+        // RFC 1812 §4.3.2.5: with the precedence of internetwork control.
+        const INTERNETWORK_CONTROL: u8 = 0xc0;
+        let (ttl, tos) = (IpSettings::DEFAULT_TTL, INTERNETWORK_CONTROL);
+        Self { kind, code, from, interface, ttl, tos }
+    }
 }
 
 #[derive(Debug, Default)]

@@ -4,6 +4,7 @@ import errno, select, socket, struct, sys
 
 host, peer = sys.argv[1], sys.argv[2].split(":")[0]
 IP, IP_MTU_DISCOVER, IP_RECVERR = socket.IPPROTO_IP, 10, 11
+IP_RECVTTL, IP_RECVTOS = 12, 13
 
 
 def fails(expected, call, *arguments):
@@ -68,6 +69,16 @@ for target in (peer, host):
     assert (family, port, address) == (socket.AF_INET, 0, socket.inet_aton(target))
     # with it goes the pending error
     fails(errno.EAGAIN, s.recv, 10, socket.MSG_DONTWAIT)
+    # and of the packet that brought it, what is asked for with datagrams (tracepath's way back)
+    if target == host:
+        s.setsockopt(IP, IP_RECVTTL, 1)
+        s.setsockopt(IP, IP_RECVTOS, 1)
+        s.sendto(b"hello", (target, 9))
+        assert readable(s)
+        _, control, _, _ = s.recvmsg(100, 512, socket.MSG_ERRQUEUE)
+        assert control[0] == (IP, socket.IP_TTL, struct.pack("i", 64)), control
+        assert control[1] == (IP, socket.IP_TOS, b"\xc0"), control
+        assert [each[:2] for each in control[2:]] == [(IP, IP_RECVERR)], control
     fails(errno.EAGAIN, s.recvmsg, 100, 512, socket.MSG_ERRQUEUE)
     assert not readable(s, 0)
     # taken the other way, the queue keeps its entry

@@ -15,7 +15,7 @@ use crate::{
     table::{
         demux::Flow,
         egress::Frame,
-        error_queue::{Origin, QueuedError},
+        error_queue::{IcmpOrigin, Origin, QueuedError},
         ip_settings::PathMtuDiscovery,
     },
 };
@@ -122,7 +122,7 @@ pub(crate) fn undeliverable(
         remote: SocketAddr::new(quote.header.destination.into(), remote_port),
     };
     let code = Unreachable::HOST.0;
-    let origin = Origin::Icmp { kind: DESTINATION_UNREACHABLE, code, from: source, interface };
+    let origin = Origin::Icmp(IcmpOrigin::own(DESTINATION_UNREACHABLE, code, source, interface));
     let problem = Problem::Unreachable { error: Error::HostUnreachable, hard: false };
     let quoted = whole.get(..MAX_QUOTE).unwrap_or(&whole);
     // Nobody to tell is no loss: the datagram has been counted.
@@ -147,7 +147,8 @@ pub(crate) fn no_neighbor(
     let IpAddr::V4(remote) = destination.ip() else { return };
     let from = shard.interfaces.source_for(interface, remote).unwrap_or(Ipv4Addr::UNSPECIFIED);
     let code = Unreachable::HOST.0;
-    let origin = Origin::Icmp { kind: DESTINATION_UNREACHABLE, code, from: from.into(), interface };
+    let origin =
+        Origin::Icmp(IcmpOrigin::own(DESTINATION_UNREACHABLE, code, from.into(), interface));
     let quoted = payload.get(..MAX_QUOTE).unwrap_or(payload);
     let queued = QueuedError { error, origin, destination, mtu: 0, payload: quoted.into() };
     if let Some(datagram) = shard.sockets.get_mut(id).and_then(|socket| socket.datagram()) {

@@ -9,7 +9,12 @@ use crate::{
     counters::DropReason,
     layer::{Arrival, raw, tcp},
     request::{Error, SocketKind},
-    table::{demux::Flow, error_queue::Origin, path_mtu::MIN_PATH_MTU, timer::TimerKey},
+    table::{
+        demux::Flow,
+        error_queue::{IcmpOrigin, Origin},
+        path_mtu::MIN_PATH_MTU,
+        timer::TimerKey,
+    },
     tcp::connection::IcmpError,
 };
 use core::net::{Ipv4Addr, SocketAddr};
@@ -79,13 +84,25 @@ fn tell_raw(
     quoted: &[u8],
 ) -> bool {
     let [kind, code, ..] = *arrival.payload else { return false };
-    let (from, interface) = (arrival.header.source.into(), arrival.interface);
-    let origin = Origin::Icmp { kind, code, from, interface };
+    let interface = arrival.interface;
+    let origin = origin(arrival, kind, code);
     let problem = match problem {
         Problem::TooBig { mtu } => Problem::TooBig { mtu: believable_mtu(mtu, quote.total_len) },
         unreachable => unreachable,
     };
     raw::error(shard, interface, &quote.header, origin, problem, quoted)
+}
+
+fn origin(arrival: &Arrival<'_>, kind: u8, code: u8) -> Origin {
+    let (source, ttl, tos) = (arrival.header.source, arrival.header.ttl, arrival.header.tos);
+    Origin::Icmp(IcmpOrigin {
+        kind,
+        code,
+        from: source.into(),
+        interface: arrival.interface,
+        ttl,
+        tos,
+    })
 }
 
 /// An error about a datagram: its socket hears of it, and the path of what it may teach.
@@ -113,8 +130,7 @@ fn datagram_error(
         }
         unreachable => unreachable,
     };
-    let from = arrival.header.source.into();
-    let origin = Origin::Icmp { kind: message, code, from, interface };
+    let origin = origin(arrival, message, code);
     match report(shard, &Report { kind, flow, interface, origin, problem, quoted }) {
         // What it taught about the path was of use.
         Err(DropReason::IcmpIgnored) if matches!(problem, Problem::TooBig { .. }) => Ok(()),

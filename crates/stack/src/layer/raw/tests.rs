@@ -5,8 +5,11 @@ use crate::{
     layer::fixture::*,
     request::{Envelope, Error, GroupInterface, PacketOption, Principal, RawOption, SocketOption},
     table::{
-        datagram::Datagram, error_queue::Origin, ip_settings::PathMtuDiscovery,
-        membership::MembershipChange, raw::EVERY_PROTOCOL,
+        datagram::Datagram,
+        error_queue::{IcmpOrigin, Origin},
+        ip_settings::PathMtuDiscovery,
+        membership::MembershipChange,
+        raw::EVERY_PROTOCOL,
     },
 };
 use core::net::{Ipv4Addr, SocketAddr};
@@ -314,7 +317,7 @@ fn errors_are_told_to_who_asked_or_is_connected() {
                 (told.error, &*told.payload),
                 (Error::ProtocolUnavailable, &b"hello there"[..])
             );
-            assert!(matches!(told.origin, Origin::Icmp { kind: 3, code: 2, .. }));
+            assert!(matches!(told.origin, Origin::Icmp(IcmpOrigin { kind: 3, code: 2, .. })));
         }
     }
 }

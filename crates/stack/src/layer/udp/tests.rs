@@ -7,7 +7,7 @@ use crate::{
     layer::fixture::*,
     request::{Envelope, Error, Request, SocketId, SocketOption},
     table::{
-        error_queue::{Origin, QueuedError},
+        error_queue::{IcmpOrigin, Origin, QueuedError},
         interface::InterfaceId,
         ip_settings::PathMtuDiscovery,
     },

@@ -80,7 +80,14 @@ fn who_asks_for_errors_finds_them_in_the_queue() {
         assert_eq!(received(&mut host, socket), Err(error), "{code}");
         let queued = QueuedError {
             error,
-            origin: Origin::Icmp { kind: 3, code, from: PEER.into(), interface: ETH },
+            origin: Origin::Icmp(IcmpOrigin {
+                kind: 3,
+                code,
+                from: PEER.into(),
+                interface: ETH,
+                ttl: 64,
+                tos: 0,
+            }),
             destination: addr(PEER, 5000),
             // The router didn't say, and the floor is what is believed.
             mtu: if code == 4 { 552 } else { 0 },
