@@ -141,6 +141,9 @@ pub struct Nft {
     /// Show with each rule what it is deleted by
     #[arg(short = 'a', long)]
     pub handle: bool,
+    /// List in JSON, as libnftables-json(5) describes it
+    #[arg(short, long)]
+    pub json: bool,
     /// Only say whether the commands could be done
     #[arg(short, long)]
     pub check: bool,

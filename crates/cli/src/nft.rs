@@ -7,7 +7,8 @@ use std::io::{Read, Write};
 
 pub fn execute(stack: &Stack, arguments: &Nft, out: &mut dyn Write) -> Result<()> {
     let text = text(arguments)?;
-    let options = NftOptions { handles: arguments.handle, check: arguments.check };
+    let options =
+        NftOptions { handles: arguments.handle, json: arguments.json, check: arguments.check };
     let where_from = match &arguments.file {
         Some(path) => path.display().to_string(),
         None => "command".to_owned(),

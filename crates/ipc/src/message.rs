@@ -237,6 +237,8 @@ pub enum Request {
 pub struct NftOptions {
     /// List rules with their handles.
     pub handles: bool,
+    /// List as libnftables-json(5) has it.
+    pub json: bool,
     /// Change nothing.
     pub check: bool,
 }

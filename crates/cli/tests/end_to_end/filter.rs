@@ -3,6 +3,7 @@
 use crate::stage::{NARROWS, On, Stage, eventually, installed, succeed};
 use anyhow::{Context, Result, ensure};
 use narrows_testbed::{Daemon, Namespace, as_root, join};
+use serde_json::Value;
 use std::{fmt::Write, path::Path, process::Command};
 
 /// Where a sender's packets go: to Narrows by one wire, to a host of the kernel's by another.
@@ -65,6 +66,42 @@ impl Fork {
         succeed(command)
     }
 
+    /// The answer of each to the same words.
+    fn both(&self, words: &str) -> Result<(String, String)> {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        let kernel = self.nft(&words.iter().map(|word| word.as_ref()).collect::<Vec<_>>())?;
+        let narrows = self.daemon.ask(&self.narrows, [&["nft"], words.as_slice()].concat())?;
+        ensure!(narrows.status.success(), "{}", narrows.stderr);
+        Ok((kernel, narrows.stdout))
+    }
+
+    /// The same in JSON, but for who says it and the numbers that each gives to things.
+    fn compare_json(&self, words: &str) -> Result<()> {
+        let (kernel, narrows) = self.both(&format!("-j {words}"))?;
+        let objects = |text: &str| -> Result<Vec<Value>> {
+            let mut all: Value = serde_json::from_str(text)?;
+            let all = all["nftables"].as_array_mut().context("a list")?;
+            ensure!(all[0]["metainfo"]["json_schema_version"] == 1, "{text}");
+            let bare = all.iter_mut().skip(1).map(|object| {
+                let kinds = object.as_object_mut().into_iter();
+                let handles = kinds.flat_map(|kinds| kinds.values_mut());
+                let handles = handles.filter_map(|one| one.as_object_mut()?.remove("handle"));
+                (handles.filter(Value::is_u64).count(), object.take())
+            });
+            bare.map(|(handles, object)| {
+                ensure!(handles == 1, "{object} has no handle");
+                Ok(object)
+            })
+            .collect()
+        };
+        let (kernel, narrows) = (objects(&kernel)?, objects(&narrows)?);
+        for (kernel, narrows) in kernel.iter().zip(&narrows) {
+            ensure!(kernel == narrows, "{words}: the kernel:\n{kernel}\nNarrows:\n{narrows}");
+        }
+        ensure!(kernel.len() == narrows.len(), "{words}: {kernel:?}, Narrows: {narrows:?}");
+        Ok(())
+    }
+
     /// Both list their rules alike, once the last packet has come.
     fn compare(&self, what: &str) -> Result<()> {
         let mut both = (String::new(), String::new());
@@ -79,6 +116,10 @@ impl Fork {
     }
 }
 
+const EVERY_WORD: &str = include_str!("filter/every_word.nft");
+const FLOWS: &str = include_str!("filter/flows.nft");
+const OBJECTS: &str = include_str!("filter/objects.nft");
+
 /// What can be written is printed as nft prints it.
 #[test]
 fn rulesets_are_listed_as_nft_lists_them() -> Result<()> {
@@ -87,14 +128,54 @@ fn rulesets_are_listed_as_nft_lists_them() -> Result<()> {
             return Ok(());
         }
         let fork = Fork::new()?;
-        for rules in [include_str!("filter/every_word.nft"), include_str!("filter/flows.nft")] {
+        for rules in [EVERY_WORD, FLOWS, OBJECTS] {
             fork.load(rules)?;
             fork.compare("rulesets are alike")?;
+            fork.compare_json("list ruleset")?;
             // And what is printed can be read.
             let printed = fork.daemon.ask(&fork.narrows, ["nft", "list", "ruleset"])?.stdout;
             fork.load(&printed)?;
             fork.compare("read back, they still are")?;
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn named_objects_are_listed_and_reset_as_nft_does() -> Result<()> {
+    as_root(|| {
+        if installed("nft")?.is_none() {
+            return Ok(());
+        }
+        let fork = Fork::new()?;
+        fork.load(OBJECTS)?;
+        let questions = [
+            "list counters",
+            "list quotas",
+            "list limits table ip objects",
+            "list counter ip objects seen",
+            "list set ip objects ports",
+            "list chain ip objects c",
+            "list tables",
+            "reset counter ip objects seen",
+            "reset quotas",
+            "add table ip empty",
+            "add counter ip objects late",
+            "add quota ip objects evening { over 5 kbytes }",
+            "list quotas ip",
+            "delete quota ip objects evening",
+            "list ruleset",
+        ];
+        for words in questions {
+            let (kernel, narrows) = fork.both(words)?;
+            ensure!(kernel == narrows, "{words}: the kernel:\n{kernel}\nNarrows:\n{narrows}");
+            if words.starts_with("list") {
+                fork.compare_json(words)?;
+            }
+        }
+        // Nobody takes away what a rule names.
+        let narrows = fork.daemon.ask(&fork.narrows, ["nft", "delete counter objects seen"])?;
+        ensure!(!narrows.status.success() && narrows.stderr.contains("seen"), "{}", narrows.stderr);
         Ok(())
     })
 }
@@ -202,7 +283,7 @@ fn comparison(draw: &mut Draw, transport: &str) -> String {
 fn random_ruleset(seed: u64) -> String {
     let mut draw = Draw(seed);
     let mut text = String::from(
-        "table ip t {\n\tset some {\n\t\ttype ipv4_addr\n\t\tflags interval\n\t\telements = { 10.9.0.2, 10.9.0.5-10.9.0.6 }\n\t}\n",
+        "table ip t {\n\tcounter shared { }\n\tset some {\n\t\ttype ipv4_addr\n\t\tflags interval\n\t\telements = { 10.9.0.2, 10.9.0.5-10.9.0.6 }\n\t}\n",
     );
     for (chain, base) in
         [("c", ""), ("b", ""), ("a", "type filter hook input priority 0; policy accept;")]
@@ -223,6 +304,9 @@ fn random_ruleset(seed: u64) -> String {
             }
             if draw.below(4) == 0 {
                 let _ = write!(rule, "meta mark set {} ", draw.below(3));
+            }
+            if draw.below(3) == 0 {
+                rule += "counter name \"shared\" ";
             }
             rule += "counter";
             let verdict = match (chain, draw.below(14)) {

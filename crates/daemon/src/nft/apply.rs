@@ -3,12 +3,20 @@
 
 use super::{
     Error,
-    ast::{Chain, Element, Family, Ruleset, Set, Table, TableKey},
+    ast::{Chain, Element, Family, Object, ObjectKey, Ruleset, Set, Table, TableKey},
     parser::{Act, Command, List, Place, resolve},
 };
 
+/// What is to be listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listing {
+    pub list: List,
+    /// Counters and quotas begin anew afterwards.
+    pub reset: bool,
+}
+
 /// Does what the commands say, in their order; returns what is to be listed.
-pub(crate) fn apply(ruleset: &mut Ruleset, commands: Vec<Command>) -> Result<Vec<List>, Error> {
+pub(crate) fn apply(ruleset: &mut Ruleset, commands: Vec<Command>) -> Result<Vec<Listing>, Error> {
     let mut lists = Vec::new();
     for Command { line, act } in commands {
         one(ruleset, line, act, &mut lists)?;
@@ -16,7 +24,7 @@ pub(crate) fn apply(ruleset: &mut Ruleset, commands: Vec<Command>) -> Result<Vec
     Ok(lists)
 }
 
-fn one(ruleset: &mut Ruleset, line: u32, act: Act, lists: &mut Vec<List>) -> Result<(), Error> {
+fn one(ruleset: &mut Ruleset, line: u32, act: Act, lists: &mut Vec<Listing>) -> Result<(), Error> {
     match act {
         Act::AddTable { table, create } => {
             let there = ruleset.tables.contains_key(&table);
@@ -26,12 +34,17 @@ fn one(ruleset: &mut Ruleset, line: u32, act: Act, lists: &mut Vec<List>) -> Res
                     format!("there is a table {} already", print(&table)),
                 ));
             }
-            ruleset.tables.entry(table).or_default();
+            if !there {
+                let handle = ruleset.new_handle();
+                ruleset.tables.insert(table, Table { handle, ..Table::default() });
+            }
         }
         Act::SetDormant { table } => find(ruleset, line, &table)?.dormant = true,
         Act::AddChain { table, chain, base, create } => {
             check_base(line, &table, base.as_ref())?;
-            add_chain(find(ruleset, line, &table)?, line, chain, base, create)?;
+            let handle = ruleset.new_handle();
+            let new = Chain { handle, base, rules: Vec::new() };
+            add_chain(find(ruleset, line, &table)?, line, chain, new, create)?;
         }
         Act::SetPolicy { table, chain, accept } => {
             let base = find_chain(ruleset, line, &table, &chain)?.base.as_mut();
@@ -39,12 +52,34 @@ fn one(ruleset: &mut Ruleset, line: u32, act: Act, lists: &mut Vec<List>) -> Res
             base.ok_or_else(|| Error::new(line, message()))?.accept = accept;
         }
         Act::AddRule { table, chain, place, mut rule } => {
-            rule.handle = ruleset.last_handle + 1;
-            ruleset.last_handle += 1;
+            rule.handle = ruleset.new_handle();
             put(find_chain(ruleset, line, &table, &chain)?, line, place, *rule)?;
         }
-        Act::AddSet { table, name, set, create } => {
+        Act::AddSet { table, name, mut set, create } => {
+            set.handle = ruleset.new_handle();
             add_set(find(ruleset, line, &table)?, line, name, *set, create)?;
+        }
+        Act::AddObject { table, object, state, create } => {
+            let handle = ruleset.new_handle();
+            let table = find(ruleset, line, &table)?;
+            match table.objects.contains_key(&object) {
+                true if create => {
+                    let (kind, name) = (object.0.name(), object.1);
+                    return Err(Error::new(line, format!("there is a {kind} {name} already")));
+                }
+                true => {}
+                false => {
+                    table.object_order.push(object.clone());
+                    table.objects.insert(object, Object { handle, state });
+                }
+            }
+        }
+        Act::DeleteObject { table, object, must_exist } => {
+            let table = find(ruleset, line, &table)?;
+            if table.objects.remove(&object).is_none() && must_exist {
+                return Err(no_object(line, &object));
+            }
+            table.object_order.retain(|other| *other != object);
         }
         Act::AddElements { table, set, elements } => {
             let set = find_set(ruleset, line, &table, &set)?;
@@ -96,14 +131,19 @@ fn one(ruleset: &mut Ruleset, line: u32, act: Act, lists: &mut Vec<List>) -> Res
         Act::FlushSet { table, set } => {
             find_set(ruleset, line, &table, &set)?.elements.clear();
         }
-        Act::List(list) => {
+        Act::List { list, reset } => {
             match &list {
                 List::Table(table) => drop(find(ruleset, line, table)?),
                 List::Chain(table, chain) => drop(find_chain(ruleset, line, table, chain)?),
                 List::Set(table, set) => drop(find_set(ruleset, line, table, set)?),
-                List::Ruleset(_) | List::Tables(_) => {}
+                List::Object(table, object) => {
+                    let found = find(ruleset, line, table)?.objects.get(object);
+                    found.ok_or_else(|| no_object(line, object))?;
+                }
+                List::Objects { table: Some(table), .. } => drop(find(ruleset, line, table)?),
+                List::Ruleset(_) | List::Tables(_) | List::Objects { .. } => {}
             }
-            lists.push(list);
+            lists.push(Listing { list, reset });
         }
     }
     Ok(())
@@ -111,6 +151,10 @@ fn one(ruleset: &mut Ruleset, line: u32, act: Act, lists: &mut Vec<List>) -> Res
 
 fn print((family, name): &TableKey) -> String {
     format!("{} {name}", family.name())
+}
+
+fn no_object(line: u32, (kind, name): &ObjectKey) -> Error {
+    Error::new(line, format!("there is no {} {name}", kind.name()))
 }
 
 fn no_table(line: u32, table: &TableKey) -> Error {
@@ -195,12 +239,12 @@ fn add_chain(
     table: &mut Table,
     line: u32,
     name: String,
-    base: Option<super::ast::Base>,
+    new: Chain,
     create: bool,
 ) -> Result<(), Error> {
     match table.chains.get_mut(&name) {
         Some(_) if create => Err(Error::new(line, format!("there is a chain {name} already"))),
-        Some(chain) => match (&mut chain.base, base) {
+        Some(chain) => match (&mut chain.base, new.base) {
             (_, None) => Ok(()),
             (Some(old), Some(new)) => {
                 let accept = old.accept;
@@ -214,7 +258,7 @@ fn add_chain(
         },
         None => {
             table.chain_order.push(name.clone());
-            table.chains.insert(name, Chain { base, rules: Vec::new() });
+            table.chains.insert(name, new);
             Ok(())
         }
     }

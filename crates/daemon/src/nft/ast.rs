@@ -4,6 +4,7 @@ use super::{
     selector::Selector,
     value::{Type, Value},
 };
+use narrows_stack::filter::state::{Counter, Quota};
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 /// Which packets a table sees.
@@ -29,15 +30,32 @@ pub(crate) type TableKey = (Family, String);
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Ruleset {
     pub tables: BTreeMap<TableKey, Table>,
-    /// The last that was given to a rule; never given again.
+    /// The last that was given to anything; never given again.
     pub last_handle: u64,
+}
+
+impl Ruleset {
+    /// As nft lists them: in the order in which they were made.
+    pub(super) fn listed(&self) -> Vec<(&TableKey, &Table)> {
+        let mut tables: Vec<_> = self.tables.iter().collect();
+        tables.sort_by_key(|(_, table)| table.handle);
+        tables
+    }
+
+    pub(super) fn new_handle(&mut self) -> u64 {
+        self.last_handle += 1;
+        self.last_handle
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Table {
+    pub handle: u64,
+    pub objects: BTreeMap<ObjectKey, Object>,
     pub sets: BTreeMap<String, Set>,
     pub chains: BTreeMap<String, Chain>,
-    /// Both in the order in which they were made, as nft lists them.
+    /// All in the order in which they were made, as nft lists them.
+    pub object_order: Vec<ObjectKey>,
     pub set_order: Vec<String>,
     pub chain_order: Vec<String>,
     /// Ignored by packets.
@@ -46,6 +64,7 @@ pub(crate) struct Table {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Chain {
+    pub handle: u64,
     pub base: Option<Base>,
     pub rules: Vec<Rule>,
 }
@@ -117,26 +136,10 @@ pub(crate) enum Statement {
         map: MapSource,
     },
     Verdict(Verdict),
-    /// With what they begin from.
-    Counter {
-        packets: u64,
-        bytes: u64,
-    },
-    Limit {
-        amount: u64,
-        interval: Duration,
-        burst: u64,
-        of_bytes: bool,
-        over: bool,
-    },
-    Quota {
-        bytes: u64,
-        used: u64,
-        over: bool,
-    },
-    Log {
-        prefix: String,
-    },
+    Stateful(Stateful),
+    /// What a table keeps under a name.
+    Object(ObjectKind, String),
+    Log(Log),
     SetMark {
         to: MarkOf,
         mark: Mark,
@@ -152,6 +155,93 @@ pub(crate) enum Statement {
     },
     Reject(Reject),
     Queue(Queue),
+}
+
+/// What changes while packets pass, with what it begins from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stateful {
+    Counter(Counter),
+    Limit(Limit),
+    Quota { quota: Quota, over: bool },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limit {
+    pub amount: u64,
+    pub interval: Duration,
+    pub burst: u64,
+    pub of_bytes: bool,
+    pub over: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ObjectKind {
+    Counter,
+    Quota,
+    Limit,
+}
+
+impl ObjectKind {
+    pub(super) const NAMES: [(&'static str, Self); 3] =
+        [("counter", Self::Counter), ("quota", Self::Quota), ("limit", Self::Limit)];
+
+    pub(super) fn of(word: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(name, _)| *name == word).map(|(_, kind)| *kind)
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// A counter and a quota may have one name.
+pub(crate) type ObjectKey = (ObjectKind, String);
+
+/// What rules of a table share by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Object {
+    pub handle: u64,
+    pub state: Stateful,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Log {
+    pub prefix: String,
+    pub level: Level,
+    /// The kernel gives what has one to the programs that listen to it, not to its log; here it is a
+    /// word of the line.
+    pub group: Option<u16>,
+}
+
+/// syslog(3)'s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Level {
+    Emergency,
+    Alert,
+    Critical,
+    Error,
+    #[default]
+    Warning,
+    Notice,
+    Info,
+    Debug,
+}
+
+impl Level {
+    pub(super) const NAMES: [(&'static str, Self); 8] = [
+        ("emerg", Self::Emergency),
+        ("alert", Self::Alert),
+        ("crit", Self::Critical),
+        ("err", Self::Error),
+        ("warn", Self::Warning),
+        ("notice", Self::Notice),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, level)| *level == self).map_or("", |(name, _)| name)
+    }
 }
 
 /// Whoever inspects one of these queues decides.
@@ -315,6 +405,7 @@ pub(crate) enum Reject {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Set {
+    pub handle: u64,
     pub key: Vec<Type>,
     pub holds: Holds,
     pub intervals: bool,

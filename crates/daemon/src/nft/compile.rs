@@ -3,7 +3,7 @@
 use super::{
     ast::{
         self, Base, Data, Element, Family, Holds, Key, MapSource, Mark, MarkOf, Match, Operator,
-        Right, Ruleset, SetChange, Statement, TableKey, Verdict,
+        Right, Ruleset, SetChange, Stateful, Statement, TableKey, Verdict,
     },
     selector::Selector,
     value::{Type, Value},
@@ -20,7 +20,7 @@ use narrows_stack::{
             Verdict as EngineVerdict,
         },
         set::{Data as EngineData, Set},
-        state::{Counter, Quota, Rate, State},
+        state::{Name, Rate, State},
     },
     random::Random,
 };
@@ -46,7 +46,7 @@ pub(crate) struct Names<'a> {
 pub(crate) struct Compiled {
     pub filter: Filter,
     /// Of each `log` statement.
-    pub prefixes: Vec<String>,
+    pub logs: Vec<ast::Log>,
 }
 
 /// By which the engine, and listings, know a set again.
@@ -71,7 +71,8 @@ pub(crate) fn compile(
         named: HashMap::new(),
         sets: Vec::new(),
         state: State::default(),
-        prefixes: Vec::new(),
+        objects: HashMap::new(),
+        logs: Vec::new(),
     };
     let live = || ruleset.tables.iter().filter(|(_, table)| !table.dormant);
     for (at, (key, chain)) in live()
@@ -102,12 +103,12 @@ pub(crate) fn compile(
     if bases.is_empty() {
         return Ok(None);
     }
-    let Compiler { sets, state, prefixes, .. } = compiler;
+    let Compiler { sets, state, logs, .. } = compiler;
     let mut filter = Filter::new(chains, sets, state).map_err(|error| error.to_string())?;
     for (hook, base) in bases {
         filter.hook(hook, base).map_err(|error| error.to_string())?;
     }
-    Ok(Some(Compiled { filter, prefixes }))
+    Ok(Some(Compiled { filter, logs }))
 }
 
 struct Compiler<'a> {
@@ -118,7 +119,9 @@ struct Compiler<'a> {
     named: HashMap<(TableKey, String), SetId>,
     sets: Vec<Set>,
     state: State,
-    prefixes: Vec<String>,
+    /// By their handles, what a rule does that names one.
+    objects: HashMap<u64, Step>,
+    logs: Vec<ast::Log>,
 }
 
 /// Where a rule is, for what it names and what it counts.
@@ -253,29 +256,26 @@ impl Compiler<'_> {
                 Step::VerdictMap { key: fields(key)?, map }
             }
             Statement::Verdict(verdict) => Step::Verdict(self.verdict(place.key, verdict)?),
-            Statement::Counter { packets, bytes } => {
+            Statement::Stateful(state) => {
                 place.nth += 1;
-                let counter = Counter { packets: *packets, bytes: *bytes };
-                Step::Counter(self.state.add_counter(name, counter))
+                self.stateful(name, state)
             }
-            Statement::Limit { amount, interval, burst, of_bytes, over } => {
-                place.nth += 1;
-                let rate = Rate {
-                    amount: *amount,
-                    interval: *interval,
-                    burst: *burst,
-                    of_bytes: *of_bytes,
-                };
-                Step::Limit { limit: self.state.add_limit(name, rate), over: *over }
+            Statement::Object(kind, name) => {
+                let object = place.table.objects.get(&(*kind, name.clone()));
+                let missing = || format!("there is no {} {name} in this table", kind.name());
+                let object = object.ok_or_else(missing)?;
+                match self.objects.get(&object.handle) {
+                    Some(step) => step.clone(),
+                    None => {
+                        let step = self.stateful((object.handle, 0), &object.state);
+                        self.objects.insert(object.handle, step.clone());
+                        step
+                    }
+                }
             }
-            Statement::Quota { bytes, used, over } => {
-                place.nth += 1;
-                let quota = Quota { bytes: *bytes, used: *used };
-                Step::Quota { quota: self.state.add_quota(name, quota), over: *over }
-            }
-            Statement::Log { prefix } => {
-                self.prefixes.push(prefix.clone());
-                Step::Log(self.prefixes.len() as u32 - 1)
+            Statement::Log(log) => {
+                self.logs.push(log.clone());
+                Step::Log(self.logs.len() as u32 - 1)
             }
             Statement::SetMark { to, mark: Mark::Bits { from, and, xor } } => {
                 let (and, xor) = (*and, *xor);
@@ -311,6 +311,19 @@ impl Compiler<'_> {
                 Step::Reject(Reject::Icmp(Unreachable(*code)))
             }
         })
+    }
+
+    fn stateful(&mut self, name: Name, state: &Stateful) -> Step {
+        match *state {
+            Stateful::Counter(counter) => Step::Counter(self.state.add_counter(name, counter)),
+            Stateful::Limit(ast::Limit { amount, interval, burst, of_bytes, over }) => {
+                let rate = Rate { amount, interval, burst, of_bytes };
+                Step::Limit { limit: self.state.add_limit(name, rate), over }
+            }
+            Stateful::Quota { quota, over } => {
+                Step::Quota { quota: self.state.add_quota(name, quota), over }
+            }
+        }
     }
 
     fn comparison(&mut self, place: &Place<'_>, comparison: &Match) -> Result<Step, String> {

@@ -18,11 +18,13 @@
 //! | `apply` | commands upon a ruleset |
 //! | `compile` | a ruleset to the engine's rules |
 //! | `print` | a ruleset to text |
+//! | `json` | a ruleset to JSON, as `nft -j` has it |
 //! | `service` | the daemon's ruleset |
 
 mod apply;
 mod ast;
 mod compile;
+mod json;
 mod lexer;
 mod parser;
 mod print;
@@ -30,7 +32,6 @@ mod selector;
 mod service;
 mod value;
 
-use apply::apply;
 pub(crate) use ast::Ruleset;
 use parser::parse;
 pub(crate) use service::{Rules, answer, check, compile_for, describe, load, log, renew_ports};

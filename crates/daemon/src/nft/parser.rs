@@ -2,13 +2,18 @@
 
 mod elements;
 mod nat;
+mod object;
 mod queue;
 mod statement;
 
 use super::{
     Error,
-    ast::{Base, Element, Family, Hook, PRIORITIES, Rule, Set, TableKey},
+    ast::{
+        Base, Element, Family, Hook, ObjectKey, ObjectKind, PRIORITIES, Rule, Set, Stateful,
+        TableKey,
+    },
     lexer::{Kind, Token, lex},
+    print::Part,
 };
 use std::collections::HashMap;
 
@@ -29,17 +34,19 @@ pub(crate) enum Act {
     SetPolicy { table: TableKey, chain: String, accept: bool },
     AddRule { table: TableKey, chain: String, place: Place, rule: Box<Rule> },
     AddSet { table: TableKey, name: String, set: Box<Set>, create: bool },
+    AddObject { table: TableKey, object: ObjectKey, state: Stateful, create: bool },
     AddElements { table: TableKey, set: String, elements: Vec<ElementWords> },
     DeleteElements { table: TableKey, set: String, elements: Vec<ElementWords> },
     DeleteTable { table: TableKey, must_exist: bool },
     DeleteChain { table: TableKey, chain: String, must_exist: bool },
     DeleteRule { table: TableKey, chain: String, handle: u64 },
     DeleteSet { table: TableKey, set: String, must_exist: bool },
+    DeleteObject { table: TableKey, object: ObjectKey, must_exist: bool },
     FlushRuleset(Option<Family>),
     FlushTable { table: TableKey },
     FlushChain { table: TableKey, chain: String },
     FlushSet { table: TableKey, set: String },
-    List(List),
+    List { list: List, reset: bool },
 }
 
 /// An element whose types the set says.
@@ -61,6 +68,41 @@ pub(crate) enum List {
     Table(TableKey),
     Chain(TableKey, String),
     Set(TableKey, String),
+    Object(TableKey, ObjectKey),
+    /// Of all tables, or one.
+    Objects {
+        kind: ObjectKind,
+        family: Option<Family>,
+        table: Option<TableKey>,
+    },
+}
+
+impl List {
+    /// Is something of this table listed?
+    pub(super) fn concerns(&self, key: &TableKey) -> bool {
+        let of = |wanted: &Option<Family>| wanted.is_none_or(|wanted| wanted == key.0);
+        match self {
+            Self::Ruleset(family) | Self::Tables(family) => of(family),
+            Self::Objects { table: Some(table), .. } => table == key,
+            Self::Objects { family, .. } => of(family),
+            Self::Table(table)
+            | Self::Chain(table, _)
+            | Self::Set(table, _)
+            | Self::Object(table, _) => table == key,
+        }
+    }
+
+    /// This of it?
+    pub(super) fn wants(&self, part: Part<'_>) -> bool {
+        match (self, part) {
+            (Self::Ruleset(_) | Self::Table(_), _) => true,
+            (Self::Chain(_, wanted), Part::Chain(name)) => wanted == name,
+            (Self::Set(_, wanted), Part::Set(name)) => wanted == name,
+            (Self::Object(_, wanted), Part::Object(key)) => wanted == key,
+            (Self::Objects { kind, .. }, Part::Object(key)) => *kind == key.0,
+            _ => false,
+        }
+    }
 }
 
 pub(crate) fn parse(text: &str) -> Result<Vec<Command>, Error> {
@@ -182,6 +224,7 @@ impl Parser {
             "destroy" => self.delete(line, false)?,
             "flush" => self.flush(line)?,
             "list" => self.list(line)?,
+            "reset" => self.reset(line)?,
             "define" => self.define()?,
             "include" => {
                 return Err(Error::new(line, "\"include\" is not supported: give nft one file"));
@@ -190,7 +233,7 @@ impl Parser {
                 return Err(Error::new(
                     line,
                     format!(
-                        "\"{word}\" is no command: table, add, create, insert, replace, delete, destroy, flush, list or define is"
+                        "\"{word}\" is no command: table, add, create, insert, replace, delete, destroy, flush, list, reset or define is"
                     ),
                 ));
             }
@@ -291,11 +334,17 @@ impl Parser {
                 "comment" => {
                     self.name("a comment")?;
                 }
-                _ => {
-                    return Err(Error::new(
-                        line,
-                        format!("\"{word}\" is not supported in a table: chain, set and map are"),
-                    ));
+                word => {
+                    let Some(kind) = ObjectKind::of(word) else {
+                        return Err(Error::new(
+                            line,
+                            format!(
+                                "\"{word}\" is not supported in a table: chain, set, map, counter, quota and limit are"
+                            ),
+                        ));
+                    };
+                    let name = self.name("a name")?;
+                    self.object_block(line, &table, (kind, name), create)?;
                 }
             }
             self.end()?;
@@ -445,9 +494,14 @@ impl Parser {
                 self.push(line, Act::AddElements { table, set, elements });
                 Ok(())
             }
-            _ => self.error(format!(
-                "\"{what}\" can't be added: table, chain, rule, set, map and element can"
-            )),
+            what => match ObjectKind::of(what) {
+                Some(kind) => {
+                    let (table, name) = self.of_table("a name")?;
+                    self.object_block(line, &table, (kind, name), create)
+                }
+                None => self.error(format!(
+                "\"{what}\" can't be added: table, chain, rule, set, map, element, counter, quota and limit can"
+            )) },
         }
     }
 
@@ -499,9 +553,14 @@ impl Parser {
                 let set = self.name("the name of a set")?;
                 Act::DeleteElements { table, set, elements: self.elements()? }
             }
-            _ => {
+            what => {
+                if let Some(kind) = ObjectKind::of(what) {
+                    let object = (kind, self.name("a name")?);
+                    self.push(line, Act::DeleteObject { table, object, must_exist });
+                    return Ok(());
+                }
                 return self.error(format!(
-                    "\"{what}\" can't be deleted: table, chain, rule, set, map and element can"
+                    "\"{what}\" can't be deleted: table, chain, rule, set, map, element, counter, quota and limit can"
                 ));
             }
         };
@@ -546,13 +605,16 @@ impl Parser {
                 let (table, set) = self.of_table("the name of a set")?;
                 List::Set(table, set)
             }
-            _ => {
-                return self.error(format!(
-                    "\"{what}\" can't be listed: ruleset, tables, table, chain, set and map can"
-                ));
-            }
+            _ => match self.object_list(&what)? {
+                Some(list) => list,
+                None => {
+                    return self.error(format!(
+                        "\"{what}\" can't be listed: ruleset, tables, table, chain, set, map, counter, counters, quota, quotas, limit and limits can"
+                    ));
+                }
+            },
         };
-        self.push(line, Act::List(list));
+        self.push(line, Act::List { list, reset: false });
         Ok(())
     }
 }

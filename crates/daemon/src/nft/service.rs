@@ -1,12 +1,12 @@
 //! The daemon's ruleset: changed by commands, or by the configuration.
 
 use super::{
-    apply,
-    ast::Ruleset,
+    apply::{Listing, apply},
+    ast::{Level, Log, Ruleset},
     compile::{Names, compile},
     parse,
     parser::List,
-    print::{Live, print},
+    print::{Live, Part, print},
 };
 use crate::{session::Outcome, worker::Worker};
 use mio::Token;
@@ -29,11 +29,11 @@ use std::{
 /// A text of a hundred thousand rules has ten megabytes.
 const MAX_TEXT: u64 = 64 << 20;
 
-/// What was last compiled, and what logs begin with.
+/// What was last compiled, and what its `log` statements say.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
     ruleset: Ruleset,
-    prefixes: Vec<String>,
+    logs: Vec<Log>,
 }
 
 impl Rules {
@@ -126,7 +126,27 @@ fn run(worker: &mut Worker, text: &str, options: NftOptions) -> Result<String, S
     if ruleset != worker.rules.ruleset {
         install(worker, ruleset, options.check)?;
     }
-    Ok(listing(worker, &lists, options))
+    let text = listing(worker, &lists, options);
+    if !options.check {
+        for Listing { list, .. } in lists.iter().filter(|listing| listing.reset) {
+            reset(worker, list);
+        }
+    }
+    Ok(text)
+}
+
+/// Counters and quotas begin anew.
+fn reset(worker: &mut Worker, list: &List) {
+    let tables = worker.rules.ruleset.tables.iter_mut();
+    for (_, table) in tables.filter(|(key, _)| list.concerns(key)) {
+        for (_, object) in table.objects.iter_mut().filter(|(key, _)| list.wants(Part::Object(key)))
+        {
+            object.state = object.state.anew();
+            if let Some(filter) = worker.shard.filter_mut() {
+                filter.reset((object.handle, 0));
+            }
+        }
+    }
 }
 
 /// The ruleset of the configuration, instead of whatever there is.
@@ -154,12 +174,12 @@ fn install(worker: &mut Worker, ruleset: Ruleset, check: bool) -> Result<(), Str
     if check {
         return Ok(());
     }
-    let (filter, prefixes) = match compiled {
-        Some(compiled) => (Some(compiled.filter), compiled.prefixes),
+    let (filter, logs) = match compiled {
+        Some(compiled) => (Some(compiled.filter), compiled.logs),
         None => (None, Vec::new()),
     };
     worker.shard.set_filter(filter);
-    worker.rules = Rules { ruleset, prefixes };
+    worker.rules = Rules { ruleset, logs };
     renew_ports(worker);
     Ok(())
 }
@@ -213,21 +233,34 @@ pub(crate) fn compile_for(
     }))
 }
 
-fn listing(worker: &Worker, lists: &[List], options: NftOptions) -> String {
+fn listing(worker: &Worker, lists: &[Listing], options: NftOptions) -> String {
     if lists.is_empty() {
         return String::new();
     }
     let now = worker.clock.now();
     let live = worker.shard.filter().map(|filter| Live::of(filter, now)).unwrap_or_default();
-    let print = |list| print(&worker.rules.ruleset, list, &live, options.handles);
-    lists.iter().map(print).collect()
+    let ruleset = &worker.rules.ruleset;
+    if options.json {
+        return super::json::print(ruleset, lists, &live);
+    }
+    lists.iter().map(|listing| print(ruleset, &listing.list, &live, options.handles)).collect()
 }
 
 /// A packet that a rule wants in the log, as the kernel writes it.
 pub(crate) fn log(worker: &Worker, entry: &FilterLog) {
-    let prefix = worker.rules.prefixes.get(entry.statement as usize);
-    let prefix = prefix.map_or("", |prefix| prefix);
-    tracing::info!("{prefix}{}", line(worker, entry));
+    let Some(log) = worker.rules.logs.get(entry.statement as usize) else { return };
+    let mut line = format!("{}{}", log.prefix, line(worker, entry));
+    if let Some(group) = log.group {
+        let _ = write!(line, " GROUP={group}");
+    }
+    match log.level {
+        Level::Emergency | Level::Alert | Level::Critical | Level::Error => {
+            tracing::error!("{line}")
+        }
+        // Where nothing is said it is a warning to the kernel; here that is what was asked for.
+        Level::Warning | Level::Notice | Level::Info => tracing::info!("{line}"),
+        Level::Debug => tracing::debug!("{line}"),
+    }
 }
 
 fn line(worker: &Worker, entry: &FilterLog) -> String {

@@ -8,6 +8,7 @@ use super::{
 use narrows_stack::{Instant, InterfaceId, random::Random};
 
 const EVERY_WORD: &str = include_str!("../../../cli/tests/end_to_end/filter/every_word.nft");
+const OBJECTS: &str = include_str!("../../../cli/tests/end_to_end/filter/objects.nft");
 
 fn printed(ruleset: &Ruleset) -> String {
     print(ruleset, &List::Ruleset(None), &Live::default(), false)
@@ -21,11 +22,49 @@ fn compiled(ruleset: &Ruleset) -> Result<bool, String> {
 
 #[test]
 fn what_is_printed_reads_back_the_same() {
-    let ruleset = check(EVERY_WORD).expect("sound");
-    let text = printed(&ruleset);
-    let again = check(&text).expect("what was printed");
-    assert_eq!(printed(&again), text);
-    assert_eq!(compiled(&again), Ok(true));
+    for written in [EVERY_WORD, OBJECTS] {
+        let ruleset = check(written).expect("sound");
+        let text = printed(&ruleset);
+        let again = check(&text).expect("what was printed");
+        assert_eq!(printed(&again), text);
+        assert_eq!(compiled(&again), Ok(true));
+    }
+}
+
+#[test]
+fn what_cannot_be_said_of_objects_and_logs_is_refused_by_line_and_word() {
+    let cases = [
+        ("counter a { packets x }", "line 3: \"x\" is not a number"),
+        ("quota a { 5 }", "line 3: bytes, kbytes or mbytes is missing before \"}\""),
+        ("limit a { 5/second }", "line 3: \"rate\" is missing before \"5/second\""),
+        (
+            "synproxy a { }",
+            "line 3: \"synproxy\" is not supported in a table: chain, set, map, counter, quota and limit are",
+        ),
+        (
+            "chain c { counter name ip saddr map @m; }",
+            "line 3: \"saddr\" is not supported in a rule",
+        ),
+        (
+            "chain c { log level loud; }",
+            "line 3: \"loud\" is no level: emerg, alert, crit, err, warn, notice, info, debug are",
+        ),
+        ("chain c { log group 70000; }", "line 3: group 70000 is more than 65535"),
+        ("chain c { log group 1 level debug; }", "line 3: what goes to a group has no level"),
+        (
+            "chain c { log snaplen 5; }",
+            "line 3: \"log snaplen\" is not supported: prefix, level and group are",
+        ),
+    ];
+    for (inside, wanted) in cases {
+        let text = format!("table ip t {{\n\n{inside}\n}}\n");
+        let error = check(&text).expect_err(inside).to_string();
+        assert_eq!(error, wanted);
+    }
+    let unknown =
+        "table ip t { chain c { type filter hook input priority 0; counter name x; }\n}\n";
+    let error = compiled(&check(unknown).expect("read")).expect_err("no such counter");
+    assert!(error.ends_with("there is no counter x in this table"), "{error}");
 }
 
 #[test]

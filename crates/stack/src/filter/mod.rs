@@ -159,6 +159,11 @@ impl Filter {
         }
     }
 
+    /// The counter or quota of that name counts from nothing again.
+    pub fn reset(&mut self, name: state::Name) {
+        self.state.reset(name);
+    }
+
     pub fn state(&self) -> &State {
         &self.state
     }

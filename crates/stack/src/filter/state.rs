@@ -154,6 +154,16 @@ impl State {
         self.quota(id).is_some_and(|quota| quota.used < quota.bytes)
     }
 
+    /// Counts from nothing again.
+    pub(super) fn reset(&mut self, name: Name) {
+        if let Some((_, counter)) = self.counters.iter_mut().find(|(own, _)| *own == name) {
+            *counter = Counter::default();
+        }
+        if let Some((_, quota)) = self.quotas.iter_mut().find(|(own, _)| *own == name) {
+            quota.used = 0;
+        }
+    }
+
     pub(super) fn take_over(&mut self, old: &Self) {
         let counters: HashMap<_, _> = old.counters.iter().copied().collect();
         for (name, counter) in &mut self.counters {

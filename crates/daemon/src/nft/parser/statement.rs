@@ -4,14 +4,17 @@ use super::{Parser, nat};
 use crate::nft::{
     Error,
     ast::{
-        Key, MapSource, Mark, MarkOf, Match, Operator, Reject, Right, Rule, SetChange, Statement,
-        Verdict,
+        Key, Level, Limit, Log, MapSource, Mark, MarkOf, Match, ObjectKind, Operator, Reject,
+        Right, Rule, SetChange, Stateful, Statement, Verdict,
     },
     lexer::Kind,
     selector::{self, Selector},
     value::{ICMP_CODES, Type, Value},
 };
-use narrows_stack::filter::field::{CtField, Field};
+use narrows_stack::filter::{
+    field::{CtField, Field},
+    state::{Counter, Quota},
+};
 use std::time::Duration;
 
 /// What a burst is that is not said, in packets.
@@ -70,10 +73,7 @@ impl Parser {
         }
         self.at += 1;
         match word.as_str() {
-            "counter" => self.counter(),
-            "limit" => self.limit(),
-            "quota" => self.quota(),
-            "log" => self.log(),
+            "log" => self.log().map(Statement::Log),
             "notrack" => Ok(Statement::Untrack),
             "snat" | "dnat" | "masquerade" | "redirect" => self.translate(&word),
             "reject" => self.reject().map(Statement::Reject),
@@ -81,7 +81,26 @@ impl Parser {
             "add" => self.set_change(SetChange::Add),
             "update" => self.set_change(SetChange::Update),
             "delete" => self.set_change(SetChange::Delete),
-            _ => Err(Error::new(line, format!("\"{word}\" is not supported in a rule"))),
+            word => match ObjectKind::of(word) {
+                Some(kind) => self.stateful(kind),
+                None => Err(Error::new(line, format!("\"{word}\" is not supported in a rule"))),
+            },
+        }
+    }
+
+    /// `counter`, `quota`, `limit`: of the rule, or what its table has under a name.
+    fn stateful(&mut self, kind: ObjectKind) -> Result<Statement, Error> {
+        if let Some(name) = self.object_name()? {
+            return Ok(Statement::Object(kind, name));
+        }
+        self.state(kind).map(Statement::Stateful)
+    }
+
+    pub(super) fn state(&mut self, kind: ObjectKind) -> Result<Stateful, Error> {
+        match kind {
+            ObjectKind::Counter => self.counter(),
+            ObjectKind::Quota => self.quota(),
+            ObjectKind::Limit => self.limit(),
         }
     }
 
@@ -275,17 +294,17 @@ impl Parser {
         Ok(bits)
     }
 
-    fn counter(&mut self) -> Result<Statement, Error> {
+    fn counter(&mut self) -> Result<Stateful, Error> {
         let mut count = |word| match self.takes_word(word) {
             true => self.number("a number"),
             false => Ok(0),
         };
         let (packets, bytes) = (count("packets")?, count("bytes")?);
-        Ok(Statement::Counter { packets, bytes })
+        Ok(Stateful::Counter(Counter { packets, bytes }))
     }
 
     /// `limit rate [over] 10/second [burst 5 packets]`, or `10 kbytes/second`
-    fn limit(&mut self) -> Result<Statement, Error> {
+    fn limit(&mut self) -> Result<Stateful, Error> {
         self.keyword("rate")?;
         let over = self.takes_word("over");
         let line = self.line();
@@ -324,18 +343,18 @@ impl Parser {
             }
         }
         let interval = Duration::from_secs(interval);
-        Ok(Statement::Limit { amount, interval, burst, of_bytes, over })
+        Ok(Stateful::Limit(Limit { amount, interval, burst, of_bytes, over }))
     }
 
     /// `quota [over|until] 10 mbytes [used 1 kbytes]`
-    fn quota(&mut self) -> Result<Statement, Error> {
+    fn quota(&mut self) -> Result<Stateful, Error> {
         let over = self.takes_word("over");
         if !over {
             self.takes_word("until");
         }
         let bytes = self.bytes()?;
         let used = if self.takes_word("used") { self.bytes()? } else { 0 };
-        Ok(Statement::Quota { bytes, used, over })
+        Ok(Stateful::Quota { quota: Quota { bytes, used }, over })
     }
 
     fn bytes(&mut self) -> Result<u64, Error> {
@@ -346,26 +365,43 @@ impl Parser {
         bytes.ok_or_else(|| Error::new(line, format!("\"{unit}\" is no unit of bytes")))
     }
 
-    fn log(&mut self) -> Result<Statement, Error> {
-        let mut prefix = String::new();
-        loop {
-            match self.peek_word() {
-                Some("prefix") => {
+    fn log(&mut self) -> Result<Log, Error> {
+        let mut log = Log::default();
+        while let Some(word) = self.peek_word().map(str::to_owned) {
+            match word.as_str() {
+                "prefix" => {
                     self.at += 1;
-                    prefix = self.name("a prefix")?;
+                    log.prefix = self.name("a prefix")?;
                 }
-                // Its lines are all of one level here.
-                Some("level") => {
+                "level" => {
                     self.at += 1;
-                    self.name("a level")?;
+                    let line = self.line();
+                    let name = self.name("a level")?;
+                    let level = Level::NAMES.iter().find(|(own, _)| *own == name);
+                    let choices = || Level::NAMES.map(|(name, _)| name).join(", ");
+                    let message = || format!("\"{name}\" is no level: {} are", choices());
+                    log.level = level.ok_or_else(|| Error::new(line, message()))?.1;
                 }
-                Some(word @ ("group" | "flags" | "snaplen" | "queue-threshold")) => {
-                    let message = format!("\"log {word}\" is not supported: prefix is");
+                "group" => {
+                    self.at += 1;
+                    let line = self.line();
+                    let group = self.number("the number of a group")?;
+                    let message = || format!("group {group} is more than 65535");
+                    let group = u16::try_from(group).map_err(|_| Error::new(line, message()))?;
+                    log.group = Some(group);
+                }
+                "flags" | "snaplen" | "queue-threshold" => {
+                    let message =
+                        format!("\"log {word}\" is not supported: prefix, level and group are");
                     return self.error(message);
                 }
-                _ => return Ok(Statement::Log { prefix }),
+                _ => break,
             }
         }
+        if log.group.is_some() && log.level != Level::default() {
+            return self.error("what goes to a group has no level");
+        }
+        Ok(log)
     }
 
     fn reject(&mut self) -> Result<Reject, Error> {
