@@ -8,6 +8,7 @@
 
 use crate::{
     anchor::datagram::{interface_number, interface_of, since_1970},
+    bpf,
     control::losses::name_of,
     pair,
     principal::Principal,
@@ -26,7 +27,6 @@ use narrows_ipc::{
 use narrows_policy::Access;
 use narrows_stack::{
     Instant,
-    bpf::{Instruction, Program},
     filter::Hook as EngineHook,
     shard::{Inspecting, Inspection},
     table::inspector::{
@@ -132,13 +132,14 @@ fn try_attach(
     if patience.is_zero() || patience > MAX_PATIENCE || room == 0 || room > MAX_ROOM {
         return Err(Error::InvalidArgument);
     }
+    let filter = (!wish.filter.is_empty()).then(|| bpf::compile(&wish.filter)).transpose()?;
     let terms = Terms {
         source: match wish.source {
             Source::Queue(queue) => EngineSource::Queue(queue),
             Source::Hook(hook) => EngineSource::Hook(to_engine(hook)),
         },
         interface,
-        filter: compile(&wish.filter)?,
+        filter,
         snap: match wish.snap {
             0 => usize::MAX,
             snap => snap as usize,
@@ -153,20 +154,6 @@ fn try_attach(
     pair::refuse_descriptors(end).map_err(|_| Error::NoBufferSpace)?;
     pair::widen(end);
     worker.shard.inspect(principal.of_engine(), terms).ok_or(Error::NoBufferSpace)
-}
-
-fn compile(program: &[narrows_ipc::packet::Instruction]) -> Result<Option<Program>, Error> {
-    if program.is_empty() {
-        return Ok(None);
-    }
-    let instruction = |&(code, jump_true, jump_false, operand): &_| Instruction {
-        code,
-        jump_true,
-        jump_false,
-        operand,
-    };
-    let program: Vec<_> = program.iter().map(instruction).collect();
-    Program::new(&program).map(Some).map_err(|_| Error::InvalidArgument)
 }
 
 fn to_engine(hook: Hook) -> EngineHook {

@@ -34,6 +34,7 @@ mod anchor;
 mod anchors;
 mod attachment;
 pub mod audit;
+mod bpf;
 mod carriers;
 mod change;
 mod clock;

@@ -153,6 +153,9 @@ fn about_socket(
         let told = peer.map(tell).transpose()?;
         return Ok(Reply::Peer(told.map(Box::new)));
     }
+    if !matches!(request, Request::Reach { .. }) {
+        worker.flush_datagrams(socket);
+    }
     if worker.anchors.get(socket).is_some_and(Anchor::is_packets) {
         return packet::about_packets(worker, caller, socket, request);
     }

@@ -14,6 +14,7 @@ pub(crate) use describe::{Names, journey};
 
 use crate::{
     anchor::datagram::{interface_number, interface_of, since_1970},
+    bpf,
     control::losses::name_of,
     pair,
     principal::Principal,
@@ -29,7 +30,6 @@ use narrows_ipc::{
 use narrows_policy::Access;
 use narrows_stack::{
     Instant, SocketId,
-    bpf::{Instruction, Program},
     table::{
         packet_socket::PacketType,
         watch::{Journey, Record, Sight, Stages, Watch, WatcherId},
@@ -140,7 +140,7 @@ fn try_open(
     }
     let watch = Watch {
         interface,
-        filter: options.filter.map(|program| compile(&program)).transpose()?,
+        filter: options.filter.map(|program| bpf::compile(&program)).transpose()?,
         stages: options.stages.iter().map(|stage| to_engine(*stage)).collect(),
         journeys: options.journeys,
         sees_claimed: worker.authority.lets_packet(&principal, name.as_deref(), Access::Claim),
@@ -174,17 +174,6 @@ fn try_open(
         gone: false,
     });
     Ok(pair.program_end)
-}
-
-fn compile(program: &[narrows_ipc::packet::Instruction]) -> Result<Program, Error> {
-    let instruction = |&(code, jump_true, jump_false, operand): &_| Instruction {
-        code,
-        jump_true,
-        jump_false,
-        operand,
-    };
-    let program: Vec<_> = program.iter().map(instruction).collect();
-    Program::new(&program).map_err(|_| Error::InvalidArgument)
 }
 
 pub(crate) fn to_engine(stage: Stage) -> Stages {

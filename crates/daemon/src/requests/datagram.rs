@@ -37,9 +37,6 @@ pub(super) fn about_datagrams(
     socket: SocketId,
     request: Request,
 ) -> Answer {
-    if !matches!(request, Request::Reach { .. }) {
-        worker.flush_datagrams(socket);
-    }
     match request {
         Request::Bind { local } => {
             let protocol = protocol(worker, socket)?;

@@ -6,7 +6,7 @@ use crate::{
         interface_number, interface_of,
         packet::{hardware, may_inject},
     },
-    options,
+    bpf, options,
     principal::Principal,
     watching::to_engine as to_stage,
     worker::Worker,
@@ -20,7 +20,6 @@ use narrows_ipc::{
 use narrows_policy::Access;
 use narrows_stack::{
     InterfaceId, SocketId,
-    bpf::Instruction,
     request::{
         Envelope, FanoutRequest, PacketOption as EngineOption, Reply as EngineReply,
         Request as EngineRequest,
@@ -40,9 +39,6 @@ pub(super) fn about_packets(
     socket: SocketId,
     request: Request,
 ) -> Answer {
-    if !matches!(request, Request::Reach { .. }) {
-        worker.flush_datagrams(socket);
-    }
     match request {
         Request::Reach { interface, length, .. } => {
             let interface = interface_of(interface)?;
@@ -234,15 +230,9 @@ fn state(worker: &Worker, socket: SocketId) -> Result<PacketState, Error> {
 
 pub(super) fn to_engine(option: PacketOption) -> Result<EngineOption, Error> {
     Ok(match option {
-        PacketOption::Filter(program) => EngineOption::Filter(program.map(|program| {
-            let instruction = |(code, jump_true, jump_false, operand)| Instruction {
-                code,
-                jump_true,
-                jump_false,
-                operand,
-            };
-            program.into_iter().map(instruction).collect()
-        })),
+        PacketOption::Filter(program) => {
+            EngineOption::Filter(program.map(|program| bpf::instructions(&program)))
+        }
         PacketOption::IgnoreOutgoing(on) => EngineOption::IgnoreOutgoing(on),
         PacketOption::VnetHeader(on) => EngineOption::VnetHeader(on),
         PacketOption::Member { interface, appetite, joined } => EngineOption::Member {

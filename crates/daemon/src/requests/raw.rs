@@ -26,9 +26,6 @@ pub(super) fn about_raw(
     socket: SocketId,
     request: Request,
 ) -> Answer {
-    if !matches!(request, Request::Reach { .. }) {
-        worker.flush_datagrams(socket);
-    }
     match request {
         Request::Bind { local } => {
             engine(worker, caller, EngineRequest::Bind { socket, local })?;

@@ -43,14 +43,7 @@ impl Tuple {
     /// Of a whole packet, whose transport header begins `payload`. `None`: it is of no flow by itself, as an
     /// error of ICMP, or too short.
     pub fn of(header: &Header, payload: &[u8]) -> Option<Self> {
-        let plain = Self {
-            protocol: header.protocol,
-            source: header.source,
-            destination: header.destination,
-            source_port: 0,
-            destination_port: 0,
-            kind: 0,
-        };
+        let plain = Self::without_ports(header);
         match header.protocol {
             Protocol::TCP | Protocol::UDP => {
                 let [a, b, c, d] = *payload.first_chunk()?;
@@ -68,15 +61,7 @@ impl Tuple {
 
     /// Of the packet that an ICMP error quotes, as it was sent.
     pub fn of_quote(quote: &Quote) -> Option<Self> {
-        let header = &quote.header;
-        let plain = Self {
-            protocol: header.protocol,
-            source: header.source,
-            destination: header.destination,
-            source_port: 0,
-            destination_port: 0,
-            kind: 0,
-        };
+        let plain = Self::without_ports(&quote.header);
         match quote.transport {
             Transport::Tcp { source_port, destination_port, .. }
             | Transport::Udp { source_port, destination_port } => {
@@ -85,8 +70,19 @@ impl Tuple {
             Transport::EchoRequest { identifier, .. } => {
                 Some(plain.with_identifier(identifier, QUERIES[0].0))
             }
-            Transport::Other if header.protocol == Protocol::ICMP => None,
-            Transport::Other => (header.fragment_offset == 0).then_some(plain),
+            Transport::Other if quote.header.protocol == Protocol::ICMP => None,
+            Transport::Other => (quote.header.fragment_offset == 0).then_some(plain),
+        }
+    }
+
+    fn without_ports(header: &Header) -> Self {
+        Self {
+            protocol: header.protocol,
+            source: header.source,
+            destination: header.destination,
+            source_port: 0,
+            destination_port: 0,
+            kind: 0,
         }
     }
 

@@ -235,29 +235,26 @@ def tap_everything():
     return any(SECRET in frame for frame in frames(sniffer))
 
 
+def watched(words):
+    """What the command of Narrows prints until the attack is over."""
+    with tempfile.TemporaryFile() as file:
+        command = [os.environ["NARROWS"], *words]
+        watching = subprocess.Popen(command, stdout=file, stderr=subprocess.PIPE, text=True)
+        watching.stderr.readline()
+        wait()
+        watching.send_signal(signal.SIGINT)
+        watching.wait()
+        file.seek(0)
+        return file.read()
+
+
 def dump_everything():
     stages = "receive,filter,reassembled,transmit,drop"
-    words = [os.environ["NARROWS"], "dump", "-U", "--stage", stages, "-w", "-"]
-    with tempfile.TemporaryFile() as file:
-        dump = subprocess.Popen(words, stdout=file, stderr=subprocess.PIPE, text=True)
-        dump.stderr.readline()
-        wait()
-        dump.send_signal(signal.SIGINT)
-        dump.wait()
-        file.seek(0)
-        return SECRET in file.read()
+    return SECRET in watched(["dump", "-U", "--stage", stages, "-w", "-"])
 
 
 def trace_everything():
-    words = [os.environ["NARROWS"], "trace", "-j"]
-    with tempfile.TemporaryFile() as file:
-        trace = subprocess.Popen(words, stdout=file, stderr=subprocess.PIPE, text=True)
-        trace.stderr.readline()
-        wait()
-        trace.send_signal(signal.SIGINT)
-        trace.wait()
-        file.seek(0)
-        return server.encode() in file.read()
+    return server.encode() in watched(["trace", "-j"])
 
 
 def spoof():
