@@ -32,7 +32,7 @@ pub use report::{
 pub use tcp_info::{Repair, TcpInfo, TcpState};
 
 /// Raised with every change of a message. Both sides must have the same.
-pub const VERSION: u32 = 13;
+pub const VERSION: u32 = 14;
 
 /// The first message of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@
 //! | bytes | |
 //! |---|---|
 //! | 0 | 2: a frame |
-//! | 1 | which of the optional fields count, as in [`crate::datagram::Attached`] |
+//! | 1 | zero |
 //! | 2 | to whom the frame was sent, as linux/if_packet.h numbers it |
 //! | 3 | 1: the transport's checksum is right; 2: a tag was taken off |
 //! | 4 – 7 | index of the interface; 0 from a program: the one that the socket is bound to |
@@ -20,9 +20,10 @@
 //! | 30 | where on its way a tap saw the frame: 1 behind the filter, 2 whole, 3 before it is sent, 4 at its end |
 //! | 31 | zero |
 //! | 32 – 33 | why it ended: the number of a reason, from 1 on; else 0 |
-//! | 34 – 47 | zero |
+//! | 34 – 35 | which of the optional fields count, as in [`crate::datagram::Attached`] |
+//! | 36 – 47 | zero |
 //! | 48 – 55 | when it was seen: nanoseconds since 1970 |
-//! | 56 – 63 | zero |
+//! | 56 – 95 | zero |
 
 use crate::{codec::Malformed, datagram::Attached, message::Owner, see::Stage};
 use serde::{Deserialize, Serialize};
@@ -148,7 +149,7 @@ impl Header {
         let mut bytes = [0; Self::LEN];
         let verified = if self.verified { VERIFIED } else { 0 };
         let flags = verified | if self.vlan.is_some() { TAGGED } else { 0 };
-        bytes[..4].copy_from_slice(&[FRAME, self.attached.bits(), self.kind, flags]);
+        bytes[..4].copy_from_slice(&[FRAME, 0, self.kind, flags]);
         bytes[4..8].copy_from_slice(&self.interface.to_ne_bytes());
         bytes[8..10].copy_from_slice(&self.protocol.to_be_bytes());
         bytes[10..12].copy_from_slice(&self.hardware.to_ne_bytes());
@@ -163,16 +164,17 @@ impl Header {
         bytes[28..30].copy_from_slice(&self.network.to_ne_bytes());
         bytes[30] = self.stage as u8;
         bytes[32..34].copy_from_slice(&self.reason.to_ne_bytes());
+        bytes[34..36].copy_from_slice(&self.attached.bits().to_ne_bytes());
         bytes[48..56].copy_from_slice(&self.seen.to_ne_bytes());
         bytes
     }
 
     pub fn decode(bytes: &[u8; Self::LEN]) -> Result<Self, Malformed> {
-        let [content, attached, kind, flags, rest @ ..] = *bytes;
+        let [content, 0, kind, flags, rest @ ..] = *bytes else { return Err(Malformed) };
         let [i0, i1, i2, i3, p0, p1, h0, h1, t0, t1, c0, c1, rest @ ..] = rest;
         let [station_len, s0, s1, s2, s3, s4, s5, _, l0, l1, l2, l3, n0, n1, rest @ ..] = rest;
-        let [stage, 0, r0, r1, rest @ ..] = rest else { return Err(Malformed) };
-        let (zeros, rest) = rest.split_at(14);
+        let [stage, 0, r0, r1, a0, a1, rest @ ..] = rest else { return Err(Malformed) };
+        let (zeros, rest) = rest.split_at(12);
         let (seen, end) = rest.split_first_chunk().ok_or(Malformed)?;
         if content != FRAME || flags & !(VERIFIED | TAGGED) != 0 {
             return Err(Malformed);
@@ -182,7 +184,7 @@ impl Header {
         }
         let tag = (u16::from_be_bytes([t0, t1]), u16::from_ne_bytes([c0, c1]));
         Ok(Self {
-            attached: Attached::from_bits(attached).ok_or(Malformed)?,
+            attached: Attached::from_bits(u16::from_ne_bytes([a0, a1])).ok_or(Malformed)?,
             kind,
             verified: flags & VERIFIED != 0,
             vlan: (flags & TAGGED != 0).then_some(tag),
@@ -240,9 +242,10 @@ mod tests {
             (16, 5),
             (30, 5),
             (31, 1),
-            (34, 1),
+            (35, 0x80),
+            (36, 1),
             (47, 1),
-            (63, 1),
+            (95, 1),
         ] {
             let mut bytes = good;
             bytes[at] = value;

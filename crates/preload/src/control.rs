@@ -345,7 +345,7 @@ pub fn option(anchor: BorrowedFd<'_>, name: OptionName) -> Result<Vec<u8>, Errno
         Err(errno) if is_over(anchor, errno) && name == OptionName::TcpInfo => {
             SocketOption::TcpInfo(Box::default())
         }
-        // Only raw sockets send any.
+        // TCP sends none.
         Err(Errno::NOPROTOOPT) if name == OptionName::IpOptions => {
             SocketOption::IpOptions(Vec::new())
         }

@@ -90,6 +90,13 @@ impl Messages {
         if has(Attached::TOS) {
             messages.push(libc::IPPROTO_IP, libc::IP_TOS, &[header.tos]);
         }
+        let options = header.options.as_bytes();
+        if has(Attached::OPTIONS) && !options.is_empty() {
+            messages.push(libc::IPPROTO_IP, libc::IP_RECVOPTS, options);
+        }
+        if has(Attached::RETURN_OPTIONS) && !options.is_empty() {
+            messages.push(libc::IPPROTO_IP, libc::IP_RETOPTS, &returned(options));
+        }
         messages
     }
 
@@ -123,6 +130,29 @@ impl Messages {
         messages.push(libc::IPPROTO_IP, libc::IP_RECVERR, &data);
         messages
     }
+}
+
+/// Of the options of a packet those that an answer carries: a route and timestamps, to be gone on with
+/// (RFC 1122 §3.2.2.6).
+fn returned(options: &[u8]) -> Vec<u8> {
+    const RECORD_ROUTE: u8 = 7;
+    const TIMESTAMP: u8 = 68;
+    let mut returned = Vec::new();
+    let mut rest = options;
+    while let Some((kind, after)) = rest.split_first() {
+        let length = match (kind, after.first()) {
+            (0, _) => break,
+            (1, _) => 1,
+            (_, length) => length.map_or(rest.len(), |length| usize::from(*length).max(2)),
+        };
+        let Some((option, after)) = rest.split_at_checked(length) else { break };
+        if matches!(*kind, RECORD_ROUTE | TIMESTAMP) {
+            returned.extend_from_slice(option);
+        }
+        rest = after;
+    }
+    returned.resize(returned.len().next_multiple_of(4), 0);
+    returned
 }
 
 fn packet_info(header: &Header) -> [u8; size_of::<in_pktinfo>()] {

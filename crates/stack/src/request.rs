@@ -95,6 +95,12 @@ pub enum Request {
         socket: SocketId,
         option: RawOption,
     },
+    /// The IPv4 options of what a UDP, ping or raw socket sends, at most 40 bytes.
+    /// [`Error::NotSupported`]: a source route.
+    SetIpOptions {
+        socket: SocketId,
+        options: Vec<u8>,
+    },
     /// A new packet socket, for frames or (`cooked`) for what is in them. `protocol`: an Ethernet type,
     /// 3 for every one, 0 for none yet → [`Reply::Socket`].
     OpenPacket {

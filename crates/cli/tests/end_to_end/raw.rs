@@ -41,6 +41,10 @@ fn programs_that_need_raw_sockets_work() -> Result<()> {
         // Of errors the kernel sends one a second to each host, if not told otherwise.
         const LIMIT: &str = "/proc/sys/net/ipv4/icmp_ratelimit";
         stage.network.kernel.run(|| std::fs::write(LIMIT, "0"))??;
+        let route =
+            format!("RR: \t{own}\n\t{peer}\n\t{peer}\n\t{own}\n", own = On::Narrows.address());
+        run(&stage, &format!("ping -R -c 1 {peer}"), &["1 received", &route])?;
+        run(&stage, &format!("ping -T tsandaddr -c 1 {peer}"), &["1 received", " absolute\n"])?;
         run(&stage, &format!("hping3 -2 -p 7002 -c 4 {peer}"), &["ICMP Port Unreachable"])?;
         let hop = format!(" 1  {peer}  ");
         for method in ["-I", "-U", "-T", "-T -p 7001 -N 16"] {

@@ -41,6 +41,7 @@ scripts! {
     udp_names
     udp_options
     udp_errors
+    ip_options
     udp_groups
     udp_segments
 }

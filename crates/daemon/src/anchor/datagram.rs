@@ -17,7 +17,7 @@ use super::{Anchor, Ending, Next, Pumped, Room, State, Stop};
 use crate::{options, policy::Authority, principal::Principal};
 use narrows_ipc::{
     Error,
-    datagram::{Attached, Content, Header},
+    datagram::{Attached, Content, Header, Options},
 };
 use narrows_policy::{ActKind, Protocol};
 use narrows_stack::{
@@ -393,6 +393,7 @@ fn header(datagram: &Datagram, attached: Attached, now: Instant) -> Header {
         peer: Some(datagram.from),
         own: Some(datagram.to.ip()),
         received,
+        options: Options::new(&datagram.options).unwrap_or_default(),
     }
 }
 

@@ -138,6 +138,10 @@ fn set_option(
             datagrams.attached.set(fields, on);
             return Ok(Reply::Done);
         }
+        SocketOption::IpOptions(options) => {
+            engine(worker, caller, EngineRequest::SetIpOptions { socket, options })?;
+            return Ok(Reply::Done);
+        }
         SocketOption::Device(name) if name.is_empty() => EngineOption::Device(None),
         SocketOption::Device(name) => EngineOption::Device(Some(interface(worker, &name)?)),
         SocketOption::MulticastInterface(interface) => {
@@ -168,6 +172,10 @@ fn option(
 ) -> Result<SocketOption, Error> {
     match name {
         OptionName::Attach => attached(worker, socket),
+        OptionName::IpOptions => {
+            let options = worker.shard.ip_options(socket).ok_or(Error::NotASocket)?;
+            Ok(SocketOption::IpOptions(options.to_vec()))
+        }
         OptionName::PathMtu => match engine(worker, caller, EngineRequest::PathMtu { socket })? {
             EngineReply::PathMtu(mtu) => Ok(SocketOption::PathMtu(mtu)),
             _ => Err(Error::NotSupported),

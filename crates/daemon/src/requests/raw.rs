@@ -97,7 +97,6 @@ fn to_engine(option: SocketOption) -> Result<RawOption, SocketOption> {
     Ok(match option {
         SocketOption::HeaderIncluded(on) => RawOption::HeaderIncluded(on),
         SocketOption::IcmpFilter(types) => RawOption::IcmpFilter(types),
-        SocketOption::IpOptions(bytes) => RawOption::Options(bytes),
         other => return Err(other),
     })
 }
@@ -108,11 +107,10 @@ fn read(
     name: OptionName,
 ) -> Result<Option<SocketOption>, Error> {
     let state = worker.shard.raw_state(socket).ok_or(Error::NotASocket)?;
-    let RawState { protocol, header_included, icmp_filter, options } = state;
+    let RawState { protocol, header_included, icmp_filter } = state;
     Ok(Some(match name {
         OptionName::HeaderIncluded => SocketOption::HeaderIncluded(header_included),
         OptionName::IcmpFilter => SocketOption::IcmpFilter(icmp_filter),
-        OptionName::IpOptions => SocketOption::IpOptions(options),
         OptionName::Kind => SocketOption::Kind(SocketKind::Raw { protocol: protocol.0 }),
         _ => return Ok(None),
     }))

@@ -77,7 +77,7 @@ pub enum SocketOption {
     IpOptions(Vec<u8>),
     /// What is told with each datagram received: bits of [`crate::datagram::Attached`].
     Attach {
-        fields: u8,
+        fields: u16,
         on: bool,
     },
     // read-only

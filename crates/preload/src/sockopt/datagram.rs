@@ -83,8 +83,9 @@ fn set_ip(name: c_int, value: &[u8]) -> Result<Set, Errno> {
         libc::IP_MULTICAST_IF => SocketOption::MulticastInterface(multicast::interface(value)?),
         libc::IP_HDRINCL => SocketOption::HeaderIncluded(on()?),
         libc::IP_OPTIONS => SocketOption::IpOptions(value.to_vec()),
-        // Options of received headers are told nobody.
-        libc::IP_RECVOPTS | libc::IP_RETOPTS | libc::IP_BIND_ADDRESS_NO_PORT => {
+        libc::IP_RECVOPTS => attach(Attached::OPTIONS, on()?),
+        libc::IP_RETOPTS => attach(Attached::RETURN_OPTIONS, on()?),
+        libc::IP_BIND_ADDRESS_NO_PORT => {
             number(value)?;
             return Ok(Set::Hint);
         }
@@ -148,10 +149,9 @@ pub fn get(level: c_int, name: c_int) -> Result<Get, Errno> {
         (libc::IPPROTO_IP, libc::IP_PKTINFO) => Get::Attached(Attached::PACKET_INFO),
         (libc::IPPROTO_IP, libc::IP_RECVTTL) => Get::Attached(Attached::TTL),
         (libc::IPPROTO_IP, libc::IP_RECVTOS) => Get::Attached(Attached::TOS),
-        (
-            libc::IPPROTO_IP,
-            libc::IP_RECVOPTS | libc::IP_RETOPTS | libc::IP_BIND_ADDRESS_NO_PORT,
-        ) => Get::Number(0),
+        (libc::IPPROTO_IP, libc::IP_RECVOPTS) => Get::Attached(Attached::OPTIONS),
+        (libc::IPPROTO_IP, libc::IP_RETOPTS) => Get::Attached(Attached::RETURN_OPTIONS),
+        (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT) => Get::Number(0),
         (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL) => Get::Daemon(OptionName::MulticastTtl),
         (libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP) => Get::Daemon(OptionName::MulticastLoop),
         (libc::IPPROTO_IP, IP_MULTICAST_ALL) => Get::Daemon(OptionName::MulticastAll),

@@ -4,6 +4,10 @@
 //! for another and are refused (RFC 7126 §4.3). A route that is recorded gets our address, a timestamp
 //! our time; the router alert and options nobody knows pass as they are.
 
+mod sockets;
+
+pub(crate) use sockets::{arrived, begun, set};
+
 use crate::{Instant, Shard, counters::DropReason};
 use core::net::Ipv4Addr;
 use narrows_wire::ipv4::{self, HEADER_LEN, RawOption};

@@ -429,7 +429,7 @@ pub(crate) fn decided(shard: &mut Shard, inbound: &Inbound<'_>, decision: &Decis
 #[cold]
 pub(crate) fn whole(shard: &mut Shard, arrival: &Arrival<'_>) {
     let Arrival { interface, mut offload, .. } = *arrival;
-    let packet = raw::whole(arrival);
+    let packet = raw::whole(arrival, arrival.options());
     if offload.checksum == RxChecksum::Partial {
         // It has been completed.
         offload.checksum = RxChecksum::Verified;

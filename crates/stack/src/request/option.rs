@@ -94,8 +94,6 @@ pub enum RawOption {
     HeaderIncluded(bool),
     /// ICMP_FILTER: a bit for each type that it does not want.
     IcmpFilter(u32),
-    /// IP_OPTIONS, at most 40 bytes.
-    Options(Vec<u8>),
 }
 
 /// What a raw IP socket is.
@@ -104,7 +102,6 @@ pub struct RawState {
     pub protocol: Protocol,
     pub header_included: bool,
     pub icmp_filter: u32,
-    pub options: Vec<u8>,
 }
 
 /// One thing to set on a packet socket.

@@ -60,8 +60,15 @@ impl Shard {
             protocol: raw.protocol,
             header_included: raw.header_included,
             icmp_filter: raw.icmp_filter,
-            options: raw.options.to_vec(),
         })
+    }
+
+    /// The IPv4 options that a UDP, ping or raw socket sends.
+    pub fn ip_options(&self, id: SocketId) -> Option<&[u8]> {
+        match &self.sockets.get(id)?.body {
+            SocketBody::Datagram(datagram) => Some(&datagram.options),
+            _ => None,
+        }
     }
 
     /// Sends one frame by a packet socket. [`Error::NoSuchInterface`]: neither `to` nor the socket says

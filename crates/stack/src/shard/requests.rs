@@ -46,6 +46,9 @@ impl Shard {
             Request::OpenRaw { protocol, interfaces } => {
                 layer::raw::open(self, principal, protocol, interfaces)
             }
+            Request::SetIpOptions { socket, options } => {
+                layer::ipv4_options::set(self, socket, &options)
+            }
             Request::SetRaw { socket, option } => layer::raw::set_option(self, socket, &option),
             Request::OpenPacket { cooked, protocol } => {
                 layer::packet::open(self, principal, cooked, protocol)

@@ -17,6 +17,8 @@ pub struct Datagram {
     /// Several datagrams in one: the payload bytes of each but the last.
     pub segment_size: Option<u16>,
     pub received: Instant,
+    /// Of IPv4, with this host's mark where they ask for it.
+    pub options: Box<[u8]>,
     pub payload: Box<[u8]>,
 }
 
@@ -30,9 +32,8 @@ const MAX_COALESCED_BYTES: usize = 65_507;
 
 /// Could `next` be the end of what has `len` bytes in pieces of `size`, and begins with `first`?
 fn continues(first: &Datagram, size: usize, len: usize, next: &Datagram) -> bool {
-    let header = |datagram: &Datagram| {
-        (datagram.from, datagram.to, datagram.interface, datagram.ttl, datagram.tos)
-    };
+    let addresses = |datagram: &Datagram| (datagram.from, datagram.to, datagram.interface);
+    let fields = |datagram: &Datagram| (datagram.ttl, datagram.tos);
     let pieces_fit = match next.segment_size {
         Some(pieces) => usize::from(pieces) == size,
         None => (1..=size).contains(&next.payload.len()),
@@ -40,7 +41,9 @@ fn continues(first: &Datagram, size: usize, len: usize, next: &Datagram) -> bool
     pieces_fit
         && len.is_multiple_of(size)
         && len + next.payload.len() <= MAX_COALESCED_BYTES
-        && header(first) == header(next)
+        && addresses(first) == addresses(next)
+        && fields(first) == fields(next)
+        && first.options == next.options
 }
 
 #[derive(Debug)]
@@ -154,6 +157,7 @@ mod tests {
             tos: 0,
             segment_size: None,
             received: Instant::ZERO,
+            options: Box::default(),
             payload: payload.into(),
         }
     }

@@ -20,8 +20,6 @@ pub struct RawSettings {
     pub icmp_filter: u32,
     /// SO_ATTACH_FILTER, which sees a packet from its IPv4 header on.
     pub filter: Option<Program>,
-    /// IP_OPTIONS of what it sends.
-    pub options: Box<[u8]>,
     /// Hears of what comes in by these alone; `None`: by any.
     pub interfaces: Option<Box<[InterfaceId]>>,
 }
@@ -33,7 +31,6 @@ impl RawSettings {
             header_included: protocol == EVERY_PROTOCOL,
             icmp_filter: 0,
             filter: None,
-            options: Box::default(),
             interfaces,
         }
     }

@@ -123,6 +123,8 @@ pub struct DatagramSocket {
     pub coalesce: bool,
     /// SO_NO_CHECK: sends without a checksum.
     pub no_checksum: bool,
+    /// IP_OPTIONS: those of packets that it sends, checked.
+    pub options: Box<[u8]>,
     /// By which it sent last.
     pub last_interface: Option<InterfaceId>,
     /// Of raw sockets.
@@ -138,6 +140,7 @@ impl DatagramSocket {
             segment_size: 0,
             coalesce: false,
             no_checksum: false,
+            options: Box::default(),
             last_interface: None,
             raw: None,
         }

@@ -95,6 +95,7 @@ pub(super) fn reply_input(
     let hears = |id| shard.hears(id, flow.local.ip());
     let id = shard.datagrams.one(SocketKind::Ping, &flow, arrival.interface, hears);
     let id = id.ok_or(DropReason::IcmpUnmatched)?;
+    let options = ipv4_options::arrived(shard, now, arrival);
     watch::note(shard, |_| Step::Socket { id: Some(id), role: Role::Datagram });
     let socket = shard.sockets.get_mut(id).ok_or(DropReason::IcmpUnmatched)?;
     shard.counters.place.user = Some(socket.principal.uid);
@@ -107,6 +108,7 @@ pub(super) fn reply_input(
         tos: arrival.header.tos,
         segment_size: None,
         received: now,
+        options,
         payload: arrival.payload.into(),
     })?;
     shard.notify(id, Readiness::READABLE);
@@ -122,6 +124,18 @@ struct Way {
     output: Option<InterfaceId>,
     principal: Principal,
     mark: u32,
+    options: Box<[u8]>,
+}
+
+impl Way {
+    fn header_len(&self) -> usize {
+        ipv4::HEADER_LEN + self.options.len().next_multiple_of(4)
+    }
+
+    /// The longest message, in however many fragments.
+    fn most(&self) -> usize {
+        MAX_MESSAGE - (self.header_len() - ipv4::HEADER_LEN)
+    }
 }
 
 /// Sends an echo request from a ping socket; the remote port is not used.
@@ -140,11 +154,13 @@ pub(crate) fn send_echo(
     let way = way(shard, id, envelope, request.len())?;
     let message = message(&Header::EchoRequest { identifier: way.identifier, sequence }, data);
     let settings = &shard.sockets.get(id).ok_or(Error::NoSuchSocket)?.ip;
-    let fits = ipv4::HEADER_LEN + message.len() <= way.mtu;
+    let fits = way.header_len() + message.len() <= way.mtu;
+    let options = ipv4_options::begun(shard, now, &way.options, way.source);
     let request = ipv4_output::Datagram {
         ttl: envelope.ttl.unwrap_or(settings.ttl),
         tos: envelope.tos.unwrap_or(settings.tos),
         dont_fragment: fits && settings.path_mtu.forbids_fragments(),
+        options: &options,
         payload: &message,
         principal: way.principal,
         mark: way.mark,
@@ -164,13 +180,10 @@ pub(crate) fn reach(
 ) -> Result<usize, Error> {
     let way = way(shard, id, envelope, len)?;
     let refuses = shard.sockets.get(id).is_some_and(|socket| socket.ip.path_mtu.refuses());
-    Ok(if refuses { way.mtu.saturating_sub(ipv4::HEADER_LEN) } else { MAX_MESSAGE })
+    Ok(if refuses { way.mtu.saturating_sub(way.header_len()) } else { way.most() })
 }
 
 fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope, len: usize) -> Result<Way, Error> {
-    if len > MAX_MESSAGE {
-        return Err(Error::MessageTooLong);
-    }
     let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
     if socket.kind() != SocketKind::Ping {
         return Err(Error::InvalidState);
@@ -185,26 +198,28 @@ fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope, len: usize) -> Resu
     let output = envelope.interface.or(settings.device);
     let query = Query { source: bound, output, principal, mark, ..Query::to(destination) };
     let path = path_of(shard, &query)?;
-    if let Some(datagram) = shard.sockets.get_mut(id).and_then(|socket| socket.datagram()) {
-        datagram.last_interface = Some(path.interface);
-    }
+    let datagram = shard.sockets.get_mut(id).and_then(|socket| socket.datagram());
+    let datagram = datagram.ok_or(Error::InvalidState)?;
+    datagram.last_interface = Some(path.interface);
+    let options = datagram.options.clone();
     if path.broadcast && !settings.broadcast {
         return Err(Error::BroadcastDenied);
     }
-    if settings.path_mtu.refuses() && ipv4::HEADER_LEN + len > usize::from(path.mtu) {
-        return Err(Error::MessageTooLong);
-    }
-    let local = udp::take_port(shard, id)?;
-    let source = bound.unwrap_or(path.source);
-    Ok(Way {
-        source,
+    let way = Way {
+        source: bound.unwrap_or(path.source),
         destination,
-        identifier: local.port(),
+        identifier: 0,
         mtu: path.mtu.into(),
         output,
         principal,
         mark,
-    })
+        options,
+    };
+    let refused = settings.path_mtu.refuses() && way.header_len() + len > way.mtu;
+    if refused || len > way.most() {
+        return Err(Error::MessageTooLong);
+    }
+    Ok(Way { identifier: udp::take_port(shard, id)?.port(), ..way })
 }
 
 /// A whole message.

@@ -3,12 +3,7 @@
 
 use crate::{
     InterfaceId, Shard, bpf,
-    layer::{
-        ipv4_options::{self, Refusal},
-        ipv4_output,
-        route::path_for,
-        udp,
-    },
+    layer::{ipv4_output, route::path_for, udp},
     request::{Envelope, Error, Principal, RawOption, Reply, SocketId, SocketKind},
     table::{
         raw::RawSettings,
@@ -17,7 +12,7 @@ use crate::{
     },
 };
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use narrows_wire::ipv4::{HEADER_LEN, MAX_HEADER_LEN, Protocol};
+use narrows_wire::ipv4::Protocol;
 use std::sync::Arc;
 
 /// `interfaces`: hears of what comes in by these alone; `None`: by any.
@@ -117,17 +112,6 @@ pub(crate) fn set_option(
             return Err(Error::NotSupported);
         }
         RawOption::IcmpFilter(types) => raw.icmp_filter = *types,
-        RawOption::Options(bytes) => {
-            if bytes.len() > MAX_HEADER_LEN - HEADER_LEN {
-                return Err(Error::InvalidArgument);
-            }
-            match ipv4_options::check(bytes) {
-                // Nobody takes such a packet.
-                Err(Refusal::SourceRoute) => return Err(Error::NotSupported),
-                Err(Refusal::Malformed { .. }) => return Err(Error::InvalidArgument),
-                Ok(()) => raw.options = bytes.as_slice().into(),
-            }
-        }
     }
     Ok(Reply::Done)
 }

@@ -8,7 +8,7 @@ use crate::{
     layer::{
         Arrival,
         icmpv4::{Problem, note_error},
-        packet, watch,
+        ipv4_options, packet, watch,
     },
     request::SocketId,
     table::{
@@ -36,10 +36,11 @@ pub(crate) fn input(shard: &mut Shard, now: Instant, arrival: &Arrival<'_>) -> b
     if wanted.is_empty() {
         return false;
     }
-    let packet = whole(arrival);
+    let options = ipv4_options::arrived(shard, now, arrival);
+    let packet = whole(arrival, &options);
     for id in &wanted {
         watch::note(shard, |_| Step::Socket { id: Some(*id), role: Role::Raw });
-        give(shard, now, arrival, &packet, *id);
+        give(shard, now, arrival, &options, &packet, *id);
     }
     true
 }
@@ -87,19 +88,20 @@ fn may_hear(shard: &Shard, socket: &Socket, arrival: &Arrival<'_>) -> bool {
     interface.is_some_and(|interface| shard.admits(socket.principal, interface))
 }
 
-/// From its IPv4 header on: one packet, with the sum that a device was to complete.
-pub(crate) fn whole(arrival: &Arrival<'_>) -> Vec<u8> {
+/// From its IPv4 header on: one packet with these options, and with the sum that a device was to complete.
+pub(crate) fn whole(arrival: &Arrival<'_>, options: &[u8]) -> Vec<u8> {
     let Arrival { header, header_bytes, payload, offload, .. } = arrival;
     let header_of_all = Header { more_fragments: false, fragment_offset: 0, ..*header };
     let length = header_bytes.len() + payload.len();
     let said = header_bytes
         .get(2..4)
         .map(|bytes| bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)));
-    let header = if said == Some(length) && !header.is_fragment() {
+    let as_it_came = said == Some(length) && !header.is_fragment() && options == arrival.options();
+    let header = if as_it_came {
         header_bytes.to_vec()
     } else {
         // Put together again: the first fragment's header is not the packet's.
-        let again = header_of_all.with_options(arrival.options(), payload.len());
+        let again = header_of_all.with_options(options, payload.len());
         again.unwrap_or_else(|| header_bytes.to_vec())
     };
     let mut bytes = [&header[..], payload].concat();
@@ -110,7 +112,14 @@ pub(crate) fn whole(arrival: &Arrival<'_>) -> Vec<u8> {
 }
 
 /// A copy for one socket, as much of it as its filter takes.
-fn give(shard: &mut Shard, now: Instant, arrival: &Arrival<'_>, packet: &[u8], id: SocketId) {
+fn give(
+    shard: &mut Shard,
+    now: Instant,
+    arrival: &Arrival<'_>,
+    options: &[u8],
+    packet: &[u8],
+    id: SocketId,
+) {
     let random = shard.random.next_u32();
     let taken = match settings(shard, id).and_then(|raw| raw.filter.as_ref()) {
         None => packet.len(),
@@ -131,6 +140,7 @@ fn give(shard: &mut Shard, now: Instant, arrival: &Arrival<'_>, packet: &[u8], i
         tos,
         segment_size: None,
         received: now,
+        options: options.into(),
         payload: packet.get(..taken).unwrap_or(packet).into(),
     });
     match pushed {

@@ -4,7 +4,7 @@ use super::settings;
 use crate::{
     Instant, InterfaceId, Shard,
     layer::{
-        ipv4_options::{self, Mark},
+        ipv4_options,
         ipv4_output::{self, Datagram, MAX_PAYLOAD, Spoken, v4},
         route::{Path, path_of},
         udp,
@@ -104,10 +104,7 @@ pub(crate) fn output(
             true => way.settings.multicast_ttl,
             false => way.settings.ttl,
         };
-        // RFC 791 §3.1: the recorded route begins where the packet does.
-        let mut options = way.options.to_vec();
-        let mark = Mark { address: way.source, time: ipv4_options::time_of_day(shard, now) };
-        ipv4_options::record(&mut options, mark, |address| address == way.source);
+        let options = ipv4_options::begun(shard, now, &way.options, way.source);
         let datagram = Datagram {
             ttl: envelope.ttl.unwrap_or(ttl),
             tos: envelope.tos.unwrap_or(way.settings.tos),
@@ -138,7 +135,6 @@ fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope) -> Result<Way, Erro
     let (ip, principal) = (socket.ip.clone(), socket.principal);
     let raw = settings(shard, id).ok_or(Error::InvalidState)?;
     let (protocol, header_included) = (raw.protocol, raw.header_included);
-    let options = raw.options.clone();
     let bound = udp::bound_address(shard, id, envelope)?;
     let output = udp::output_interface(&ip, envelope, destination);
     let query = Query { source: bound, output, principal, mark: ip.mark, ..Query::to(destination) };
@@ -146,9 +142,10 @@ fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope) -> Result<Way, Erro
     if path.broadcast && !ip.broadcast {
         return Err(Error::BroadcastDenied);
     }
-    if let Some(datagram) = shard.sockets.get_mut(id).and_then(|socket| socket.datagram()) {
-        datagram.last_interface = Some(path.interface);
-    }
+    let datagram = shard.sockets.get_mut(id).and_then(|socket| socket.datagram());
+    let datagram = datagram.ok_or(Error::InvalidState)?;
+    datagram.last_interface = Some(path.interface);
+    let options = datagram.options.clone();
     Ok(Way {
         source: bound.unwrap_or(path.source),
         destination,

@@ -253,27 +253,6 @@ fn headers_that_are_none_are_refused() {
 }
 
 #[test]
-fn options_go_with_each_packet_and_a_route_begins_here() {
-    let mut host = Host::with_peer();
-    let socket = open(&mut host, Protocol::ICMP);
-    let record_route = [&[1, 7, 7, 4][..], &[0; 4]].concat();
-    set(&mut host, socket, RawOption::Options(record_route));
-    let request = icmpv4::Header::EchoRequest { identifier: 1, sequence: 2 };
-    send(&mut host, socket, PEER, &icmp(&request, &[])).expect("sent");
-    let sent = host.sent_one();
-    assert_eq!(read_packet(&sent).1.options, [&[1, 7, 7, 8][..], &OWN.octets()].concat());
-    let who = Principal::user(1);
-    for (bytes, error) in [
-        (vec![7, 1], Error::InvalidArgument),
-        (vec![0; 41], Error::InvalidArgument),
-        (vec![131, 3, 4], Error::NotSupported),
-    ] {
-        let set = Request::SetRaw { socket, option: RawOption::Options(bytes) };
-        assert_eq!(host.shard.request(host.now, who, set), Err(error));
-    }
-}
-
-#[test]
 fn long_packets_are_cut_unless_that_is_forbidden() {
     let mut host = Host::with_peer();
     let socket = open(&mut host, OSPF);

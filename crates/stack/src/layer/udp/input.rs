@@ -5,7 +5,7 @@ use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
     event::Readiness,
-    layer::{Arrival, icmpv4, watch},
+    layer::{Arrival, icmpv4, ipv4_options, watch},
     request::{SocketId, SocketKind},
     table::{
         datagram::Datagram,
@@ -90,6 +90,7 @@ fn deliver(
     payload: &[u8],
 ) -> Result<(), DropReason> {
     watch::note(shard, |_| Step::Socket { id: Some(id), role: Role::Datagram });
+    let options = ipv4_options::arrived(shard, now, arrival);
     let socket = shard.sockets.get_mut(id).ok_or(DropReason::UdpNoSocket)?;
     shard.counters.place.user = Some(socket.principal.uid);
     let datagram = socket.datagram().ok_or(DropReason::UdpNoSocket)?;
@@ -103,6 +104,7 @@ fn deliver(
         tos: arrival.header.tos,
         segment_size: None,
         received: now,
+        options,
         payload: Box::default(),
     };
     let result = match several {

@@ -4,11 +4,13 @@ use super::sum;
 use crate::{
     Instant, InterfaceId, Shard,
     counters::DropReason,
+    event::Readiness,
     layer::{
         conntrack::Tracking,
         filter::{self, Departure},
         icmpv4,
         inspect::{Own, Since},
+        ipv4_options,
         ipv4_output::{self, Datagram, error_of, v4},
         route::{Path, path_of},
     },
@@ -46,20 +48,24 @@ struct Way {
     no_checksum: bool,
     /// Of the socket; 0: datagrams go out as they are.
     segment_size: u16,
+    /// Of IPv4.
+    options: Box<[u8]>,
 }
 
 impl Way {
     /// The longest payload that goes out in one datagram.
     fn longest(&self) -> usize {
-        if !self.settings.path_mtu.refuses() {
-            return MAX_PAYLOAD;
-        }
-        self.room().min(MAX_PAYLOAD)
+        let most = MAX_PAYLOAD - (self.header_len() - ipv4::HEADER_LEN);
+        if self.settings.path_mtu.refuses() { self.room().min(most) } else { most }
+    }
+
+    fn header_len(&self) -> usize {
+        ipv4::HEADER_LEN + self.options.len().next_multiple_of(4)
     }
 
     /// What a packet has room for.
     fn room(&self) -> usize {
-        usize::from(self.path.mtu).saturating_sub(ipv4::HEADER_LEN + HEADER_LEN)
+        usize::from(self.path.mtu).saturating_sub(self.header_len() + HEADER_LEN)
     }
 
     /// The size of the pieces in which so many bytes go out, if not as one datagram. Refuses what can't,
@@ -197,6 +203,7 @@ fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope) -> Result<Way, Erro
         settings,
         no_checksum: datagram.no_checksum,
         segment_size: datagram.segment_size,
+        options: datagram.options.clone(),
     })
 }
 
@@ -257,7 +264,8 @@ fn send(
     }
     let datagram = datagram(way, payload, segment_size.is_some())?;
     let fits =
-        segment_size.is_some() || ipv4::HEADER_LEN + datagram.len() <= usize::from(way.path.mtu);
+        segment_size.is_some() || way.header_len() + datagram.len() <= usize::from(way.path.mtu);
+    let options = ipv4_options::begun(shard, now, &way.options, way.source);
     let datagram = Datagram {
         ttl: envelope.ttl.unwrap_or(match way.destination.is_multicast() {
             true => way.settings.multicast_ttl,
@@ -270,6 +278,7 @@ fn send(
         output: way.output,
         heard_here: way.settings.multicast_loop,
         segment_size,
+        options: &options,
         payload: &datagram,
         ..Datagram::plain(way.source, way.destination, Protocol::UDP)
     };
@@ -318,6 +327,7 @@ fn too_long(shard: &mut Shard, id: SocketId, way: &Way) {
             payload: Box::default(),
         };
         datagram.errors.push(error, limit);
+        shard.notify(id, Readiness::READABLE);
     }
 }
 

@@ -139,6 +139,8 @@ fn what_is_too_long_for_the_path_is_told_with_the_path_s_size() {
     assert_eq!(reach(1473), Err(Error::MessageTooLong));
     assert_eq!(host.shard.send_to(host.now, socket, to, &[0; 1473]), Err(Error::MessageTooLong));
     assert!(host.sent().is_empty());
+    let woken = crate::Event { socket, readiness: Readiness::READABLE };
+    assert!(std::iter::from_fn(|| host.shard.poll_event()).any(|event| event == woken));
     for _ in 0..2 {
         let Reply::QueuedError(Some(queued)) = host.request(Request::TakeQueuedError { socket })
         else {
