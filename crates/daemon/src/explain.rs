@@ -59,6 +59,7 @@ const BEGIN: Duration = Duration::from_secs(1 << 20);
 /// A host that captured frames are shown to, in their order.
 pub struct Explainer {
     shard: Shard,
+    configuration: Configuration,
     ruleset: nft::Ruleset,
     /// The interface that the frames came by.
     interface: InterfaceId,
@@ -85,7 +86,7 @@ impl Explainer {
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("can't read the configuration {}", file.display()))?;
         let configuration = Configuration::parse_elsewhere(file, &text)?;
-        Self::new(&configuration, interface, frames)
+        Self::new(configuration, interface, frames)
     }
 
     /// A host with the one address that most of the frames are for.
@@ -103,19 +104,19 @@ impl Explainer {
         if let Some(interface) = configuration.interfaces.first_mut() {
             interface.addresses = vec![prefix];
         }
-        Self::new(&configuration, None, frames)
+        Self::new(configuration, None, frames)
     }
 
     fn new(
-        configuration: &Configuration,
+        configuration: Configuration,
         interface: Option<&str>,
         frames: &[&[u8]],
     ) -> Result<Self> {
         let now = Instant::ZERO + BEGIN;
         // Nothing that it draws is seen by anybody.
-        let mut shard = Shard::new(engine_config(configuration), [0; 16]);
+        let mut shard = Shard::new(engine_config(&configuration), [0; 16]);
         ask(&mut shard, now, Request::SetZones(configuration.zone_settings()))?;
-        let ids = establish(&mut shard, now, configuration, frames)?;
+        let ids = establish(&mut shard, now, &configuration, frames)?;
         let mut routes: Vec<_> = configuration.routes.iter().collect();
         routes.sort_by_key(|route| route.has_gateway());
         let requests = routes
@@ -141,7 +142,7 @@ impl Explainer {
                 .context("no interface of the configuration has a device")?,
         };
         let interface = ids.get(found).copied().context("no interface")?;
-        let mut explainer = Self { shard, ruleset, interface, first: None, now };
+        let mut explainer = Self { shard, configuration, ruleset, interface, first: None, now };
         explainer.install()?;
         let watch = Watch {
             interface: None,
@@ -162,8 +163,9 @@ impl Explainer {
     }
 
     fn install(&mut self) -> Result<()> {
-        let compiled = nft::compile_for(&self.shard, &self.ruleset, self.now, [0; 16])
-            .map_err(|why| anyhow::anyhow!("[filter]: {why}"))?;
+        let compiled =
+            nft::compile_for(&self.shard, &self.ruleset, &self.configuration, self.now, [0; 16])
+                .map_err(|why| anyhow::anyhow!("[filter]: {why}"))?;
         self.shard.set_filter(compiled);
         Ok(())
     }

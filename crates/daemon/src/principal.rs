@@ -129,7 +129,7 @@ impl Principal {
     /// Whom the engine sees: its sockets are told apart by user, as the kernel's are, and by what zones
     /// he is admitted to.
     pub(crate) fn of_engine(&self) -> EnginePrincipal {
-        EnginePrincipal { uid: self.uid, admission: self.admission.get() }
+        EnginePrincipal { uid: self.uid, gid: self.gid, admission: self.admission.get() }
     }
 
     /// The file that the process ran; `None` when that isn't certain.

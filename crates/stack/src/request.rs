@@ -55,17 +55,19 @@ impl SocketId {
 pub struct Principal {
     /// The user, which rules of routing and the sharing of ports are about.
     pub uid: u32,
+    /// The main group, which the filter's rules may ask for.
+    pub gid: u32,
     /// What zones it is admitted to.
     pub admission: AdmissionId,
 }
 
 impl Principal {
     /// This host itself, for what nobody's socket sends.
-    pub const HOST: Self = Self { uid: 0, admission: AdmissionId::HOST };
+    pub const HOST: Self = Self { uid: 0, gid: 0, admission: AdmissionId::HOST };
 
-    /// A user whom nobody admitted anywhere in particular.
+    /// A user whom nobody admitted anywhere in particular, whose group has his number.
     pub const fn user(uid: u32) -> Self {
-        Self { uid, admission: AdmissionId::NOBODY }
+        Self { uid, gid: uid, admission: AdmissionId::NOBODY }
     }
 }
 

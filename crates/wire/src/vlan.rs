@@ -90,6 +90,8 @@ impl Tag {
 pub struct Tagged<'a> {
     /// `None`: the tag carries a priority alone.
     pub id: Option<VlanId>,
+    /// 0 … 7, the priority code point (IEEE 802.1Q §6.9.3).
+    pub priority: u8,
     /// The type behind the tag.
     pub ether_type: EtherType,
     pub payload: &'a [u8],
@@ -100,12 +102,13 @@ impl<'a> Tagged<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         const ID_BITS: u16 = 0x0fff;
         let ([a, b, c, d], payload) = bytes.split_first_chunk().ok_or(Error::Truncated)?;
-        let id = u16::from_be_bytes([*a, *b]) & ID_BITS;
+        let control = u16::from_be_bytes([*a, *b]);
+        let (id, priority) = (control & ID_BITS, (control >> 13) as u8);
         if id > VlanId::MAX {
             return Err(Error::Malformed);
         }
         let ether_type = EtherType(u16::from_be_bytes([*c, *d]));
-        Ok(Self { id: VlanId::new(id), ether_type, payload })
+        Ok(Self { id: VlanId::new(id), priority, ether_type, payload })
     }
 }
 

@@ -46,7 +46,7 @@ fn datagram(to: [u8; 6], destination: [u8; 4], port: u8) -> Vec<u8> {
 fn explainer(frames: &[&[u8]]) -> Explainer {
     let configuration =
         Configuration::parse_elsewhere(Path::new("n.toml"), CONFIGURATION).expect("right");
-    Explainer::new(&configuration, None, frames).expect("a host")
+    Explainer::new(configuration, None, frames).expect("a host")
 }
 
 #[test]

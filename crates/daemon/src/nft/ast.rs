@@ -320,7 +320,7 @@ pub(crate) struct Translate {
     /// `ip` was written, which nft keeps before a map that it knows by name.
     pub family: bool,
     pub to: Target,
-    pub ports: Option<(u16, u16)>,
+    pub ports: Option<Ports>,
     pub random: bool,
     pub fully_random: bool,
     pub persistent: bool,
@@ -366,6 +366,16 @@ pub(crate) enum Target {
         key: Key,
         map: ValueMap,
         port: bool,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Ports {
+    Range(u16, u16),
+    /// `:tcp dport map …`
+    Map {
+        key: Key,
+        map: ValueMap,
     },
 }
 

@@ -287,7 +287,8 @@ fn quota_words(Quota { bytes, used }: Quota, over: bool) -> String {
 fn elements_in_line(key: &[Type]) -> usize {
     match key {
         [Type::Ipv4 | Type::Mac | Type::Ethernet] => 2,
-        [Type::Interface | Type::InterfaceName | Type::Group | Type::User | Type::Mark]
+        [Type::Interface | Type::InterfaceName | Type::Zone | Type::Group]
+        | [Type::User | Type::UserGroup | Type::Mark]
         | [_, _, ..] => 1,
         _ => 5,
     }

@@ -24,7 +24,7 @@ const fn of_flow(words: &'static str, field: CtField, kind: Type) -> Selector {
 }
 
 /// Two words each or more, in the order of nft(8).
-const TABLE: [Selector; 64] = [
+const TABLE: [Selector; 68] = [
     selector("meta iif", Field::InputInterface, Type::Interface),
     selector("meta oif", Field::OutputInterface, Type::Interface),
     selector("meta iifname", Field::InputName, Type::InterfaceName),
@@ -37,10 +37,15 @@ const TABLE: [Selector; 64] = [
     selector("meta l4proto", Field::Transport, Type::Protocol),
     selector("meta mark", Field::Mark, Type::Mark),
     selector("meta skuid", Field::SocketUser, Type::User),
+    selector("meta skgid", Field::SocketGroup, Type::UserGroup),
+    // Zones are Narrows' own.
+    selector("meta iifzone", Field::InputZone, Type::Zone),
+    selector("meta oifzone", Field::OutputZone, Type::Zone),
     selector("ether saddr", Field::EtherSource, Type::Mac),
     selector("ether daddr", Field::EtherDestination, Type::Mac),
     selector("ether type", Field::EtherType, Type::Ethernet),
     selector("vlan id", Field::VlanId, Type::Number(12)),
+    selector("vlan pcp", Field::VlanPriority, Type::Number(3)),
     selector("arp operation", Field::ArpOperation, Type::ArpOperation),
     selector("arp saddr ether", Field::ArpSenderMac, Type::Mac),
     selector("arp saddr ip", Field::ArpSenderIp, Type::Ipv4),
@@ -92,8 +97,13 @@ const TABLE: [Selector; 64] = [
 ];
 
 /// Of `meta`, which may be left out before these.
-const WITHOUT_META: [&str; 8] =
-    ["iif", "oif", "iifname", "oifname", "iifgroup", "oifgroup", "mark", "skuid"];
+const WITHOUT_META: [&str; 11] = [
+    "iif", "oif", "iifname", "oifname", "iifgroup", "oifgroup", "iifzone", "oifzone", "mark",
+    "skuid", "skgid",
+];
+
+/// Of those, the ones that nft prints with it.
+const PRINTED_WITH_META: [&str; 3] = ["mark", "skuid", "skgid"];
 
 /// The selector that begins with these words, and how many of them it is.
 pub(super) fn find(words: &[&str]) -> Option<(Selector, usize)> {
@@ -119,7 +129,9 @@ pub(super) fn begins(word: &str) -> bool {
 /// As nft prints it: without `meta` where that may be left out.
 pub(super) fn words(selector: &Selector) -> &'static str {
     match selector.words.strip_prefix("meta ") {
-        Some(short) if WITHOUT_META.contains(&short) && !matches!(short, "mark" | "skuid") => short,
+        Some(short) if WITHOUT_META.contains(&short) && !PRINTED_WITH_META.contains(&short) => {
+            short
+        }
         _ => selector.words,
     }
 }

@@ -8,7 +8,7 @@ use super::{
     parser::List,
     print::{Live, Part, print},
 };
-use crate::{session::Outcome, worker::Worker};
+use crate::{config::Configuration, session::Outcome, worker::Worker};
 use mio::Token;
 use narrows_ipc::{Error, Reply, message::NftOptions};
 use narrows_stack::{
@@ -16,6 +16,7 @@ use narrows_stack::{
     event::FilterLog,
     filter::{Filter, Port, field, rule::ChainId},
     random::Random,
+    table::zone::ZoneId,
 };
 use rustix::fs::SealFlags;
 use std::{
@@ -197,23 +198,26 @@ pub(crate) fn renew_ports(worker: &mut Worker) {
     if worker.shard.filter().is_none() {
         return;
     }
-    let ports = ports(&worker.shard);
+    let configuration = &worker.source.configuration;
+    let ports = ports(&worker.shard, &|zone| configuration.zone_name(zone));
     if let Some(filter) = worker.shard.filter_mut() {
         filter.set_ports(ports);
     }
 }
 
-fn ports(shard: &Shard) -> HashMap<InterfaceId, Port> {
+fn ports<'a>(shard: &Shard, zone_name: &dyn Fn(ZoneId) -> &'a str) -> HashMap<InterfaceId, Port> {
     let links = shard.links();
-    let port = |id: InterfaceId, name: &str| Port {
+    let port = |id: InterfaceId, name: &str, zone: Option<ZoneId>| Port {
         name: field::name(name).unwrap_or_default(),
         group: links.get(id).map_or(0, |link| link.group),
+        // A longer one can be in no rule.
+        zone: zone.and_then(|zone| field::name(zone_name(zone))),
     };
     let mut ports: HashMap<_, _> = shard
         .interfaces()
-        .map(|(id, interface)| (id, port(id, &interface.settings.name)))
+        .map(|(id, found)| (id, port(id, &found.settings.name, Some(found.zone))))
         .collect();
-    ports.insert(InterfaceId::LOOPBACK, port(InterfaceId::LOOPBACK, "lo"));
+    ports.insert(InterfaceId::LOOPBACK, port(InterfaceId::LOOPBACK, "lo", None));
     ports
 }
 
@@ -221,6 +225,7 @@ fn ports(shard: &Shard) -> HashMap<InterfaceId, Port> {
 pub(crate) fn compile_for(
     shard: &Shard,
     ruleset: &Ruleset,
+    configuration: &Configuration,
     now: Instant,
     seed: [u8; 16],
 ) -> Result<Option<Filter>, String> {
@@ -228,7 +233,7 @@ pub(crate) fn compile_for(
     let compiled = compile(ruleset, &Names { interface: &interface }, now, &mut Random::new(seed))?;
     Ok(compiled.map(|compiled| {
         let mut filter = compiled.filter;
-        filter.set_ports(ports(shard));
+        filter.set_ports(ports(shard, &|zone| configuration.zone_name(zone)));
         filter
     }))
 }

@@ -30,6 +30,9 @@ pub(crate) enum Type {
     Dscp,
     Ecn,
     User,
+    UserGroup,
+    /// By name, as interfaces are.
+    Zone,
     Family,
     /// Of so many bits.
     Number(u32),
@@ -50,7 +53,7 @@ impl Value {
 }
 
 /// What sets call the types that they can have.
-const SET_TYPES: [(&str, Type); 19] = [
+const SET_TYPES: [(&str, Type); 21] = [
     ("ipv4_addr", Type::Ipv4),
     ("ether_addr", Type::Mac),
     ("inet_service", Type::Port),
@@ -67,6 +70,8 @@ const SET_TYPES: [(&str, Type); 19] = [
     ("dscp", Type::Dscp),
     ("ecn", Type::Ecn),
     ("uid", Type::User),
+    ("gid", Type::UserGroup),
+    ("zone", Type::Zone),
     ("ct_state", Type::CtState),
     ("ct_status", Type::CtStatus),
     ("ct_dir", Type::CtDirection),
@@ -224,11 +229,12 @@ impl Type {
 
     pub(super) fn bits(self) -> u32 {
         match self {
-            Self::InterfaceName => 128,
+            Self::InterfaceName | Self::Zone => 128,
             Self::Mac => 48,
             Self::CtState | Self::CtStatus => 32,
             Self::CtDirection => 8,
-            Self::Ipv4 | Self::Mark | Self::Interface | Self::Group | Self::User => 32,
+            Self::Ipv4 | Self::Mark | Self::Interface | Self::Group => 32,
+            Self::User | Self::UserGroup => 32,
             Self::Port | Self::Ethernet | Self::ArpOperation => 16,
             Self::Protocol | Self::Icmp | Self::IcmpCode | Self::TcpFlags | Self::Family => 8,
             Self::Dscp => 6,
@@ -257,7 +263,7 @@ impl Type {
             Self::Family => &FAMILIES,
             Self::Port => &SERVICES,
             Self::Group => &[("default", 0)],
-            Self::User => &[("root", 0)],
+            Self::User | Self::UserGroup => &[("root", 0)],
             _ => &[],
         }
     }
@@ -281,6 +287,8 @@ impl Type {
             Self::Dscp => "a class such as ef or af11",
             Self::Ecn => "not-ect, ect0, ect1 or ce",
             Self::User => "the number of a user",
+            Self::UserGroup => "the number of a group of users",
+            Self::Zone => "the name of a zone",
             Self::Group => "a number, or a name of /etc/iproute2/group",
             Self::Family => "ipv4",
             _ => "a number",
@@ -294,7 +302,7 @@ impl Type {
         }
         match self {
             Self::Interface => return Ok(Value::Interface(word.to_owned())),
-            Self::InterfaceName => return interface_name(word),
+            Self::InterfaceName | Self::Zone => return name_in_bytes(word),
             _ => {}
         }
         if let Some(value) = self.single(word) {
@@ -310,6 +318,11 @@ impl Type {
             (Some(_), Some(_)) => Err(format!("the range {word} is upside down")),
             _ => Err(self.refuse(word)),
         }
+    }
+
+    /// Are its values letters?
+    pub(super) fn is_name(self) -> bool {
+        matches!(self, Self::InterfaceName | Self::Zone)
     }
 
     /// Are its values bits with names?
@@ -351,7 +364,7 @@ impl Type {
         match value {
             Value::Interface(name) => format!("\"{name}\""),
             Value::Range(0, high) if *high == self.max() && self != Self::Mark => "*".to_owned(),
-            Value::Range(low, high) if self == Self::InterfaceName => name_of(*low, *high),
+            Value::Range(low, high) if self.is_name() => name_of(*low, *high),
             Value::Range(low, high) if low == high => self.print_one(*low),
             Value::Range(low, high) => {
                 let length = (self == Self::Ipv4).then(|| prefix_length(*low, *high)).flatten();
@@ -364,7 +377,7 @@ impl Type {
     }
 
     fn print_one(self, value: u128) -> String {
-        let named = self != Self::Port && self != Self::User && !self.is_flags();
+        let named = !matches!(self, Self::Port | Self::User | Self::UserGroup) && !self.is_flags();
         if let Some((name, _)) = self.names().iter().find(|(_, own)| named && *own == value) {
             return (*name).to_owned();
         }
@@ -383,8 +396,8 @@ impl Type {
     }
 }
 
-fn interface_name(word: &str) -> Result<Value, String> {
-    let too_long = || format!("\"{word}\" is longer than the name of an interface can be");
+fn name_in_bytes(word: &str) -> Result<Value, String> {
+    let too_long = || format!("\"{word}\" is longer than 16 bytes, which no name here can be");
     match word.strip_suffix('*') {
         // Whatever comes after these letters.
         Some(start) => {

@@ -340,7 +340,7 @@ fn random_of(seed: u32) -> Random {
 }
 
 fn principal(user: u32) -> Principal {
-    Principal { uid: user, admission: AdmissionId(user + 1) }
+    Principal { admission: AdmissionId(user + 1), ..Principal::user(user) }
 }
 
 #[test]

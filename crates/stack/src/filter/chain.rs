@@ -9,7 +9,7 @@
 use super::{
     Error,
     field::{Field, View},
-    rule::{ChainId, Mark, Rule, Step, To, Translate, Verdict},
+    rule::{ChainId, Mark, Ports, Rule, Step, To, Translate, Verdict},
     set::Set,
     state::State,
 };
@@ -64,25 +64,48 @@ impl Chain {
 
     /// Does a rule ask for the packet's flow, or change it?
     pub(super) fn tracks(&self) -> bool {
-        let of_flow = |field: &Field| matches!(field, Field::Ct(_));
-        self.rules.iter().flat_map(|rule| &rule.steps).any(|step| match step {
-            Step::Match { field, .. } => of_flow(field),
-            Step::Compare { field, other, .. } => of_flow(field) || of_flow(other),
-            Step::Lookup { key, .. }
-            | Step::VerdictMap { key, .. }
-            | Step::Add { key, .. }
-            | Step::Delete { key, .. } => key.iter().any(of_flow),
-            Step::MapMark { to, key, .. } => *to == Mark::Flow || key.iter().any(of_flow),
+        let changes = |step: &Step| match step {
+            Step::MapMark { to, .. } => *to == Mark::Flow,
             Step::SetMark { to, from, .. } => *to == Mark::Flow || *from == Mark::Flow,
             Step::Translate(_) => true,
+            _ => false,
+        };
+        self.steps().any(changes) || self.asks(|field| matches!(field, Field::Ct(_)))
+    }
+
+    /// Does a rule ask who owns the packet's socket?
+    pub(super) fn asks_owners(&self) -> bool {
+        self.asks(|field| matches!(field, Field::SocketUser | Field::SocketGroup))
+    }
+
+    fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.rules.iter().flat_map(|rule| &rule.steps)
+    }
+
+    /// Does a rule ask for such a field?
+    fn asks(&self, such: impl Fn(&Field) -> bool) -> bool {
+        let asks_ports = |ports: &Option<Ports>| match ports {
+            Some(Ports::Map { key, .. }) => key.iter().any(&such),
+            _ => false,
+        };
+        self.steps().any(|step| match step {
+            Step::Translate(Translate { to, ports, .. }) => {
+                asks_ports(ports) || matches!(to, To::Map { key, .. } if key.iter().any(&such))
+            }
+            Step::Match { field, .. } => such(field),
+            Step::Compare { field, other, .. } => such(field) || such(other),
+            Step::Lookup { key, .. }
+            | Step::VerdictMap { key, .. }
+            | Step::MapMark { key, .. }
+            | Step::Add { key, .. }
+            | Step::Delete { key, .. } => key.iter().any(&such),
             _ => false,
         })
     }
 
     /// Does a rule give packets to inspectors?
     pub(super) fn queues(&self) -> bool {
-        let steps = self.rules.iter().flat_map(|rule| &rule.steps);
-        steps.into_iter().any(|step| matches!(step, Step::Queue(_)))
+        self.steps().any(|step| matches!(step, Step::Queue(_)))
     }
 
     /// How many of its rules are found by an index.
@@ -236,9 +259,19 @@ fn names_something(step: &Step, sets: usize, state: &State) -> bool {
         Step::Lookup { set, .. }
         | Step::VerdictMap { map: set, .. }
         | Step::MapMark { map: set, .. }
-        | Step::Translate(Translate { to: To::Map { map: set, .. }, .. })
         | Step::Add { set, .. }
         | Step::Delete { set, .. } => *set < sets,
+        Step::Translate(Translate { to, ports, .. }) => {
+            let place = match to {
+                To::Map { map, .. } => Some(*map),
+                To::Place(_) => None,
+            };
+            let port = match ports {
+                Some(Ports::Map { map, .. }) => Some(*map),
+                _ => None,
+            };
+            [place, port].into_iter().flatten().all(|map| map < sets)
+        }
         Step::Counter(id) => *id < state.counters(),
         Step::Limit { limit, .. } => *limit < state.limits(),
         Step::Quota { quota, .. } => *quota < state.quotas(),

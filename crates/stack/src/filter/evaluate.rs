@@ -5,7 +5,8 @@ use super::{
     chain::{BaseChain, MAX_DEPTH},
     field::{Field, View},
     rule::{
-        ChainId, Choice, MAX_KEY, Mark, Place, Queue, Reject, Rule, Step, To, Translate, Verdict,
+        ChainId, Choice, MAX_KEY, Mark, Place, Ports, Queue, Reject, Rule, Step, To, Translate,
+        Verdict,
     },
     set::Data,
 };
@@ -281,6 +282,8 @@ impl Asking<'_> {
             Field::OutputName => port(view.output).map(|port| port.name),
             Field::InputGroup => port(view.input).map(|port| port.group.into()),
             Field::OutputGroup => port(view.output).map(|port| port.group.into()),
+            Field::InputZone => port(view.input).and_then(|port| port.zone),
+            Field::OutputZone => port(view.output).and_then(|port| port.zone),
             field => view.field(field),
         }
     }
@@ -299,7 +302,16 @@ impl Asking<'_> {
     }
 
     fn choice(&self, how: &Translate, view: &View<'_>) -> Option<Choice> {
-        let Translate { end, ref to, ports, random, persistent } = *how;
+        let Translate { end, ref to, ref ports, random, persistent } = *how;
+        let ports = match ports {
+            None => None,
+            Some(Ports::Range(low, high)) => Some((*low, *high)),
+            Some(Ports::Map { key, map }) => match self.look_up(key, *map, view) {
+                // Port 0 of a map by name is nobody's.
+                Found::Data(Data::Number(port @ 1..)) => Some((port as u16, port as u16)),
+                _ => return None,
+            },
+        };
         let choice = |place, ports| Choice { end, place, ports, random, persistent };
         Some(match to {
             To::Place(place) => choice(*place, ports),

@@ -3,6 +3,7 @@
 
 use crate::{
     conntrack::{Connection, Direction, flow::Count},
+    request::Principal,
     table::interface::InterfaceId,
 };
 use core::net::Ipv4Addr;
@@ -31,12 +32,17 @@ pub enum Field {
     /// `meta l4proto`.
     Transport,
     Mark,
-    /// `meta skuid`: who owns the socket that sends it.
+    /// `meta iifzone`, `oifzone`: [`name`] of its zone's.
+    InputZone,
+    OutputZone,
+    /// `meta skuid`, `skgid`: who owns the socket that sends it, or to whose connection it comes.
     SocketUser,
+    SocketGroup,
     EtherSource,
     EtherDestination,
     EtherType,
     VlanId,
+    VlanPriority,
     ArpOperation,
     ArpSenderMac,
     ArpSenderIp,
@@ -105,7 +111,7 @@ impl Field {
     /// How many bits its values have.
     pub fn bits(self) -> u32 {
         match self {
-            Self::InputName | Self::OutputName => 128,
+            Self::InputName | Self::OutputName | Self::InputZone | Self::OutputZone => 128,
             Self::EtherSource
             | Self::EtherDestination
             | Self::ArpSenderMac
@@ -117,6 +123,7 @@ impl Field {
             | Self::Length
             | Self::Mark
             | Self::SocketUser
+            | Self::SocketGroup
             | Self::ArpSenderIp
             | Self::ArpTargetIp
             | Self::IpSource
@@ -134,6 +141,7 @@ impl Field {
             Self::VlanId => 12,
             Self::IpDscp => 6,
             Self::IpHeaderLength => 4,
+            Self::VlanPriority => 3,
             Self::IpEcn => 2,
             _ => 16,
         }
@@ -148,6 +156,8 @@ impl Field {
                 | Self::OutputName
                 | Self::InputGroup
                 | Self::OutputGroup
+                | Self::InputZone
+                | Self::OutputZone
                 | Self::Ct(CtField::Mark)
         )
     }
@@ -159,9 +169,11 @@ pub struct View<'a> {
     pub input: Option<InterfaceId>,
     pub output: Option<InterfaceId>,
     pub mark: u32,
-    pub user: Option<u32>,
+    pub owner: Option<Principal>,
     pub link: Option<ethernet::Header>,
     pub vlan: Option<u16>,
+    /// Of its VLAN tag.
+    pub priority: Option<u8>,
     pub arp: Option<&'a [u8]>,
     pub ip: Option<Ip<'a>>,
     /// Its flow, where it is known.
@@ -226,7 +238,8 @@ impl View<'_> {
             Field::InputInterface => number(self.input?),
             Field::OutputInterface => number(self.output?),
             Field::Mark => self.mark.into(),
-            Field::SocketUser => self.user?.into(),
+            Field::SocketUser => self.owner?.uid.into(),
+            Field::SocketGroup => self.owner?.gid.into(),
             Field::Length => match (&self.ip, self.arp) {
                 (Some(ip), _) => (ip.header_len + ip.payload_len) as u128,
                 (None, Some(arp)) => arp.len() as u128,
@@ -241,6 +254,7 @@ impl View<'_> {
             Field::EtherDestination => big_endian(&self.link?.destination.0),
             Field::EtherType => self.link?.ether_type.0.into(),
             Field::VlanId => self.vlan?.into(),
+            Field::VlanPriority => self.priority?.into(),
             Field::ArpOperation => bytes(self.arp?, 6, 2)?,
             Field::ArpSenderMac => bytes(self.arp?, 8, 6)?,
             Field::ArpSenderIp => bytes(self.arp?, 14, 4)?,

@@ -66,6 +66,8 @@ pub struct Port {
     /// [`field::name`] of its name.
     pub name: u128,
     pub group: u32,
+    /// [`field::name`] of its zone's; the loopback is in none.
+    pub zone: Option<u128>,
 }
 
 /// A ruleset, compiled.
@@ -81,6 +83,8 @@ pub struct Filter {
     tracks: bool,
     /// Rules give packets to inspectors.
     queues: bool,
+    /// Rules ask for the owners of sockets.
+    asks_owners: bool,
     /// Nothing is to be counted.
     trial: bool,
     /// What had the last word about the packet last asked about.
@@ -104,7 +108,8 @@ impl Filter {
         chain::check(&chains, &sets, &state)?;
         let tracks = chains.iter().any(Chain::tracks);
         let queues = chains.iter().any(Chain::queues);
-        Ok(Self { chains, sets, state, tracks, queues, ..Self::default() })
+        let asks_owners = chains.iter().any(Chain::asks_owners);
+        Ok(Self { chains, sets, state, tracks, queues, asks_owners, ..Self::default() })
     }
 
     /// Has `chain` asked at a hook.
@@ -131,6 +136,11 @@ impl Filter {
     /// Do rules want to know of flows, or change them?
     pub fn tracks(&self) -> bool {
         self.tracks
+    }
+
+    /// Do rules ask who owns a packet's socket?
+    pub fn asks_owners(&self) -> bool {
+        self.asks_owners
     }
 
     /// Do rules give packets to inspectors?

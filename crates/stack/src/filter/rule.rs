@@ -115,9 +115,19 @@ pub enum Mark {
 pub struct Translate {
     pub end: End,
     pub to: To,
-    pub ports: Option<(u16, u16)>,
+    pub ports: Option<Ports>,
     pub random: bool,
     pub persistent: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum Ports {
+    Range(u16, u16),
+    /// What a map has for the fields. Goes on with the next rule if it has nothing.
+    Map {
+        key: Box<[Field]>,
+        map: SetId,
+    },
 }
 
 #[derive(Clone, Debug)]

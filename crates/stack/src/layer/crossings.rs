@@ -37,9 +37,9 @@ const APP_AT: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 const DB_AT: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 3);
 
 const STRANGER: Principal = Principal::user(66);
-const TECHNICIAN: Principal = Principal { uid: 1, admission: AdmissionId(1) };
-const APP: Principal = Principal { uid: 2, admission: AdmissionId(2) };
-const DB: Principal = Principal { uid: 3, admission: AdmissionId(3) };
+const TECHNICIAN: Principal = Principal { admission: AdmissionId(1), ..Principal::user(1) };
+const APP: Principal = Principal { admission: AdmissionId(2), ..Principal::user(2) };
+const DB: Principal = Principal { admission: AdmissionId(3), ..Principal::user(3) };
 
 struct Site {
     host: Host,

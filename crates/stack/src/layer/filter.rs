@@ -25,8 +25,13 @@ use crate::{
         route::Way,
         tcp, watch,
     },
-    table::watch::Step,
+    request::{Principal, SocketKind},
+    table::{
+        demux::{Flow, FlowOwner},
+        watch::Step,
+    },
 };
+use core::net::SocketAddr;
 use narrows_wire::{
     ethernet,
     ipv4::{self, Packet, Protocol},
@@ -220,7 +225,7 @@ pub(crate) fn left(
     }
     let view = View {
         output: Some(departure.own.path.interface),
-        user: Some(departure.own.principal.uid),
+        owner: Some(departure.own.principal),
         mark: packet.mark,
         ip: Some(ip_of(packet, departure.payload_len)),
         ..View::default()
@@ -255,7 +260,7 @@ pub(crate) fn lets_out(shard: &mut Shard, now: Instant, departure: &Departure<'_
     let Some(filter) = &mut shard.filter else { return true };
     let mut view = View {
         output: Some(departure.own.path.interface),
-        user: Some(departure.own.principal.uid),
+        owner: Some(departure.own.principal),
         mark: departure.mark,
         ip: Some(ip_of(&departure.arrival(), departure.payload_len)),
         connection: known.as_ref().map(|(connection, _)| connection),
@@ -287,8 +292,36 @@ pub(crate) fn came_in(
     }
     let Arrival { interface, payload, mark, .. } = *arrival;
     let ip = Some(ip_of(arrival, payload.len()));
-    let view = View { input: Some(interface), output, mark, ip, ..View::default() };
+    let asked =
+        hook == Hook::Input && shard.filter.as_ref().is_some_and(|filter| filter.asks_owners());
+    let owner = if asked { owner(shard, arrival) } else { None };
+    let view = View { input: Some(interface), output, mark, owner, ip, ..View::default() };
     decide(shard, now, hook, part, view, Some((arrival, None)))
+}
+
+/// Whose connection a packet comes to: of TCP, or of a UDP socket that has a peer. Others, as a listener's,
+/// have no owner yet, as on Linux.
+fn owner(shard: &Shard, arrival: &Arrival<'_>) -> Option<Principal> {
+    let Tuple { source, source_port, destination, destination_port, protocol, .. } =
+        Tuple::of(&arrival.header, arrival.payload)?;
+    let flow = Flow {
+        local: SocketAddr::new(destination.into(), destination_port),
+        remote: SocketAddr::new(source.into(), source_port),
+    };
+    let id = match protocol {
+        Protocol::TCP => match shard.demux.flow(&flow)? {
+            FlowOwner::Connection(id) => id,
+            FlowOwner::HalfOpen(index) => shard.remnants.half_open.get(index as usize)?.listener,
+            FlowOwner::TimeWait(_) => return None,
+        },
+        Protocol::UDP => {
+            let hears = |id| shard.hears(id, flow.local.ip());
+            let id = shard.datagrams.one(SocketKind::Udp, &flow, arrival.interface, hears)?;
+            shard.sockets.get(id)?.remote.map(|_| id)?
+        }
+        _ => return None,
+    };
+    shard.sockets.get(id).map(|socket| socket.principal)
 }
 
 /// What rules may ask about a frame; what is in it as far as it is well formed.
@@ -299,6 +332,7 @@ fn of_frame(link: ethernet::Header, payload: &[u8]) -> View<'_> {
         && let Ok(tagged) = narrows_wire::vlan::Tagged::parse(payload)
     {
         view.vlan = tagged.id.map(|id| id.get());
+        view.priority = Some(tagged.priority);
         (ether_type, payload) = (tagged.ether_type, tagged.payload);
     }
     match ether_type {

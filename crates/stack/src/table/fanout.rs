@@ -43,6 +43,11 @@ pub struct Fanouts {
     groups: BTreeMap<u16, Group>,
 }
 
+/// A user's programs share, of whatever group they are, if they are in the same zones.
+fn of_one(one: Principal, other: Principal) -> bool {
+    (one.uid, one.admission) == (other.uid, other.admission)
+}
+
 impl Fanouts {
     /// [`Error::InvalidArgument`]: the group is of another kind, or another principal's.
     /// [`Error::LimitReached`].
@@ -58,7 +63,7 @@ impl Fanouts {
         }
         let new = Group { kind, principal, members: Vec::new(), next: 0 };
         let group = self.groups.entry(id).or_insert(new);
-        if group.kind != kind || group.principal != principal {
+        if group.kind != kind || !of_one(group.principal, principal) {
             return Err(Error::InvalidArgument);
         }
         if group.members.len() >= MAX_MEMBERS {

@@ -1,10 +1,10 @@
 //! Giving flows other ends.
 
 use super::{Compiler, Place, fields};
-use crate::nft::ast::{Data, Holds, Key, Target, Translate, TranslateKind, ValueMap};
+use crate::nft::ast::{self, Data, Holds, Key, Target, Translate, TranslateKind, ValueMap};
 use crate::nft::value::Type;
 use narrows_stack::filter::{
-    rule::{Place as Address, SetId, To, Translate as EngineTranslate},
+    rule::{Place as Address, Ports, SetId, To, Translate as EngineTranslate},
     set::{Data as EngineData, Set},
 };
 use narrows_wire::rewrite::End;
@@ -39,10 +39,18 @@ impl Compiler<'_> {
                 To::Map { key: fields(key)?, map, port }
             }
         };
+        let ports = match &translate.ports {
+            None => None,
+            Some(ast::Ports::Range(low, high)) => Some(Ports::Range(*low, *high)),
+            Some(ast::Ports::Map { key, map }) => {
+                let map = self.value_map(place, key, map, Holds::Values(Type::Port))?;
+                Some(Ports::Map { key: fields(key)?, map })
+            }
+        };
         Ok(EngineTranslate {
             end,
             to,
-            ports: translate.ports,
+            ports,
             random: translate.random || translate.fully_random,
             persistent: translate.persistent,
         })
@@ -56,27 +64,40 @@ impl Compiler<'_> {
         map: &ValueMap,
         port: bool,
     ) -> Result<(SetId, bool), String> {
+        let pairs = Holds::Pairs(Type::Ipv4, Type::Port);
+        let port = port
+            || match map {
+                ValueMap::Named(name) => {
+                    place.table.sets.get(name).is_some_and(|set| set.holds == pairs)
+                }
+                ValueMap::Inline(_) => false,
+            };
+        let holds = if port { pairs } else { Holds::Values(Type::Ipv4) };
+        self.value_map(place, key, map, holds).map(|map| (map, port))
+    }
+
+    fn value_map(
+        &mut self,
+        place: &Place<'_>,
+        key: &Key,
+        map: &ValueMap,
+        holds: Holds,
+    ) -> Result<SetId, String> {
         let elements = match map {
-            ValueMap::Named(name) => {
-                let pairs = Holds::Pairs(Type::Ipv4, Type::Port);
-                let declared = place.table.sets.get(name).map(|set| set.holds);
-                let port = port || declared == Some(pairs);
-                let holds = if port { pairs } else { Holds::Values(Type::Ipv4) };
-                return self.named(place, name, key, holds).map(|map| (map, port));
-            }
+            ValueMap::Named(name) => return self.named(place, name, key, holds),
             ValueMap::Inline(elements) => elements,
         };
         let mut set = Set::new(0, elements.len(), self.random.key());
         for (key, data) in elements {
             let value = match data {
-                Data::Value(address) => self.single(address)?,
+                Data::Value(one) => self.single(one)?,
                 Data::Pair(address, port) => self.single(address)? << 16 | self.single(port)?,
-                Data::Nothing | Data::Verdict(_) => return Err("an address is wanted".to_owned()),
+                Data::Nothing | Data::Verdict(_) => return Err("a value is wanted".to_owned()),
             };
             let ranges = self.ranges(key)?;
             set.insert(&ranges, EngineData::Number(value), None).map_err(|why| why.to_string())?;
         }
         self.sets.push(set);
-        Ok((self.sets.len() - 1, port))
+        Ok(self.sets.len() - 1)
     }
 }

@@ -3,8 +3,8 @@
 use super::{concatenated, one_or_all};
 use crate::nft::{
     ast::{
-        Data, Holds, Key, Level, Limit, Log, MapSource, Mark, MarkOf, Match, Operator, Queue,
-        Reject, Right, SetChange, Stateful, Statement, Target, Translate, ValueMap, Verdict,
+        Data, Holds, Key, Level, Limit, Log, MapSource, Mark, MarkOf, Match, Operator, Ports,
+        Queue, Reject, Right, SetChange, Stateful, Statement, Target, Translate, ValueMap, Verdict,
     },
     print::{any_of, byte_unit, interval_name},
     selector::Selector,
@@ -36,7 +36,7 @@ pub(super) fn value(kind: Type, value: &Written) -> Value {
         Written::Interface(name) => json!(name),
         Written::Range(0, high) if *high == kind.max() && kind != Type::Mark => json!("*"),
         Written::Range(low, high) if low == high => single(kind, *low),
-        Written::Range(..) if kind == Type::InterfaceName => {
+        Written::Range(..) if kind.is_name() => {
             json!(kind.print(value).trim_matches('"'))
         }
         Written::Range(low, high) => {
@@ -58,7 +58,9 @@ fn single(kind: Type, value: u128) -> Value {
     }
     let written = kind.print(&Written::one(value));
     match (kind, u64::try_from(value)) {
-        (Type::Ipv4 | Type::Mac | Type::InterfaceName, _) => json!(written.trim_matches('"')),
+        (Type::Ipv4 | Type::Mac | Type::InterfaceName | Type::Zone, _) => {
+            json!(written.trim_matches('"'))
+        }
         (_, Ok(number)) if written.starts_with(|first: char| first.is_ascii_digit()) => {
             json!(number)
         }
@@ -286,6 +288,18 @@ fn marked(mark: &Mark) -> Value {
     value
 }
 
+fn map_data(of: &Key, map: &ValueMap, holds: Holds) -> Value {
+    let elements = match map {
+        ValueMap::Named(name) => return json!(format!("@{name}")),
+        ValueMap::Inline(elements) => elements,
+    };
+    let element = |(values, to): &(Vec<Written>, Data)| {
+        let parts = of.iter().zip(values).map(|(selector, part)| value(selector.kind, part));
+        json!([concatenated(parts.collect()), data(to, holds)])
+    };
+    json!({ "set": elements.iter().map(element).collect::<Vec<_>>() })
+}
+
 fn translate(translate: &Translate) -> Value {
     let mut object = Map::new();
     match &translate.to {
@@ -304,24 +318,19 @@ fn translate(translate: &Translate) -> Value {
                 true => Holds::Pairs(Type::Ipv4, Type::Port),
                 false => Holds::Values(Type::Ipv4),
             };
-            let data = match map {
-                ValueMap::Named(name) => json!(format!("@{name}")),
-                ValueMap::Inline(elements) => {
-                    let element = |(values, to): &(Vec<Written>, Data)| {
-                        let parts = of
-                            .iter()
-                            .zip(values)
-                            .map(|(selector, part)| value(selector.kind, part));
-                        json!([concatenated(parts.collect()), self::data(to, holds)])
-                    };
-                    json!({ "set": elements.iter().map(element).collect::<Vec<_>>() })
-                }
-            };
+            let data = map_data(of, map, holds);
             object.insert("addr".into(), json!({ "map": { "key": key(of), "data": data } }));
         }
     }
-    if let Some((low, high)) = translate.ports {
-        let ports = if low == high { json!(low) } else { json!({ "range": [low, high] }) };
+    let ports = translate.ports.as_ref().map(|ports| match ports {
+        Ports::Range(low, high) if low == high => json!(low),
+        Ports::Range(low, high) => json!({ "range": [low, high] }),
+        Ports::Map { key: of, map } => {
+            let data = map_data(of, map, Holds::Values(Type::Port));
+            json!({ "map": { "key": key(of), "data": data } })
+        }
+    });
+    if let Some(ports) = ports {
         object.insert("port".into(), ports);
     }
     let flags = [

@@ -3,7 +3,7 @@
 use super::Parser;
 use crate::nft::{
     Error,
-    ast::{Data, Key, Rule, Statement, Target, Translate, TranslateKind, ValueMap},
+    ast::{Data, Key, Ports, Rule, Statement, Target, Translate, TranslateKind, ValueMap},
     lexer::Kind,
     selector,
     value::{Type, Value},
@@ -53,7 +53,7 @@ impl Parser {
         if self.peek_word().is_some_and(selector::begins) {
             let key = self.key()?;
             self.keyword("map")?;
-            let (map, pairs) = self.value_map(&key)?;
+            let (map, pairs) = self.address_map(&key)?;
             translate.to = Target::Map { key, map, port: port || pairs };
         } else if !matches!(self.peek(), Kind::Symbol(":")) {
             let line = self.line();
@@ -76,45 +76,68 @@ impl Parser {
         Ok(())
     }
 
-    fn ports(&mut self) -> Result<(u16, u16), Error> {
+    fn ports(&mut self) -> Result<Ports, Error> {
+        if self.peek_word().is_some_and(selector::begins) {
+            let key = self.key()?;
+            self.keyword("map")?;
+            let map = self.value_map(&key, |parser| {
+                let line = parser.line();
+                match parser.value(Type::Port)? {
+                    Value::Range(0, _) => Err(Error::new(line, "port 0 is nobody's")),
+                    port => Ok(Data::Value(port)),
+                }
+            })?;
+            return Ok(Ports::Map { key, map });
+        }
         let line = self.line();
         match self.value(Type::Port)? {
             Value::Range(0, _) => Err(Error::new(line, "port 0 is nobody's")),
-            Value::Range(low, high) => Ok((low as u16, high as u16)),
+            Value::Range(low, high) => Ok(Ports::Range(low as u16, high as u16)),
             Value::Interface(_) => Err(Error::new(line, "a port is wanted here")),
         }
     }
 
-    /// The map, and whether it has ports beside addresses; of a named one that is found out later.
-    fn value_map(&mut self, key: &Key) -> Result<(ValueMap, bool), Error> {
+    /// To addresses, and whether with ports beside them; of a named one that is found out later.
+    fn address_map(&mut self, key: &Key) -> Result<(ValueMap, bool), Error> {
+        let map = self.value_map(key, |parser| {
+            let address = parser.value(Type::Ipv4)?;
+            Ok(match parser.takes(".") {
+                true => Data::Pair(address, parser.value(Type::Port)?),
+                false => Data::Value(address),
+            })
+        })?;
+        let ValueMap::Inline(all) = &map else { return Ok((map, false)) };
+        let pairs = all.iter().filter(|(_, data)| matches!(data, Data::Pair(..))).count();
+        if pairs != 0 && pairs != all.len() {
+            return self.error("either all values of a map have a port, or none");
+        }
+        Ok((map, pairs != 0))
+    }
+
+    /// A map's name, or its elements, each with what `data` reads.
+    fn value_map(
+        &mut self,
+        key: &Key,
+        data: impl Fn(&mut Self) -> Result<Data, Error>,
+    ) -> Result<ValueMap, Error> {
         if self.takes("@") {
-            return Ok((ValueMap::Named(self.name("the name of a map")?), false));
+            return Ok(ValueMap::Named(self.name("the name of a map")?));
         }
         self.symbol("{")?;
         let mut all = Vec::new();
         loop {
             self.skip_ends();
             if self.takes("}") {
-                break;
+                return Ok(ValueMap::Inline(all));
             }
             let element = self.element(key)?;
             self.symbol(":")?;
-            let address = self.value(Type::Ipv4)?;
-            let data = match self.takes(".") {
-                true => Data::Pair(address, self.value(Type::Port)?),
-                false => Data::Value(address),
-            };
-            all.push((element, data));
+            all.push((element, data(self)?));
             self.skip_ends();
             if !self.takes(",") && !matches!(self.peek(), Kind::Symbol("}")) {
                 return self.error(format!("\",\" or \"}}\" is missing before {}", self.peek()));
             }
         }
-        let pairs = all.iter().filter(|(_, data)| matches!(data, Data::Pair(..))).count();
-        if pairs != 0 && pairs != all.len() {
-            return self.error("either all values of a map have a port, or none");
-        }
-        Ok((ValueMap::Inline(all), pairs != 0))
     }
 
     fn flags(&mut self, translate: &mut Translate) -> Result<(), Error> {

@@ -2,8 +2,8 @@
 
 use crate::nft::{
     ast::{
-        Data, Key, Level, Limit, Log, MapSource, Mark, MarkOf, Match, Operator, Queue, Reject,
-        Right, SetChange, Statement, Target, Translate, ValueMap, Verdict,
+        Data, Key, Level, Limit, Log, MapSource, Mark, MarkOf, Match, Operator, Ports, Queue,
+        Reject, Right, SetChange, Statement, Target, Translate, ValueMap, Verdict,
     },
     parser::BURST,
     selector,
@@ -115,27 +115,23 @@ fn print_translate(translate: &Translate) -> String {
             let _ = write!(text, "{ip} to {} map @{name}", print_key(key));
         }
         Target::Map { key, map: ValueMap::Inline(elements), port: with } => {
-            let element = |(values, data): &(Vec<Value>, Data)| {
-                let data = match data {
-                    Data::Pair(address, port) => {
-                        format!("{} . {}", Type::Ipv4.print(address), Type::Port.print(port))
-                    }
-                    Data::Value(address) => Type::Ipv4.print(address),
-                    Data::Nothing | Data::Verdict(_) => String::new(),
-                };
-                format!("{} : {data}", print_values(key, values))
-            };
-            let elements: Vec<_> = elements.iter().map(element).collect();
-            let (key, elements) = (print_key(key), elements.join(", "));
-            let _ = write!(text, "{} to {key} map {{ {elements} }}", port(*with));
+            let (ip, elements) = (port(*with), print_elements(key, elements, Type::Ipv4));
+            let _ = write!(text, "{ip} to {} map {elements}", print_key(key));
         }
     }
-    match translate.ports {
-        Some((low, high)) if low == high => {
+    match &translate.ports {
+        Some(Ports::Range(low, high)) if low == high => {
             let _ = write!(text, ":{low}");
         }
-        Some((low, high)) => {
+        Some(Ports::Range(low, high)) => {
             let _ = write!(text, ":{low}-{high}");
+        }
+        Some(Ports::Map { key, map: ValueMap::Named(name) }) => {
+            let _ = write!(text, ":{} map @{name}", print_key(key));
+        }
+        Some(Ports::Map { key, map: ValueMap::Inline(elements) }) => {
+            let elements = print_elements(key, elements, Type::Port);
+            let _ = write!(text, ":{} map {elements}", print_key(key));
         }
         None => {}
     }
@@ -149,6 +145,22 @@ fn print_translate(translate: &Translate) -> String {
         let _ = write!(text, " {}", flags.join(","));
     }
     text
+}
+
+/// Of a map without a name, to single values of a type, or to addresses with ports.
+fn print_elements(key: &Key, elements: &[(Vec<Value>, Data)], kind: Type) -> String {
+    let element = |(values, data): &(Vec<Value>, Data)| {
+        let data = match data {
+            Data::Pair(address, port) => {
+                format!("{} . {}", Type::Ipv4.print(address), Type::Port.print(port))
+            }
+            Data::Value(one) => kind.print(one),
+            Data::Nothing | Data::Verdict(_) => String::new(),
+        };
+        format!("{} : {data}", print_values(key, values))
+    };
+    let elements: Vec<_> = elements.iter().map(element).collect();
+    format!("{{ {} }}", elements.join(", "))
 }
 
 fn print_match(comparison: &Match) -> String {

@@ -7,7 +7,7 @@ use crate::{
         chain::{BaseChain, Chain},
         field::{CtField, Field},
         ranges::Ranges,
-        rule::{Place, Rule, Step, To, Translate, Verdict},
+        rule::{Place, Ports, Rule, Step, To, Translate, Verdict},
         state::State,
     },
     layer::fixture::*,
@@ -32,6 +32,7 @@ const SERVICE: u16 = 8080;
 
 fn translate(end: End, place: Place, ports: Option<(u16, u16)>) -> Step {
     let to = To::Place(place);
+    let ports = ports.map(|(low, high)| Ports::Range(low, high));
     Step::Translate(Translate { end, to, ports, random: false, persistent: false })
 }
 

@@ -2,9 +2,9 @@ use super::*;
 
 const VAULT: ZoneId = ZoneId(1);
 const LAB: ZoneId = ZoneId(2);
-const APP: Principal = Principal { uid: 1, admission: AdmissionId(1) };
-const DB: Principal = Principal { uid: 2, admission: AdmissionId(2) };
-const TECHNICIAN: Principal = Principal { uid: 3, admission: AdmissionId(3) };
+const APP: Principal = Principal { admission: AdmissionId(1), ..Principal::user(1) };
+const DB: Principal = Principal { admission: AdmissionId(2), ..Principal::user(2) };
+const TECHNICIAN: Principal = Principal { admission: AdmissionId(3), ..Principal::user(3) };
 const STRANGER: Principal = Principal::user(4);
 
 fn address(text: &str) -> Ipv4Addr {
