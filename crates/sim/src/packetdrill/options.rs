@@ -11,16 +11,15 @@ use super::{
 use narrows_stack::{
     Reply, Request, SocketId,
     request::{SocketInfo, SocketOption},
-    tcp::{congestion::Algorithm, notices::Watch},
+    tcp::{State, UNLIMITED, congestion::Algorithm, notices::Watch},
     time::Duration,
 };
 
 /// Options that a socket takes and that change nothing a script could see.
-const TAKEN: [&str; 12] = [
+const TAKEN: [&str; 11] = [
     "SO_PRIORITY",
     "SO_MARK",
     "SO_BUSY_POLL",
-    "SO_MAX_PACING_RATE",
     "SO_OOBINLINE",
     "SO_DEBUG",
     "SO_DONTROUTE",
@@ -30,6 +29,9 @@ const TAKEN: [&str; 12] = [
     "IP_RECVERR",
     "IP_BIND_ADDRESS_NO_PORT",
 ];
+
+/// What SO_TYPE says of every socket of a script.
+const SOCK_STREAM: i64 = 1;
 
 /// `setsockopt(3, SOL_SOCKET, SO_REUSEADDR, [1], 4)`
 pub(super) fn set(
@@ -102,6 +104,7 @@ fn option(name: &str, value: i64) -> Option<Result<SocketOption, &'static str>> 
         "SO_RCVBUF" | "SO_RCVBUFFORCE" => SocketOption::ReceiveBuffer(bytes),
         "IP_TOS" => SocketOption::TypeOfService(value as u8),
         "IP_TTL" if within(1..=255) => SocketOption::TimeToLive(small),
+        "SO_MAX_PACING_RATE" => SocketOption::MaxPacingRate(word.map_or(UNLIMITED, u64::from)),
         "TCP_NODELAY" => SocketOption::NoDelay(on),
         "TCP_CORK" | "TCP_NOPUSH" => SocketOption::Cork(on),
         "TCP_MAXSEG" if within(88..=32_767) => SocketOption::MaxSegment(value as u16),
@@ -220,6 +223,7 @@ pub(super) fn get(
     };
     let matches = |came: &str| match expected {
         Expression::Any => true,
+        Expression::Text(text) => text == came,
         Expression::Number(number) => number.to_string() == came,
         Expression::Word(word) => word == came,
         _ => false,
@@ -233,15 +237,20 @@ pub(super) fn get(
         let info = machine
             .info(socket)
             .map_err(|error| Fault::mismatch(arguments.line, "a socket", format!("{error}")))?;
-        let value = value(&info, name, machine).ok_or_else(|| arguments.unsupported(name))?;
-        value.to_string()
+        match (name, &info.settings) {
+            ("TCP_CONGESTION", Some(settings)) => settings.congestion.name().to_owned(),
+            _ => {
+                let value = value(&info, name, machine);
+                value.ok_or_else(|| arguments.unsupported(name))?.to_string()
+            }
+        }
     };
     if matches(&came) {
         return Ok(Outcome::Returned(0));
     }
     let expected = match expected {
         Expression::Number(number) => number.to_string(),
-        Expression::Word(word) => word.clone(),
+        Expression::Word(text) | Expression::Text(text) => text.clone(),
         _ => "another value".into(),
     };
     Err(Fault::mismatch(arguments.line, format!("{name} of {expected}"), format!("it is {came}")))
@@ -254,6 +263,11 @@ fn value(info: &SocketInfo, name: &str, machine: &Machine) -> Option<i64> {
         "SO_REUSEADDR" => i64::from(info.reuse_address),
         "SO_REUSEPORT" => i64::from(info.reuse_port),
         "SO_KEEPALIVE" => i64::from(settings.keep_alive),
+        "SO_TYPE" => SOCK_STREAM,
+        "SO_ACCEPTCONN" => i64::from(info.state == State::Listen),
+        "SO_MAX_PACING_RATE" => {
+            i64::from(u32::try_from(settings.max_pacing_rate).unwrap_or(u32::MAX))
+        }
         "TCP_NODELAY" => i64::from(settings.no_delay),
         "TCP_CORK" => i64::from(settings.cork),
         "TCP_KEEPIDLE" => secs(settings.keep_alive_idle),

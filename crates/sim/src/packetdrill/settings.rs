@@ -11,7 +11,10 @@ use narrows_stack::{
     Config,
     config::{FastOpenConfig, FastOpenKey, FastOpenMode, SynCookies},
     counters::DropReason,
-    tcp::{State, accurate_ecn::CountersSent, ecn::EcnMode, mtu_probe::MtuProbing},
+    tcp::{
+        State, accurate_ecn::CountersSent, congestion::Algorithm, ecn::EcnMode,
+        mtu_probe::MtuProbing,
+    },
     time::Duration,
 };
 
@@ -38,7 +41,7 @@ pub(super) enum Segmentation {
 }
 
 /// Settings that the stack does not have, with the values that say what it does anyhow.
-const AS_IT_IS: [(&str, &str); 20] = [
+const AS_IT_IS: [(&str, &str); 35] = [
     ("net.inet.tcp.blackhole", "0"),
     ("net.inet.tcp.delayed_ack", "1"),
     ("net.inet.tcp.fastopen.server_enable", "0"),
@@ -52,13 +55,28 @@ const AS_IT_IS: [(&str, &str); 20] = [
     ("net.inet.tcp.rfc6675_pipe", "1"),
     ("net.inet.tcp.do_prr", "1"),
     ("net.inet.tcp.ts_offset_per_conn", "1"),
-    ("net.ipv4.tcp_congestion_control", "cubic"),
+    ("net.ipv4.tcp_abort_on_overflow", "0"),
+    ("net.ipv4.tcp_autocorking", "0"),
+    ("net.ipv4.tcp_dsack", "1"),
+    ("net.ipv4.tcp_early_retrans", "3"),
     ("net.ipv4.tcp_ecn_fallback", "1"),
     ("net.ipv4.tcp_ecn_option_beacon", "3"),
     ("net.ipv4.tcp_fastopen_blackhole_timeout_sec", "0"),
+    ("net.ipv4.tcp_frto", "1"),
+    ("net.ipv4.tcp_frto", "2"),
+    ("net.ipv4.tcp_moderate_rcvbuf", "1"),
+    ("net.ipv4.tcp_no_metrics_save", "1"),
+    ("net.ipv4.tcp_orphan_retries", "0"),
     ("net.ipv4.tcp_recovery", "1"),
+    ("net.ipv4.tcp_reordering", "3"),
+    ("net.ipv4.tcp_retries1", "3"),
+    ("net.ipv4.tcp_retries2", "15"),
+    ("net.ipv4.tcp_shrink_window", "0"),
     ("net.ipv4.tcp_slow_start_after_idle", "1"),
+    ("net.ipv4.tcp_stdurg", "0"),
     ("net.ipv4.tcp_synack_retries", "5"),
+    ("net.ipv4.tcp_thin_linear_timeouts", "0"),
+    ("net.ipv4.tcp_workaround_signed_windows", "0"),
 ];
 
 /// Commands about what lies around a kernel under test, and isn't there in virtual time: files that
@@ -133,11 +151,13 @@ impl Settings {
                 }
             }
             "sysctl" => {
-                let assignment = rest.trim_start_matches("-q").trim_start_matches("-w").trim();
-                let (name, value) = assignment.split_once('=').ok_or_else(unsupported)?;
-                self.set(line, name.trim(), value.trim().trim_matches('"'))?;
+                for (name, value) in assignments(rest).ok_or_else(unsupported)? {
+                    self.set(line, name, value)?;
+                }
             }
             name if name.starts_with("sysctl_restore_") => self.config = Config::default(),
+            // No connection leaves anything to those after it.
+            "ip" if rest.starts_with("tcp_metrics flush") => {}
             "ip" => self.mtu = Some(route_mtu(rest).ok_or_else(unsupported)?),
             "tc" => self.stalled = stalls(rest).ok_or_else(unsupported)?,
             "nstat" => self.nstat(line, command, machine.as_deref())?,
@@ -230,6 +250,9 @@ impl Settings {
             "net.ipv4.tcp_syn_retries" => {
                 tcp.syn_retries = u8::try_from(number()?).map_err(|_| unsupported())?;
             }
+            "net.ipv4.tcp_congestion_control" => {
+                tcp.congestion = Algorithm::from_name(value).ok_or_else(unsupported)?;
+            }
             "net.ipv4.tcp_fin_timeout" => tcp.fin_wait_2 = seconds()?,
             "net.ipv4.tcp_notsent_lowat" => {
                 tcp.unsent_low = u32::try_from(number()?).map_err(|_| unsupported())?;
@@ -285,6 +308,26 @@ impl Settings {
             format!("{name} is {counted}"),
         ))
     }
+}
+
+/// What `sysctl -q -w NAME=VALUE NAME="VALUE VALUE"` sets.
+fn assignments(rest: &str) -> Option<Vec<(&str, &str)>> {
+    let mut rest = rest.trim();
+    while let Some(flag) = rest.strip_prefix('-') {
+        rest = flag.split_once(' ')?.1.trim_start();
+    }
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let (name, after) = rest.split_once('=')?;
+        let after = after.trim_start();
+        let (value, left) = match after.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"')?,
+            None => after.split_once(char::is_whitespace).unwrap_or((after, "")),
+        };
+        found.push((name.trim(), value));
+        rest = left.trim_start();
+    }
+    (!found.is_empty()).then_some(found)
 }
 
 /// `route change … mtu lock 640 …`: the MTU. What a SYN tells follows from it.
@@ -385,3 +428,30 @@ const STATES: [(&str, State); 11] = [
     ("FIN_WAIT_2", State::FinWait2),
     ("TIME_WAIT", State::TimeWait),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_command_sets_several() {
+        let buffers = "net.ipv4.tcp_rmem=\"4096 131072 $((32*1024*1024))\" net.ipv4.tcp_sack=0";
+        for (text, expected) in [
+            ("-q a=1", Some(vec![("a", "1")])),
+            ("-q -w a=1 b=2", Some(vec![("a", "1"), ("b", "2")])),
+            (
+                buffers,
+                Some(vec![
+                    ("net.ipv4.tcp_rmem", "4096 131072 $((32*1024*1024))"),
+                    ("net.ipv4.tcp_sack", "0"),
+                ]),
+            ),
+            ("-q", None),
+            ("a", None),
+            ("a=\"1", None),
+            ("", None),
+        ] {
+            assert_eq!(assignments(text), expected, "{text}");
+        }
+    }
+}

@@ -16,8 +16,8 @@ use narrows_stack::{
 };
 use std::io::IoSliceMut;
 
-const RECEIVE_FLAGS: [&str; 5] =
-    ["MSG_PEEK", "MSG_DONTWAIT", "MSG_NOSIGNAL", "MSG_TRUNC", "MSG_ERRQUEUE"];
+const RECEIVE_FLAGS: [&str; 6] =
+    ["MSG_PEEK", "MSG_DONTWAIT", "MSG_NOSIGNAL", "MSG_TRUNC", "MSG_ERRQUEUE", "MSG_WAITALL"];
 const SEND_FLAGS: [&str; 6] =
     ["MSG_DONTWAIT", "MSG_NOSIGNAL", "MSG_MORE", "MSG_FASTOPEN", "MSG_EOR", "MSG_ZEROCOPY"];
 
@@ -42,7 +42,11 @@ impl Program {
         // SO_RCVLOWAT: who can wait does so for that much.
         let patient = descriptor.blocking && !transfer.has("MSG_DONTWAIT");
         let info = self.info(machine, arguments)?;
-        let low = descriptor.low.min(transfer.length());
+        let low = if transfer.has("MSG_WAITALL") { usize::MAX } else { descriptor.low };
+        let low = low.min(transfer.length());
+        if low == 0 && info.state != State::Listen && info.remote.is_some() {
+            return Ok(Outcome::Returned(0));
+        }
         if patient
             && !descriptor.deaf
             && info.state == State::Established
