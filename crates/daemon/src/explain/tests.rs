@@ -61,7 +61,7 @@ fn each_frame_has_its_way_and_what_decided() {
             datagram(OWN, [10, 0, 0, 2], 9),
             "dropped",
             Some("filtered"),
-            "input: drop, by rule 1 of inet filter input: udp dport 9 drop",
+            "input: drop, by rule 3 of inet filter input: udp dport 9 drop",
         ),
         (
             datagram(OWN, [192, 0, 2, 1], 7),

@@ -94,6 +94,8 @@ fn words_may_be_written_in_more_than_one_way() {
         ("mark set mark | 0x1", "meta mark set meta mark | 0x00000001"),
         // As nft takes bits apart: what is set besides is kept too.
         ("meta mark set mark & 0xf0 or 0x1", "meta mark set meta mark & 0x000000f1 | 0x00000001"),
+        ("ct state { new, 5 }", "ct state { new, invalid | related }"),
+        ("tcp flags { syn | ack, fin }", "tcp flags { syn | ack, fin }"),
         ("ct state related,established", "ct state established,related"),
         ("ct state & (new | related) != 0", "ct state related,new"),
         ("snat 10.0.0.1", "snat to 10.0.0.1"),

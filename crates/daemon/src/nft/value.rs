@@ -308,6 +308,11 @@ impl Type {
         if let Some(value) = self.single(word) {
             return Ok(Value::one(value));
         }
+        if self.is_flags() && word.contains('|') {
+            let flags = word.split('|').map(|flag| self.single(flag));
+            let all = flags.reduce(|all, flag| Some(all? | flag?)).flatten();
+            return all.map(Value::one).ok_or_else(|| self.refuse(word));
+        }
         if let (Self::Ipv4, Some((address, length))) = (self, word.split_once('/')) {
             return prefix(address, length).ok_or_else(|| self.refuse(word));
         }

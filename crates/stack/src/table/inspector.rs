@@ -279,15 +279,19 @@ impl<P> Inspectors<P> {
         mut may: impl FnMut(&Inspector<P>) -> bool,
     ) -> Option<InspectorId> {
         let queue = first + (flow % (u64::from(last.saturating_sub(first)) + 1)) as u16;
-        let takers = || {
-            let of_queue =
-                |(_, member): &(_, &Inspector<P>)| member.terms.source == Source::Queue(queue);
-            self.iter().filter(of_queue)
-        };
-        let allowed: Vec<_> =
-            takers().filter(|(_, member)| may(member)).map(|(id, _)| id).collect();
-        let at = (flow >> 32) as usize % allowed.len().max(1);
-        allowed.get(at).copied()
+        // Asked once each: there are no more members than a set of bits can have.
+        const { assert!(MAX_INSPECTORS <= u64::BITS as usize) };
+        let takes = |member: &Inspector<P>| member.terms.source == Source::Queue(queue);
+        let mut allowed: u64 = 0;
+        for (at, (_, member)) in self.iter().enumerate() {
+            allowed |= u64::from(takes(member) && may(member)) << at;
+        }
+        let nth = (flow >> 32) % u64::from(allowed.count_ones().max(1));
+        for _ in 0..nth {
+            allowed &= allowed - 1;
+        }
+        let at = (allowed != 0).then(|| allowed.trailing_zeros())?;
+        self.iter().nth(at as usize).map(|(id, _)| id)
     }
 
     /// What flows are told apart by here.

@@ -231,12 +231,19 @@ impl Parser {
         }
     }
 
-    /// Words with dots between them.
+    /// Words with dots between them; flags may have bars between theirs.
     pub(super) fn parts(&mut self) -> Result<Vec<String>, Error> {
-        let mut parts = vec![self.name("a value")?];
-        while self.takes(".") {
-            parts.push(self.name("a value")?);
+        let mut parts = Vec::new();
+        loop {
+            let mut part = self.name("a value")?;
+            while self.takes("|") {
+                part.push('|');
+                part += &self.name("a value")?;
+            }
+            parts.push(part);
+            if !self.takes(".") {
+                return Ok(parts);
+            }
         }
-        Ok(parts)
     }
 }
