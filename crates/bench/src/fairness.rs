@@ -47,16 +47,19 @@ enum Flood {
     Control,
     /// To a port that nobody has, so that there are errors as well.
     Datagrams,
-    /// The same from the wire.
+    /// By a packet socket.
+    Frames,
+    /// Datagrams as above, but from the wire.
     Wire,
 }
 
-const FLOODS: [(Flood, &str); 6] = [
+const FLOODS: [(Flood, &str); 7] = [
     (Flood::None, "alone"),
     (Flood::Bulk, "bulk data"),
     (Flood::Connects, "connects"),
     (Flood::Control, "control messages"),
     (Flood::Datagrams, "datagrams, refused"),
+    (Flood::Frames, "raw frames"),
     (Flood::Wire, "datagrams from the wire"),
 ];
 
@@ -70,7 +73,7 @@ pub fn run(narrows: PathBuf, rounds: u32, interrupt: &Interrupt) -> Result<()> {
         vec![[[Samples::default(), Samples::default()], Default::default()]; FLOODS.len()];
     for _ in 0..rounds {
         for (side, (which, _)) in SIDES.into_iter().enumerate() {
-            let mut bench = lab.set_up(which)?;
+            let mut bench = set_up(&lab, which)?;
             if let Some(daemon) = bench.daemon() {
                 // Another user's programs reach its socket.
                 let open = fs::Permissions::from_mode(0o755);
@@ -87,18 +90,24 @@ pub fn run(narrows: PathBuf, rounds: u32, interrupt: &Interrupt) -> Result<()> {
     print(&samples, rounds)
 }
 
+/// The flooder may send raw frames; the kernel lets him by his capability.
+fn set_up(lab: &Lab, side: Side) -> Result<Bench<'_>> {
+    let grant = format!("[[grant]]\nuser = {FLOODER}\npacket = [\"wire\"]\n");
+    lab.set_up_with(side, &grant)
+}
+
 type Row = [[Samples; 2]; 2];
 
 fn print(samples: &[Row], rounds: u32) -> Result<()> {
     println!("round trips beside a flood, µs, medians of {rounds} rounds (the most)");
     println!(
-        "{:26}{:>22}{:>22}{:>9}{:>22}{:>22}{:>9}",
-        "", "Narrows p50", "p99", "× alone", "kernel p50", "p99", "× alone"
+        "{:26}{:>22}{:>22}{:>9}{:>8}{:>22}{:>22}{:>9}",
+        "", "Narrows p50", "p99", "× alone", "bound", "kernel p50", "p99", "× alone"
     );
     let Some(alone) = samples.first() else { return Ok(()) };
     for ((_, name), row) in FLOODS.iter().zip(samples) {
         print!("{name:26}");
-        for (cells, [_, quiet]) in row.iter().zip(alone) {
+        for (side, (cells, [_, quiet])) in row.iter().zip(alone).enumerate() {
             for cell in cells {
                 let format = |value| Unit::Microseconds.format(value);
                 let (median, most) = (format(cell.median()), format(cell.spread().1));
@@ -106,6 +115,9 @@ fn print(samples: &[Row], rounds: u32) -> Result<()> {
             }
             let [_, p99] = cells;
             print!("{:>9.1}", p99.median() / quiet.median());
+            if side == 0 {
+                print!("{:>8}", if p99.median() < BOUND { "held" } else { "BROKEN" });
+            }
         }
         println!();
     }
@@ -135,6 +147,7 @@ fn beside(bench: &Bench<'_>, narrows: &PathBuf, flood: Flood) -> Result<RoundTri
         Flood::Connects => Some((End::Here, "connects", flooded.address)),
         Flood::Control => Some((End::Here, "control", flooded.address)),
         Flood::Datagrams => Some((End::Here, "datagrams", of(End::There))),
+        Flood::Frames => Some((End::Here, "frames", of(End::There))),
         Flood::Wire => Some((End::There, "datagrams", of(End::Here))),
     };
     let flooder =
@@ -155,8 +168,10 @@ fn begin(
     to: SocketAddr,
 ) -> Result<Process> {
     let mut command = bench.command(end, "setpriv");
-    command.args(["--reuid", FLOODER, "--regid", FLOODER, "--clear-groups"]).arg(narrows);
+    command.args(["--reuid", FLOODER, "--regid", FLOODER, "--clear-groups"]);
+    command.args(["--inh-caps", "+net_raw", "--ambient-caps", "+net_raw"]).arg(narrows);
     command.args(["peer", "flood", kind, &to.to_string()]);
+    command.args(["--interface", &bench.interface_number()?.to_string()]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     let mut process = Process::spawn(&mut command)?;
     let mut line = String::new();

@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result};
 use narrows_testbed::{Daemon, Network, Output, Process};
+use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 use std::{
     cell::Cell,
     ffi::OsStr,
@@ -32,6 +33,9 @@ pub enum End {
 /// A measurement takes a few seconds; one that takes so much longer has stalled.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Of Narrows' only interface but the loopback.
+const NUMBER_OF_WIRE: u32 = 2;
+
 pub struct Lab {
     network: Network,
     narrows: PathBuf,
@@ -49,18 +53,21 @@ impl Lab {
     /// Gives this end to one of the stacks. Narrows' daemon lives as long as the result; it must not
     /// while the kernel is measured, which would copy it every frame.
     pub fn set_up(&self, side: Side) -> Result<Bench<'_>> {
-        let daemon = match side {
-            Side::Narrows => Some(Daemon::start(&self.network, &self.narrows)?),
-            Side::Kernel => None,
-        };
-        Ok(Bench { lab: self, daemon })
+        self.set_up_with(side, "")
     }
 
     /// Narrows, with the bytes between programs of this end going through the engine.
     pub fn set_up_without_cut_through(&self) -> Result<Bench<'_>> {
+        self.set_up_with(Side::Narrows, "[local]\ncut_through = false\n")
+    }
+
+    /// With more in Narrows' configuration.
+    pub fn set_up_with(&self, side: Side, more: &str) -> Result<Bench<'_>> {
+        if side == Side::Kernel {
+            return Ok(Bench { lab: self, daemon: None });
+        }
         let configuration = format!(
-            "[[interface]]\nname = \"wire\"\ndevice = \"packet:{}\"\naddress = [\"{}/{}\"]\n\
-             [local]\ncut_through = false\n",
+            "[[interface]]\nname = \"wire\"\ndevice = \"packet:{}\"\naddress = [\"{}/{}\"]\n{more}",
             Network::NARROWS_INTERFACE,
             Network::NARROWS_ADDRESS,
             Network::PREFIX_LENGTH
@@ -103,6 +110,18 @@ impl Bench<'_> {
         let mut command = self.command(end, &self.lab.narrows);
         command.args(["peer", name]);
         command
+    }
+
+    /// What programs at this end call the wire's interface.
+    pub fn interface_number(&self) -> Result<u32> {
+        if self.daemon.is_some() {
+            return Ok(NUMBER_OF_WIRE);
+        }
+        let number = self.lab.network.narrows.run(|| -> Result<u32> {
+            let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+            Ok(netdevice::name_to_index(&socket, Network::NARROWS_INTERFACE)?)
+        })?;
+        number.context("the kernel's interface")
     }
 
     /// An address for a server at an end.

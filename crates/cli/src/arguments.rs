@@ -394,8 +394,8 @@ pub struct Audit {
     /// JSON
     #[arg(short, long)]
     pub json: bool,
-    /// Whether one user can bind, reach, receive, observe, inject or impersonate in a zone; says it
-    /// with the exit status, too
+    /// Whether one user can bind, reach, receive, observe, inject, impersonate, claim,
+    /// tap or inspect in a zone; says it with the exit status, too
     #[arg(long, num_args = 3, value_names = ["USER", "ABILITY", "ZONE"])]
     pub can: Vec<String>,
     /// What this file comes to, without a daemon and on any machine

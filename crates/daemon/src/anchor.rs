@@ -216,9 +216,20 @@ pub(crate) struct Room<'a> {
 /// What one [`Anchor::pump`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pumped {
+    /// In bytes, as the next.
     pub to_program: usize,
     pub from_program: usize,
+    /// Datagrams and frames, of either direction.
+    pub datagrams: usize,
     pub next: Next,
+}
+
+impl Pumped {
+    /// What was done, in bytes whose moving takes as long.
+    pub(crate) fn work(&self) -> usize {
+        let datagrams = self.datagrams.saturating_mul(datagram::COST);
+        self.to_program.max(self.from_program).saturating_add(datagrams)
+    }
 }
 
 /// Why a direction stopped.
@@ -394,7 +405,7 @@ impl Anchor {
         room: Room<'_>,
         record: &mut [u8],
     ) -> Pumped {
-        let mut pumped = Pumped { to_program: 0, from_program: 0, next: Next::Wait };
+        let mut pumped = Pumped { to_program: 0, from_program: 0, datagrams: 0, next: Next::Wait };
         match self.state {
             State::Open(_) => self.pump_streams(shard, now, room.bytes, &mut pumped),
             State::Datagrams(_) => {

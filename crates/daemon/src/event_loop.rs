@@ -14,16 +14,27 @@ use std::{io, time::Duration};
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1024;
 
+/// How long the daemon has its processor while there is work, before it lets programs that wait for the
+/// same one go first. It goes before them otherwise (`[daemon] nice`), and those that flood it would
+/// have it keep others' programs from running.
+const TURNS: Duration = Duration::from_millis(1);
+
 /// Runs until a signal or a program asks the daemon to end.
 pub(crate) fn run(worker: &mut Worker, poll: &mut Poll) -> io::Result<()> {
     let mut events = Events::with_capacity(EVENTS);
     let mut spin = Spin::default();
     let mut more = true;
+    let mut running_since = worker.clock.now();
     while !worker.stopping {
         if more {
+            if worker.clock.now().since(running_since) >= TURNS {
+                rustix::thread::sched_yield();
+                running_since = worker.clock.now();
+            }
             wait(poll, &mut events, Some(Duration::ZERO))?;
         } else {
             idle(worker, poll, &mut events, &mut spin)?;
+            running_since = worker.clock.now();
         }
         for event in &events {
             dispatch(worker, event);

@@ -85,6 +85,8 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
         Keeper::There(_) => Some(Sandbox::new(configuration.daemon)?),
     };
     let closer = Closer::start(sandbox.clone())?;
+    // The closer's thread is there already, and keeps its patience.
+    hurry(&configuration.daemon)?;
     let landlock = sandbox.map(|sandbox| sandbox.enter()).transpose()?.flatten();
     if !configuration.daemon.sandbox {
         tracing::warn!("[daemon] sandbox = false: the daemon keeps all rights it was started with");
@@ -102,6 +104,24 @@ pub(crate) fn start(options: &Options) -> Result<Daemon> {
     worker.source = source;
     announce(&worker, options);
     Ok(Daemon { worker, poll, _signals: signals })
+}
+
+/// The calling thread goes before others, if it may. Whoever started it with a priority of his choice
+/// has that, unless the configuration says otherwise.
+fn hurry(config: &DaemonConfig) -> Result<()> {
+    if !config.nice_is_wanted && rustix::process::getpriority_process(None) != Ok(0) {
+        return Ok(());
+    }
+    match rustix::process::setpriority_process(None, config.nice) {
+        Ok(()) => Ok(()),
+        Err(error) if config.nice_is_wanted => {
+            Err(error).context(format!("[daemon] nice = {}: this needs CAP_SYS_NICE", config.nice))
+        }
+        Err(error) => {
+            tracing::debug!(%error, "the daemon's priority is that of other programs");
+            Ok(())
+        }
+    }
 }
 
 fn machine_memory() -> u64 {

@@ -60,11 +60,26 @@ pub enum Ability {
     Inject,
     /// To send in the name of others.
     Impersonate,
+    /// To take what comes in away from others.
+    Claim,
+    /// To see what the stack makes of packets, at each stage of their way.
+    Tap,
+    /// To decide what becomes of others' packets.
+    Inspect,
 }
 
 impl Ability {
-    pub const ALL: [Self; 6] =
-        [Self::Bind, Self::Reach, Self::Receive, Self::Observe, Self::Inject, Self::Impersonate];
+    pub const ALL: [Self; 9] = [
+        Self::Bind,
+        Self::Reach,
+        Self::Receive,
+        Self::Observe,
+        Self::Inject,
+        Self::Impersonate,
+        Self::Claim,
+        Self::Tap,
+        Self::Inspect,
+    ];
 
     /// By its name.
     pub fn named(name: &str) -> Option<Self> {
@@ -79,6 +94,9 @@ impl Ability {
             Self::Observe => "observe",
             Self::Inject => "inject",
             Self::Impersonate => "impersonate",
+            Self::Claim => "claim",
+            Self::Tap => "tap",
+            Self::Inspect => "inspect",
         }
     }
 }
@@ -115,6 +133,9 @@ impl Model {
             }
             Ability::Observe => touches(zone, Access::Observe),
             Ability::Inject | Ability::Impersonate => touches(zone, Access::Inject),
+            Ability::Claim => touches(zone, Access::Claim),
+            Ability::Tap => touches(zone, Access::Tap),
+            Ability::Inspect => touches(zone, Access::Inspect),
         };
         let receives = ability == Ability::Receive;
         let enough = |act: &Act<'_>| match act {
@@ -258,9 +279,10 @@ fn no(why: String) -> Finding {
     Finding { can: false, why }
 }
 
-/// Packet and raw sockets on every interface of a zone.
+/// Packet and raw sockets on every interface of a zone; inspectors are asked about as packet sockets alone.
 fn touches(zone: &Zone, access: Access) -> Vec<Act<'_>> {
     let each = zone.interfaces.iter().map(|name| Some(name.as_str()));
     each.flat_map(|interface| [Act::Packet { interface, access }, Act::Raw { interface, access }])
+        .filter(|act| access != Access::Inspect || matches!(act, Act::Packet { .. }))
         .collect()
 }

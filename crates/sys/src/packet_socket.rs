@@ -1,11 +1,10 @@
 //! AF_PACKET sockets (packet(7)): whole frames, with a vnet header before each.
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use std::{
     ffi::c_int,
     io,
     mem::size_of,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
 };
 
 // linux/if_packet.h; libc has them for some targets only.
@@ -19,10 +18,15 @@ const PACKET_MR_MULTICAST: u16 = 0;
 const PACKET_MR_PROMISC: u16 = 1;
 const PACKET_MR_UNICAST: u16 = 3;
 
-/// A raw packet socket, non-blocking, that receives nothing before it is bound.
+/// A raw packet socket, non-blocking, that receives nothing before it is bound. By the C library's call, so
+/// that a program on Narrows gets one of Narrows'.
 pub fn open() -> io::Result<OwnedFd> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    Ok(socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?)
+    let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: the call takes no pointers.
+    let descriptor = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
+    check(descriptor)?;
+    // SAFETY: the descriptor was made just now, and is nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
 /// Every frame, either way, is led by a `struct virtio_net_hdr` of 10 bytes.

@@ -13,6 +13,11 @@ const SOCKET_MODE: u32 = 0o666;
 /// then send the daemon signals.) It needs no line in /etc/passwd.
 const DEFAULT_USER: u32 = 65_530;
 
+/// What the kernel's own stack is to programs, which run when it has nothing to do: otherwise who floods a
+/// wire with several threads would have several times the daemon's share of the processors, and its
+/// buffers would run over with what others wait for. Not -20: who has to end a daemon gets his turn.
+const DEFAULT_NICE: i32 = -15;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DaemonConfig {
     pub user: Account,
@@ -20,6 +25,10 @@ pub(crate) struct DaemonConfig {
     pub user_is_wanted: bool,
     /// Does the daemon give up what it needs no more?
     pub sandbox: bool,
+    /// As nice(1) has it.
+    pub nice: i32,
+    /// Was that asked for? The default is only wished for.
+    pub nice_is_wanted: bool,
     pub socket_mode: u32,
     pub socket_group: Option<u32>,
 }
@@ -37,6 +46,8 @@ impl Default for DaemonConfig {
             user: Account { user: DEFAULT_USER, group: DEFAULT_USER },
             user_is_wanted: false,
             sandbox: true,
+            nice: DEFAULT_NICE,
+            nice_is_wanted: false,
             socket_mode: SOCKET_MODE,
             socket_group: None,
         }
@@ -48,6 +59,7 @@ impl Default for DaemonConfig {
 pub(super) struct DaemonTable {
     user: Option<Spanned<Name>>,
     sandbox: Option<bool>,
+    nice: Option<Spanned<i64>>,
     socket_mode: Option<Spanned<String>>,
     socket_group: Option<Spanned<Named>>,
 }
@@ -68,6 +80,10 @@ impl Checker<'_> {
             config.user_is_wanted = true;
         }
         config.sandbox = table.sandbox.unwrap_or(true);
+        if let Some(nice) = &table.nice {
+            config.nice = self.nice(nice)?;
+            config.nice_is_wanted = true;
+        }
         if let Some(text) = &table.socket_mode {
             config.socket_mode = self.mode(text)?;
         }
@@ -108,6 +124,18 @@ impl Checker<'_> {
             let message =
                 format!("{number} is nobody's: write a number from 0 to {}", u32::MAX - 1);
             self.error(name.span(), message)
+        })
+    }
+
+    fn nice(&self, nice: &Spanned<i64>) -> Result<i32, ConfigError> {
+        let value = i32::try_from(*nice.get_ref()).ok();
+        value.filter(|value| (-20..=19).contains(value)).ok_or_else(|| {
+            let message = format!(
+                "nice = {}: write a number from -20 (before all other programs) to 19 (after them), as \
+                 nice(1) has them",
+                nice.get_ref()
+            );
+            self.error(nice.span(), message)
         })
     }
 

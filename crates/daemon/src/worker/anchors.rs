@@ -15,6 +15,10 @@ const TURN_BYTES: usize = 4 * CHUNK;
 /// Anchors and listeners served in one turn.
 const TURN_ANCHORS: usize = 256;
 
+/// What goes out before a program's request takes effect, in bytes as above: more datagrams than an anchor
+/// holds, and no more than that of one that is filled again meanwhile.
+const AT_ONCE: usize = 16 * CHUNK;
+
 /// What looking at an anchor costs its user of his share, in bytes whose moving takes as long.
 const ANCHOR_COST: usize = 8 << 10;
 
@@ -30,18 +34,18 @@ impl Worker {
             let Some(anchor) = self.anchors.get_mut(socket) else { continue };
             anchor.queued = false;
             let before = (self.metrics.bytes_to_programs, self.metrics.bytes_from_programs);
-            let again = if matches!(anchor.state, State::Listening(_)) {
-                accept::serve(self, socket)
+            let (again, work) = if matches!(anchor.state, State::Listening(_)) {
+                (accept::serve(self, socket), 0)
             } else {
-                self.pump(socket, &mut budget)
+                self.pump(socket, CHUNK)
             };
+            budget = budget.saturating_sub(work);
             let to = self.metrics.bytes_to_programs - before.0;
             let from = self.metrics.bytes_from_programs - before.1;
             let end = self.clock.now();
             self.bills.note_bytes(bill, to, from, end.since(start));
             start = end;
-            let moved = usize::try_from(to.max(from)).unwrap_or(usize::MAX);
-            self.ready_anchors.charge(bill, moved.saturating_add(ANCHOR_COST));
+            self.ready_anchors.charge(bill, work.saturating_add(ANCHOR_COST));
             let Some(anchor) = self.anchors.get_mut(socket) else { continue };
             if let Err(error) = anchor.watch(&self.registry) {
                 tracing::warn!(%error, "can't watch an anchor");
@@ -52,19 +56,19 @@ impl Worker {
         }
     }
 
-    fn pump(&mut self, socket: SocketId, budget: &mut usize) -> bool {
-        let Some(anchor) = self.anchors.get_mut(socket) else { return false };
+    /// Moves what there is, as far as is fair; whether there is more, and how much work it was.
+    fn pump(&mut self, socket: SocketId, bytes: usize) -> (bool, usize) {
+        let Some(anchor) = self.anchors.get_mut(socket) else { return (false, 0) };
         let now = self.clock.now();
         let bill = anchor.principal.bill;
         let before = self.bills.frames_left(bill, now);
         let mut frames = before;
-        let room = Room { bytes: CHUNK, frames: &mut frames };
+        let room = Room { bytes, frames: &mut frames };
         let pumped = anchor.pump(&mut self.shard, now, &mut self.authority, room, &mut self.record);
         self.bills.note_frames(bill, before - frames);
         self.metrics.bytes_to_programs += pumped.to_program as u64;
         self.metrics.bytes_from_programs += pumped.from_program as u64;
-        *budget = budget.saturating_sub(pumped.to_program.max(pumped.from_program));
-        match pumped.next {
+        let again = match pumped.next {
             Next::Wait => false,
             Next::Again => true,
             Next::Congested => {
@@ -91,7 +95,8 @@ impl Worker {
                 self.fail(socket);
                 false
             }
-        }
+        };
+        (again, pumped.work())
     }
 
     /// What a program has sent so far by the anchor of a UDP or ping socket goes out before what it
@@ -105,8 +110,7 @@ impl Worker {
     }
 
     pub(super) fn pump_at_once(&mut self, socket: SocketId) {
-        let mut budget = usize::MAX;
-        if self.pump(socket, &mut budget) {
+        if self.pump(socket, AT_ONCE).0 {
             self.queue(socket);
         }
     }

@@ -175,9 +175,12 @@ impl Model {
             Ability::Bind => (&[ActKind::Bind], &[]),
             Ability::Reach => (&[ActKind::Connect], &[ActKind::Bind]),
             Ability::Receive => (&[ActKind::Bind], &[ActKind::Listen]),
-            Ability::Observe | Ability::Inject | Ability::Impersonate => {
-                (&[ActKind::Packet, ActKind::Raw], &[])
-            }
+            Ability::Observe
+            | Ability::Inject
+            | Ability::Impersonate
+            | Ability::Claim
+            | Ability::Tap => (&[ActKind::Packet, ActKind::Raw], &[]),
+            Ability::Inspect => (&[ActKind::Packet], &[]),
         };
         let admitted = self.zones.iter().flat_map(|zone| &zone.admitted).map(|held| &held.who);
         let privileged = [0, self.policy.owner()];

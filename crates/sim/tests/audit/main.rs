@@ -58,7 +58,10 @@ fn rule(random: &mut Random) -> Rule {
     );
     let text = match kind {
         ActKind::Packet | ActKind::Raw => {
-            let access = pick(random, &["", "observe ", "inject ", "claim "]);
+            let all = ["", "observe ", "inject ", "claim ", "tap ", "inspect "];
+            // Deciding about packets is for packet sockets' rules.
+            let known = if kind == ActKind::Packet { all.len() } else { all.len() - 1 };
+            let access = pick(random, &all[..known]);
             format!("{access}{}", pick(random, &["*", "lan", "lab0", "vault"]))
         }
         _ => {
@@ -314,6 +317,14 @@ impl<'a> Site<'a> {
         admitted && acts.iter().any(|act| self.decides(user, &zone.name, act))
     }
 
+    /// What an inspector asks before it attaches.
+    fn inspects(&self, user: u32, zone: &Zone) -> bool {
+        let interface = zone.interfaces.first().map(String::as_str);
+        let act = Act::Packet { interface, access: Access::Inspect };
+        let admitted = self.admission(user).zones.contains(id(&zone.name));
+        admitted && self.decides(user, &zone.name, &act)
+    }
+
     fn tries(&mut self, user: u32, ability: Ability, zone: &Zone) -> bool {
         let at: Vec<SocketAddr> = zone
             .addresses
@@ -329,6 +340,9 @@ impl<'a> Site<'a> {
             Ability::Reach => at.iter().any(|remote| self.reaches(user, name, *remote)),
             Ability::Observe => self.touches(user, zone, Access::Observe),
             Ability::Inject | Ability::Impersonate => self.touches(user, zone, Access::Inject),
+            Ability::Claim => self.touches(user, zone, Access::Claim),
+            Ability::Tap => self.touches(user, zone, Access::Tap),
+            Ability::Inspect => self.inspects(user, zone),
         }
     }
 }

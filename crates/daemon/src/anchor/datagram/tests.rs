@@ -210,3 +210,26 @@ fn who_shut_its_socket_down_is_sent_nothing_and_others_go_on() {
     assert!(send(&receiver, Some(from), b"still here"));
     assert_eq!(next(&mut rig, &sender).1, b"still here");
 }
+
+#[test]
+fn a_flood_of_datagrams_has_its_part_of_a_turn_and_waits_for_the_next() {
+    const SENT: usize = 100;
+    let mut rig = Rig::new();
+    let mut program = rig.program();
+    let (_receiver, to) = bound(&mut rig, &mut program);
+    let (sender, _) = bound(&mut rig, &mut program);
+    let most = crate::anchor::CHUNK / COST;
+    for _ in 0..SENT {
+        assert!(send(&sender, Some(to), b"x"));
+    }
+    let mut sent = rig.worker.metrics.bytes_from_programs;
+    let mut turns = Vec::new();
+    rig.until("the flood to pass", |rig| {
+        let now = rig.worker.metrics.bytes_from_programs;
+        turns.push((now - sent) as usize);
+        sent = now;
+        (turns.iter().sum::<usize>() == SENT).then_some(())
+    });
+    assert!(turns.iter().all(|count| *count <= most), "{turns:?}, each at most {most}");
+    assert!(turns.iter().filter(|count| **count > 0).count() >= SENT / most, "{turns:?}");
+}

@@ -8,12 +8,14 @@ fn what_the_daemon_gives_up_and_who_reaches_it() {
     assert!(plain.sandbox && !plain.user_is_wanted && plain.user.user != 0);
     assert_eq!((plain.socket_mode, plain.socket_group), (0o666, None));
     let text = format!(
-        "{LAN}[daemon]\nuser = 4711\nsandbox = false\nsocket_mode = \"0660\"\nsocket_group = \"root\"\n"
+        "{LAN}[daemon]\nuser = 4711\nsandbox = false\nnice = 5\nsocket_mode = \"0660\"\nsocket_group = \"root\"\n"
     );
     let expected = DaemonConfig {
         user: Account { user: 4711, group: 4711 },
         user_is_wanted: true,
         sandbox: false,
+        nice: 5,
+        nice_is_wanted: true,
         socket_mode: 0o660,
         socket_group: Some(0),
     };
@@ -45,6 +47,8 @@ fn refusals_say_what_to_write() {
         ("socket_group = \"no such\"", "no group \"no such\": write one of this machine's"),
         ("socket_mode = \"rw\"", "socket_mode = \"rw\": write three octal digits"),
         ("socket_mode = \"1777\"", "socket_mode = \"1777\": write three octal digits"),
+        ("nice = -21", "nice = -21: write a number from -20 (before"),
+        ("nice = 20", "nice = 20: write a number from -20 (before"),
         ("socket_mode = 660", "invalid type: integer `660`"),
         ("capabilities = []", "unknown field `capabilities`"),
     ] {
