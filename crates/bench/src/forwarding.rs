@@ -34,9 +34,9 @@ address = [\"10.2.0.254/24\"]
 forward = true
 ";
 
-struct Lab {
-    router: Namespace,
-    hosts: [Namespace; 2],
+pub struct Lab {
+    pub router: Namespace,
+    pub hosts: [Namespace; 2],
 }
 
 /// Prints the rates and their ratio.
@@ -44,7 +44,7 @@ pub fn run(narrows: &Path, rounds: u32, time: Duration) -> Result<()> {
     let lab = Lab::new()?;
     let mut row = Row::new("bulk through a router, 1 stream", Unit::GigabitsPerSecond);
     for _ in 0..rounds {
-        let daemon = Daemon::start_with(&lab.router, narrows, CONFIGURATION)?;
+        let daemon = lab.daemon(narrows)?;
         row.narrows.push(lab.bulk(narrows, 254, time)?);
         daemon.stop()?;
         row.kernel.push(lab.bulk(narrows, 253, time)?);
@@ -61,7 +61,7 @@ pub fn run(narrows: &Path, rounds: u32, time: Duration) -> Result<()> {
 }
 
 impl Lab {
-    fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let router = Namespace::new()?;
         let hosts = [Namespace::new()?, Namespace::new()?];
         for (number, host) in hosts.iter().enumerate() {
@@ -76,8 +76,13 @@ impl Lab {
         Ok(Self { router, hosts })
     }
 
+    /// Narrows as the router.
+    pub fn daemon(&self, narrows: &Path) -> Result<Daemon> {
+        Daemon::start_with(&self.router, narrows, CONFIGURATION)
+    }
+
     /// Gigabits a second from host to host by the router's address that ends in `gateway`.
-    fn bulk(&self, narrows: &Path, gateway: u8, time: Duration) -> Result<f64> {
+    pub fn bulk(&self, narrows: &Path, gateway: u8, time: Duration) -> Result<f64> {
         for (number, host) in self.hosts.iter().enumerate() {
             ip(host, &format!("route replace default via 10.{}.0.{gateway}", number + 1))?;
         }

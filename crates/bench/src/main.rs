@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod fairness;
+mod filter;
 mod forwarding;
 mod lab;
 mod local;
@@ -48,6 +49,8 @@ const REASSEMBLY: &str = "reassembly";
 const MEMORY: &str = "memory";
 /// A router between two hosts.
 const FORWARDING: &str = "forwarding";
+/// The same, with rules of the filter.
+const FILTER: &str = "filter";
 /// Two programs on one host: every way there is between them.
 const LOCAL: &str = "local";
 /// Round trips beside floods that another user makes; as root.
@@ -70,7 +73,8 @@ struct Arguments {
     seconds: u64,
     /// Only work whose name contains this: bulk-1-out, bulk-4-in, round-trip-local,
     /// connections-in, idle …; or one of: routes, reassembly, memory (the engine alone), policy,
-    /// forwarding, local, fairness, loss (or loss: and a part of the name of a path: "loss:1 %", loss:sharing)
+    /// forwarding, filter, local, fairness, loss (or loss: and a part of the name of a path: "loss:1 %",
+    /// loss:sharing)
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Where the JSON and the picture go [default: target/bench]
@@ -117,6 +121,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     if arguments.only.as_deref() == Some(FORWARDING) {
         let time = Duration::from_secs(arguments.seconds);
         return forwarding::run(&narrows, arguments.rounds, time);
+    }
+    if arguments.only.as_deref() == Some(FILTER) {
+        let time = Duration::from_secs(arguments.seconds);
+        return filter::run(&narrows, arguments.rounds, time);
     }
     if arguments.only.as_deref() == Some(LOCAL) {
         let time = Duration::from_secs(arguments.seconds);
