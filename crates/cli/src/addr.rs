@@ -55,6 +55,8 @@ fn show(query: &AddrQuery, words: Words<'_>, stack: &Stack, out: &mut dyn Write)
         report::write_json(out, &rows.collect())?;
     } else if query.brief {
         links.iter().try_for_each(|link| write_brief(out, link))?;
+    } else if query.oneline {
+        links.iter().try_for_each(|link| write_lines(out, link))?;
     } else {
         links.iter().try_for_each(|link| write_link(out, link, &all))?;
     }
@@ -121,7 +123,7 @@ fn brief_json(link: &LinkRow) -> Value {
 }
 
 fn write_link(out: &mut dyn Write, link: &LinkRow, all: &[LinkRow]) -> Result<()> {
-    let LinkRow { id, name, mtu, .. } = link;
+    let LinkRow { id, mtu, .. } = link;
     let (kind, everyone) = row::link_type(link);
     let (flags, state) = (row::flags(link, all).join(","), row::state(link));
     let master = row::master(link).map(|master| format!("master {master} ")).unwrap_or_default();
@@ -137,18 +139,32 @@ fn write_link(out: &mut dyn Write, link: &LinkRow, all: &[LinkRow]) -> Result<()
     }
     row::write_zone(out, link)?;
     for row in &link.addresses {
-        let (family, scope) = (family(row.address), scope(row));
-        let own = own(row);
-        let brd = broadcast(row).map(|all| format!("brd {all} ")).unwrap_or_default();
-        let flags: String = address_flags(row).map(|flag| format!("{flag} ")).collect();
-        let label = row.label.as_ref().unwrap_or(name);
-        writeln!(out, "    {family} {own} {brd}scope {scope} {flags}{label}")?;
-        let left =
-            |left: Option<u32>| left.map_or("forever".to_owned(), |left| format!("{left}sec"));
-        let (valid, preferred) = (left(row.valid), left(row.preferred));
-        writeln!(out, "       valid_lft {valid} preferred_lft {preferred}")?;
+        write!(out, "    ")?;
+        write_address(out, link, row)?;
     }
     Ok(())
+}
+
+fn write_address(out: &mut dyn Write, link: &LinkRow, row: &AddressRow) -> io::Result<()> {
+    let (family, scope) = (family(row.address), scope(row));
+    let own = own(row);
+    let brd = broadcast(row).map(|all| format!("brd {all} ")).unwrap_or_default();
+    let flags: String = address_flags(row).map(|flag| format!("{flag} ")).collect();
+    let label = row.label.as_ref().unwrap_or(&link.name);
+    writeln!(out, "{family} {own} {brd}scope {scope} {flags}{label}")?;
+    let left = |left: Option<u32>| left.map_or("forever".to_owned(), |left| format!("{left}sec"));
+    let (valid, preferred) = (left(row.valid), left(row.preferred));
+    writeln!(out, "       valid_lft {valid} preferred_lft {preferred}")
+}
+
+/// A line an address.
+fn write_lines(out: &mut dyn Write, link: &LinkRow) -> Result<()> {
+    link.addresses.iter().try_for_each(|row| {
+        report::record(out, true, |out| {
+            write!(out, "{}: {}    ", link.id, link.name)?;
+            Ok(write_address(out, link, row)?)
+        })
+    })
 }
 
 fn to_json(link: &LinkRow, all: &[LinkRow]) -> Value {
@@ -293,6 +309,18 @@ mod tests {
        valid_lft forever preferred_lft 0sec
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_line_an_address() {
+        let mut out = Vec::new();
+        rows().iter().take(2).try_for_each(|row| write_lines(&mut out, row)).unwrap();
+        let expected = r"1: lo    inet 127.0.0.1/8 scope host lo\       valid_lft forever preferred_lft forever
+2: lan    inet 10.0.0.2/24 brd 10.0.0.255 scope global lan\       valid_lft forever preferred_lft forever
+";
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with(expected), "{text}");
+        assert_eq!(text.lines().count(), 6);
     }
 
     #[test]

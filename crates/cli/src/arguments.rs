@@ -356,6 +356,9 @@ pub struct Query {
     /// JSON, as ip(8) prints it
     #[arg(short, long, global = true)]
     pub json: bool,
+    /// A line for each record, its further lines behind `\`
+    #[arg(short, long, global = true)]
+    pub oneline: bool,
     /// [show] [[dev] NAME] | add … | del … | flush …
     #[arg(value_name = "WORDS", hide = true)]
     pub words: Vec<String>,
@@ -370,6 +373,9 @@ pub struct AddrQuery {
     /// A line an interface; also -br
     #[arg(long, global = true)]
     pub brief: bool,
+    /// A line for each record, its further lines behind `\`
+    #[arg(short, long, global = true)]
+    pub oneline: bool,
     /// [show] [[dev] NAME] … | add … | del … | flush …
     #[arg(value_name = "WORDS", hide = true)]
     pub words: Vec<String>,
@@ -447,6 +453,9 @@ pub struct LinkQuery {
     /// A line an interface; also -br
     #[arg(long, global = true)]
     pub brief: bool,
+    /// A line for each record, its further lines behind `\`
+    #[arg(short, long, global = true)]
+    pub oneline: bool,
     /// [show] [[dev] NAME] …
     #[arg(value_name = "WORDS", hide = true)]
     pub words: Vec<String>,
@@ -461,6 +470,9 @@ pub struct NeighQuery {
     /// When each was used, confirmed and changed, and how often asked in vain
     #[arg(short, long, visible_alias = "stats", global = true)]
     pub statistics: bool,
+    /// A line for each record, its further lines behind `\`
+    #[arg(short, long, global = true)]
+    pub oneline: bool,
     /// [show] [[to] ADDRESS] [dev NAME] [nud STATE] | add … | del … | flush …
     #[arg(value_name = "WORDS", hide = true)]
     pub words: Vec<String>,

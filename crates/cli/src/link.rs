@@ -60,10 +60,13 @@ fn show(query: &LinkQuery, words: Words<'_>, stack: &Stack, out: &mut dyn Write)
         shown.iter().try_for_each(|link| write_brief(out, link, &all))?;
     } else {
         for link in &shown {
-            write_link(out, link, &all, query.details)?;
-            if query.statistics {
-                traffic::write(out, &link.state.traffic)?;
-            }
+            report::record(out, query.oneline, |out| {
+                write_link(out, link, &all, query.details)?;
+                if query.statistics {
+                    traffic::write(out, &link.state.traffic)?;
+                }
+                Ok(())
+            })?;
         }
     }
     Ok(())

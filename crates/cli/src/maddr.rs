@@ -38,7 +38,10 @@ pub fn execute(query: &Query, stack: &Stack, out: &mut dyn Write) -> Result<()> 
     if query.json {
         report::write_json(out, &interfaces(&groups).map(to_json).collect())?;
     } else {
-        interfaces(&groups).try_for_each(|rows| write_interface(out, rows))?;
+        interfaces(&groups).try_for_each(|rows| match query.oneline {
+            true => write_lines(out, rows),
+            false => Ok(write_interface(out, rows)?),
+        })?;
     }
     Ok(())
 }
@@ -82,6 +85,17 @@ fn link_addresses(rows: &[GroupRow]) -> impl Iterator<Item = (Mac, usize, bool)>
         })
         .collect();
     shared.into_iter()
+}
+
+/// A line an address.
+fn write_lines(out: &mut dyn Write, rows: &[GroupRow]) -> Result<()> {
+    let mut text = Vec::new();
+    write_interface(&mut text, rows)?;
+    let text = String::from_utf8(text)?;
+    let mut lines = text.lines();
+    let interface = lines.next().unwrap_or_default();
+    lines.try_for_each(|line| writeln!(out, "{interface}\\{}", line.trim_start_matches('\t')))?;
+    Ok(())
 }
 
 fn write_interface(out: &mut dyn Write, rows: &[GroupRow]) -> io::Result<()> {

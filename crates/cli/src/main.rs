@@ -56,9 +56,18 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("narrows: {error:#}");
-            ExitCode::FAILURE
+            if is_refused(&error) { ExitCode::from(REFUSED) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// As with ip(8), what was understood and refused is another failure than what was not understood.
+const REFUSED: u8 = 2;
+
+fn is_refused(error: &anyhow::Error) -> bool {
+    use narrows_client::Error;
+    let error = error.chain().find_map(|cause| cause.downcast_ref());
+    matches!(error, Some(Error::Refused(_) | Error::RefusedBecause(_)))
 }
 
 fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<ExitCode> {

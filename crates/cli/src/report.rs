@@ -42,6 +42,25 @@ pub fn no_such_device(name: &str) -> anyhow::Error {
     anyhow::anyhow!("Device \"{name}\" does not exist.")
 }
 
+/// What `write` prints of one record, its further lines behind a `\` if it is to be one line, as with
+/// ip(8)'s -oneline.
+pub fn record(
+    out: &mut dyn Write,
+    oneline: bool,
+    write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    if !oneline {
+        return write(out);
+    }
+    let mut text = Vec::new();
+    write(&mut text)?;
+    let text = String::from_utf8(text)?;
+    if !text.is_empty() {
+        writeln!(out, "{}", text.trim_end_matches('\n').replace('\n', "\\"))?;
+    }
+    Ok(())
+}
+
 /// One value and a line's end.
 pub fn write_json(out: &mut dyn Write, value: &serde_json::Value) -> io::Result<()> {
     serde_json::to_writer(&mut *out, value)?;
@@ -90,6 +109,20 @@ fn write_row<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_may_be_lines() {
+        for (oneline, text, expected) in [
+            (false, "1: lo\n    link\n", "1: lo\n    link\n"),
+            (true, "1: lo\n    link\n", "1: lo\\    link\n"),
+            (true, "10.0.0.0/8 dev lan\n", "10.0.0.0/8 dev lan\n"),
+            (true, "", ""),
+        ] {
+            let mut out = Vec::new();
+            record(&mut out, oneline, |out| Ok(out.write_all(text.as_bytes())?)).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
 
     #[test]
     fn prefixes_read_as_in_ip() {

@@ -30,7 +30,7 @@ const COMMANDS: [&str; 9] =
 pub fn execute(query: &Query, stack: &Stack, out: &mut dyn Write) -> Result<()> {
     let (command, words) = Words::new("route", &query.words, &COMMANDS)?;
     match command {
-        "show" => show(query.json, words, stack, out),
+        "show" => show(query, words, stack, out),
         "get" => get::execute(query.json, words, stack, out),
         "flush" => flush(words, stack),
         "delete" => change::delete(words, stack),
@@ -56,13 +56,15 @@ fn table_order(table: u32) -> (bool, u32) {
     (table == narrows_ipc::route::table::LOCAL, table)
 }
 
-fn show(json: bool, words: Words<'_>, stack: &Stack, out: &mut dyn Write) -> Result<()> {
+fn show(query: &Query, words: Words<'_>, stack: &Stack, out: &mut dyn Write) -> Result<()> {
     let filter = Filter::read(words)?;
     let rows = rows(&filter, stack)?;
-    if json {
+    if query.json {
         report::write_json(out, &rows.iter().map(|row| print::to_json(row, &filter)).collect())?;
     } else {
-        rows.iter().try_for_each(|row| print::write(out, row, &filter))?;
+        rows.iter().try_for_each(|row| {
+            report::record(out, query.oneline, |out| Ok(print::write(out, row, &filter)?))
+        })?;
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ fn options_of_an_object_may_stand_before_it() {
         ("narrows --socket=x -d link", "narrows --socket=x link -d"),
         ("narrows link -s", "narrows link -s"),
         ("narrows -4 route", "narrows route"),
+        ("narrows -o addr", "narrows addr -o"),
         ("narrows -br -j addr show up", "narrows addr --brief -j show up"),
         ("narrows --version", "narrows --version"),
         ("narrows -x", "narrows -x"),

@@ -33,6 +33,19 @@ fn addresses_routes_and_neighbors_read_as_in_ip() -> Result<()> {
         let missing = stage.ask(&["addr", "show", "dev", "nothing"])?;
         ensure!(!missing.status.success() && missing.stderr.contains("does not exist"));
 
+        let lines = text(&stage, &["-o", "addr", "show", "wire"])?;
+        ensure!(
+            lines.lines().count() == 1 && lines.contains(" wire\\       valid_lft "),
+            "{lines}"
+        );
+        let lines = text(&stage, &["-o", "link"])?;
+        ensure!(lines.lines().all(|line| line.contains("\\    link/")), "{lines}");
+        let status = |words: &[&str]| stage.ask(words).map(|output| output.status.code());
+        let add = ["addr", "add", "10.77.0.9/24", "dev", "wire"];
+        ensure!(status(&add)? == Some(0) && status(&add)? == Some(2), "what is there is refused");
+        ensure!(status(&["addr", "add", "10.77.0.9/24", "dev"])? == Some(1), "a word lacks");
+        ensure!(status(&["link", "set", "lo", "down"])? == Some(2), "the loopback stays");
+
         let route = text(&stage, &["route"])?;
         let connected = "10.77.0.0/24 dev wire proto kernel scope link src 10.77.0.2 \n";
         ensure!(route.contains(connected), "{route}");

@@ -163,7 +163,11 @@ fn set_all(worker: &mut Worker, id: InterfaceId, settings: &[LinkSetting]) -> Re
             carry(worker, id, *mtu)?;
         }
     }
-    settings.iter().try_for_each(|setting| set(&mut site(worker), id, setting))
+    let set = settings.iter().try_for_each(|setting| set(&mut site(worker), id, setting));
+    match id {
+        InterfaceId::LOOPBACK => set.context("the loopback stays as it is"),
+        _ => set,
+    }
 }
 
 /// The device below carries packets of that length, or the kernel is told to.
