@@ -23,7 +23,8 @@ words = struct.unpack_from("24I", raw, 8)
 assert 200_000 <= rto < 400_000 and advmss == pmtu - 52, words
 assert snd_mss == min(advmss, 32_768) and rcv_mss in (500, 536), words
 assert (unacked, sacked, lost, retrans, fackets, total_retrans) == (0,) * 6, words
-assert 300 <= sent < 3000 and 300 <= received < 3000 and 300 <= ack_received < 3000, words
+# the kernel counts in ticks, of up to 10 ms
+assert all(290 <= since < 3000 for since in (sent, received, ack_received)), words
 assert 0 < rtt < 200_000 and 0 < rttvar < 200_000, words
 assert ssthresh == 0x7FFFFFFF and cwnd >= 10 and reordering == 3, words
 assert rcv_ssthresh >= 32_768, words
