@@ -199,7 +199,10 @@ macro_rules! scripts {
             narrows_testbed::as_root(|| {
                 $run(
                     stringify!($name),
-                    include_str!(concat!("scripts/", stringify!($name), ".py")),
+                    concat!(
+                        include_str!("scripts/fails.py"),
+                        include_str!(concat!("scripts/", stringify!($name), ".py")),
+                    ),
                 )
             })
         }

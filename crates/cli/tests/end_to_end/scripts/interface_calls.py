@@ -19,16 +19,6 @@ def address(answer):
     assert answer[:4] == struct.pack("HH", socket.AF_INET, 0), answer
     return socket.inet_ntoa(answer[4:8])
 
-
-def fails(expected, call, *arguments):
-    try:
-        result = call(*arguments)
-    except OSError as error:
-        assert error.errno == expected, (call, arguments, error)
-    else:
-        raise AssertionError((call, arguments, result))
-
-
 # the list of those that have an address
 room = ctypes.create_string_buffer(40 * 16)
 conf = fcntl.ioctl(s, SIOCGIFCONF, struct.pack("iL", len(room), ctypes.addressof(room)))

@@ -12,15 +12,6 @@ def udp():
     return s
 
 
-def fails(expected, call, *arguments):
-    try:
-        result = call(*arguments)
-    except OSError as error:
-        assert error.errno == expected, (call, arguments, error)
-    else:
-        raise AssertionError((call, arguments, result))
-
-
 def told(receiver):
     data, control, flags, _ = receiver.recvmsg(100, 512)
     assert (data, flags) == (b"hello", 0), (data, flags)

@@ -30,16 +30,6 @@ def packet(kind, protocol, device=name):
     s.settimeout(5)
     return s
 
-
-def fails(expected, call, *arguments):
-    try:
-        result = call(*arguments)
-    except OSError as error:
-        assert error.errno == expected, (call, arguments, error)
-    else:
-        raise AssertionError((call, arguments, result))
-
-
 udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 udp.bind((own, 0))
 udp.connect((peer, 9))

@@ -3,16 +3,6 @@ import errno, os, select, socket, struct, sys, time
 
 host, echo = sys.argv[1], (sys.argv[2].split(":")[0], int(sys.argv[3]))
 
-
-def fails(expected, call, *arguments):
-    try:
-        result = call(*arguments)
-    except OSError as error:
-        assert error.errno == expected, (call, arguments, error)
-    else:
-        raise AssertionError((call, arguments, result))
-
-
 a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 b = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 assert a.getsockname() == ("0.0.0.0", 0)

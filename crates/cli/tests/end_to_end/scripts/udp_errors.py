@@ -7,15 +7,6 @@ IP, IP_MTU_DISCOVER, IP_RECVERR = socket.IPPROTO_IP, 10, 11
 IP_RECVTTL, IP_RECVTOS = 12, 13
 
 
-def fails(expected, call, *arguments):
-    try:
-        result = call(*arguments)
-    except OSError as error:
-        assert error.errno == expected, (call, arguments, error)
-    else:
-        raise AssertionError((call, arguments, result))
-
-
 def readable(s, seconds=5):
     # readable, or in error: either wakes who polls
     poll = select.poll()

@@ -8,15 +8,6 @@ IP_ADD_SOURCE_MEMBERSHIP, IP_DROP_SOURCE_MEMBERSHIP = 39, 40
 group, other = "239.77.1.1", "239.77.1.2"
 
 
-def fails(expected, call, *arguments):
-    try:
-        result = call(*arguments)
-    except OSError as error:
-        assert error.errno == expected, (call, arguments, error)
-    else:
-        raise AssertionError((call, arguments, result))
-
-
 def request(group, *more):
     return socket.inet_aton(group) + b"".join(socket.inet_aton(a) for a in more)
 

@@ -13,15 +13,6 @@ def udp(*options):
     return s
 
 
-def fails(expected, call, *arguments):
-    try:
-        result = call(*arguments)
-    except OSError as error:
-        assert error.errno == expected, (call, arguments, error)
-    else:
-        raise AssertionError((call, arguments, result))
-
-
 def disconnect(s):
     assert libc.connect(s.fileno(), struct.pack("H14x", socket.AF_UNSPEC), 16) == 0
 

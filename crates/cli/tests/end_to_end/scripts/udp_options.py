@@ -7,16 +7,6 @@ IP_PKTINFO, IP_MTU_DISCOVER, IP_RECVERR, IP_RECVTTL, IP_RECVTOS, IP_MTU = 8, 10,
 UDP_SEGMENT, UDP_GRO = 103, 104
 SO_TIMESTAMP, SO_TIMESTAMPNS = 29, 35
 
-
-def fails(expected, call, *arguments):
-    try:
-        result = call(*arguments)
-    except OSError as error:
-        assert error.errno == expected, (call, arguments, error)
-    else:
-        raise AssertionError((call, arguments, result))
-
-
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.settimeout(10)
 for level, option, default, value in [

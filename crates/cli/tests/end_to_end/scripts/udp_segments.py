@@ -5,15 +5,6 @@ host, echo = sys.argv[1], (sys.argv[2].split(":")[0], int(sys.argv[3]))
 UDP, UDP_SEGMENT, UDP_GRO = socket.IPPROTO_UDP, 103, 104
 
 
-def fails(expected, call, *arguments):
-    try:
-        result = call(*arguments)
-    except OSError as error:
-        assert error.errno == expected, (call, arguments, error)
-    else:
-        raise AssertionError((call, arguments, result))
-
-
 def new():
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     s.settimeout(20)
