@@ -5,26 +5,22 @@
 //! acknowledgements come back past the same rules and are not counted.
 
 use crate::{
+    command,
     forwarding::Lab,
     sample::{Row, Unit},
 };
-use anyhow::{Context, Result, ensure};
-use narrows_testbed::{Namespace, Process};
+use anyhow::{Result, ensure};
 use std::{fmt::Write, path::Path, time::Duration};
 
 const SIZES: [u32; 3] = [0, 10, 10_000];
 /// Bytes of a stream in a packet: an MTU of 1,500 less the headers, with timestamps.
 const PAYLOAD: f64 = 1_448.0;
-/// The kernel takes a while over the largest ruleset.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Prints a line for each number of rules.
 pub fn run(narrows: &Path, rounds: u32, time: Duration) -> Result<()> {
     let lab = Lab::new()?;
     for host in &lab.hosts {
-        let mut command = host.command("ethtool");
-        command.args(["-K", "e0", "tso", "off", "gso", "off", "gro", "off"]);
-        succeed(&mut command).context("ethtool(8) is needed")?;
+        command::run(host, "ethtool", ["-K", "e0", "tso", "off", "gso", "off", "gro", "off"])?;
     }
     println!("packets a second through a router, medians of {rounds} rounds (spread)");
     println!("{:>7} {:>34} {:>34} {:>7}", "rules", "Narrows", "kernel", "ratio");
@@ -38,10 +34,10 @@ pub fn run(narrows: &Path, rounds: u32, time: Duration) -> Result<()> {
                 daemon.ask(&lab.router, ["nft".as_ref(), "-f".as_ref(), file.as_os_str()])?;
             ensure!(loaded.status.success(), "{}", loaded.stderr);
             row.narrows.push(packets(lab.bulk(narrows, 254, time)?));
-            nft(&lab.router, &["-f".as_ref(), file.as_os_str()])?;
+            command::run(&lab.router, "nft", ["-f".as_ref(), file.as_os_str()])?;
             daemon.stop()?;
             row.kernel.push(packets(lab.bulk(narrows, 253, time)?));
-            nft(&lab.router, &["flush".as_ref(), "ruleset".as_ref()])?;
+            command::run(&lab.router, "nft", ["flush", "ruleset"])?;
         }
         let say = |samples: &crate::sample::Samples| {
             let ((low, high), median) = (samples.spread(), samples.median());
@@ -67,16 +63,4 @@ fn rules(size: u32) -> String {
         let _ = writeln!(text, "\t\tip saddr 10.200.{high}.{low} drop");
     }
     text + "\t}\n}\n"
-}
-
-fn nft(router: &Namespace, words: &[&std::ffi::OsStr]) -> Result<()> {
-    let mut command = router.command("nft");
-    command.args(words);
-    succeed(&mut command).context("nft(8) is needed")
-}
-
-fn succeed(command: &mut std::process::Command) -> Result<()> {
-    let output = Process::output(command, PATIENCE)?;
-    ensure!(output.status.success(), "{command:?}: {}", output.stderr);
-    Ok(())
 }

@@ -1,7 +1,10 @@
 //! How fast packets pass a router: two hosts of the kernel on two wires, and between them Narrows or the
 //! kernel, in turns, on the same two interfaces.
 
-use crate::sample::{Row, Unit};
+use crate::{
+    command::ip,
+    sample::{Row, Unit},
+};
 use anyhow::{Context, Result, ensure};
 use narrows_testbed::{
     Daemon, Namespace, Process, join,
@@ -106,12 +109,4 @@ impl Lab {
         let bulk: Bulk = report::read(last)?;
         Ok(bulk.bytes as f64 * 8.0 / 1e9 / bulk.seconds)
     }
-}
-
-fn ip(namespace: &Namespace, words: &str) -> Result<()> {
-    let mut command = namespace.command("ip");
-    command.args(words.split_whitespace());
-    let output = Process::output(&mut command, PATIENCE).context("ip(8) of iproute2 is needed")?;
-    ensure!(output.status.success(), "ip {words}: {}", output.stderr);
-    Ok(())
 }

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod command;
 mod fairness;
 mod filter;
 mod forwarding;

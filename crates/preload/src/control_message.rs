@@ -9,6 +9,7 @@ use narrows_client::{
         packet,
     },
 };
+use narrows_wire::ipv4::{self, RawOption};
 use rustix::io::Errno;
 use std::{
     mem::offset_of,
@@ -132,25 +133,9 @@ impl Messages {
     }
 }
 
-/// Of the options of a packet those that an answer carries: a route and timestamps, to be gone on with
-/// (RFC 1122 §3.2.2.6).
+/// Of the options of a packet those that an answer carries.
 fn returned(options: &[u8]) -> Vec<u8> {
-    const RECORD_ROUTE: u8 = 7;
-    const TIMESTAMP: u8 = 68;
-    let mut returned = Vec::new();
-    let mut rest = options;
-    while let Some((kind, after)) = rest.split_first() {
-        let length = match (kind, after.first()) {
-            (0, _) => break,
-            (1, _) => 1,
-            (_, length) => length.map_or(rest.len(), |length| usize::from(*length).max(2)),
-        };
-        let Some((option, after)) = rest.split_at_checked(length) else { break };
-        if matches!(*kind, RECORD_ROUTE | TIMESTAMP) {
-            returned.extend_from_slice(option);
-        }
-        rest = after;
-    }
+    let mut returned = ipv4::selected(options, RawOption::is_recorded);
     returned.resize(returned.len().next_multiple_of(4), 0);
     returned
 }

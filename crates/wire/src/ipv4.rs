@@ -189,6 +189,12 @@ impl RawOption<'_> {
     pub const STRICT_SOURCE_ROUTE: u8 = 137;
     pub const ROUTER_ALERT: u8 = 148;
 
+    /// Is it a route or timestamps, to which each host on the way adds? A reply goes on with them (RFC 1122
+    /// §3.2.2.6).
+    pub fn is_recorded(&self) -> bool {
+        matches!(self.kind, Self::RECORD_ROUTE | Self::TIMESTAMP)
+    }
+
     /// Is the option in every fragment, or in the first alone (RFC 791 §3.1)?
     pub fn is_copied(&self) -> bool {
         self.kind & 0x80 != 0
@@ -212,6 +218,17 @@ pub fn options(bytes: &[u8]) -> impl Iterator<Item = Result<RawOption<'_>, Error
             }
         }
     })
+}
+
+/// Those of the options that are wanted, as they are, up to the first error.
+pub fn selected<'a>(options: &'a [u8], wanted: impl Fn(&RawOption<'a>) -> bool) -> Vec<u8> {
+    let mut selected = Vec::new();
+    for option in self::options(options).map_while(Result::ok).filter(wanted) {
+        // Lengths were bytes when they were parsed.
+        selected.extend([option.kind, (option.data.len() + 2) as u8]);
+        selected.extend_from_slice(option.data);
+    }
+    selected
 }
 
 /// The option whose kind was read, and what follows it.

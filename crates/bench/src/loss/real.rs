@@ -5,6 +5,7 @@ use super::{
     jain,
     wire::Wire,
 };
+use crate::command::ip;
 use anyhow::{Context, Result, ensure};
 use narrows_sim::LinkSettings;
 use narrows_stack::tcp::congestion::Algorithm;
@@ -107,12 +108,4 @@ impl Lab {
         };
         streams.iter().map(|stream| rate(stream).context("iperf3 without a rate")).collect()
     }
-}
-
-fn ip(namespace: &Namespace, words: &str) -> Result<()> {
-    let mut command = namespace.command("ip");
-    command.args(words.split_whitespace());
-    let output = Process::output(&mut command, PATIENCE).context("ip(8) of iproute2 is needed")?;
-    ensure!(output.status.success(), "ip {words}: {}", output.stderr);
-    Ok(())
 }

@@ -8,13 +8,12 @@ use super::{
         Base, Chain, Data, Element, Holds, ObjectKey, Rule, Ruleset, Set, Stateful, Statement,
         Table, TableKey,
     },
-    compile::set_number,
     parser::List,
     print::{Live, Part},
-    value::{Type, Value as Written},
+    value::Type,
 };
-use narrows_stack::filter::set::Listed;
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 
 pub(super) fn print(ruleset: &Ruleset, lists: &[Listing], live: &Live) -> String {
     let version = env!("CARGO_PKG_VERSION");
@@ -56,8 +55,9 @@ impl Printer<'_> {
         }
         for name in table.set_order.iter().filter(|name| wanted(Part::Set(name))) {
             if let Some(found) = table.sets.get(name) {
-                let elements = elements(key, name, found, self.live);
-                self.objects.push(set(key, name, found, elements));
+                let elements = self.live.elements(key, name, found);
+                let elements = elements.iter().map(|(each, left)| element(found, each, *left));
+                self.objects.push(set(key, name, found, elements.collect()));
             }
         }
         let chains = || {
@@ -165,27 +165,8 @@ fn set(key: &TableKey, name: &str, set: &Set, elements: Vec<Value>) -> Value {
     json!({ kind: object })
 }
 
-/// As they are in the engine, where rules may have added some and time has taken others.
-fn elements(table: &TableKey, name: &str, set: &Set, live: &Live) -> Vec<Value> {
-    let by_name = set.key.contains(&Type::Interface);
-    let Some(listed) = live.sets.get(&set_number(table, name)).filter(|_| !by_name) else {
-        return set.elements.iter().map(|written| element(set, written, None)).collect();
-    };
-    let one = |listed: &Listed| {
-        let range =
-            |range: &std::ops::RangeInclusive<u128>| Written::Range(*range.start(), *range.end());
-        let key: Vec<_> = listed.key.iter().map(range).collect();
-        let written = set.elements.iter().find(|written| written.key == key);
-        let data = written.map_or(Data::Nothing, |written| written.data.clone());
-        let timeout = written.and_then(|written| written.timeout);
-        let left = listed.expires.map(|at| at.since(live.now).as_secs());
-        element(set, &Element { key, data, timeout }, left)
-    };
-    listed.iter().map(one).collect()
-}
-
-/// `left`: seconds until it expires.
-fn element(set: &Set, element: &Element, left: Option<u64>) -> Value {
+/// `left`: until it expires.
+fn element(set: &Set, element: &Element, left: Option<Duration>) -> Value {
     let parts = set.key.iter().zip(&element.key).map(|(kind, part)| statement::value(*kind, part));
     let mut key = concatenated(parts.collect());
     if element.timeout.is_some() || left.is_some() {
@@ -195,7 +176,7 @@ fn element(set: &Set, element: &Element, left: Option<u64>) -> Value {
             object.insert("timeout".into(), json!(timeout.as_secs()));
         }
         if let Some(left) = left {
-            object.insert("expires".into(), json!(left));
+            object.insert("expires".into(), json!(left.as_secs()));
         }
         key = json!({ "elem": object });
     }

@@ -51,6 +51,30 @@ impl Live {
             Stateful::Limit(limit) => Stateful::Limit(limit),
         }
     }
+
+    /// A set's as they are in the engine, where rules may have added some and time has taken others; each
+    /// with the whole seconds until it expires, if it does.
+    pub(super) fn elements(
+        &self,
+        table: &TableKey,
+        name: &str,
+        set: &Set,
+    ) -> Vec<(Element, Option<Duration>)> {
+        let by_name = set.key.contains(&Type::Interface);
+        let Some(listed) = self.sets.get(&set_number(table, name)).filter(|_| !by_name) else {
+            return set.elements.iter().map(|written| (written.clone(), None)).collect();
+        };
+        let one = |listed: &Listed| {
+            let key: Vec<_> =
+                listed.key.iter().map(|range| Value::Range(*range.start(), *range.end())).collect();
+            let written = set.elements.iter().find(|written| written.key == key);
+            let data = written.map_or(Data::Nothing, |written| written.data.clone());
+            let timeout = written.and_then(|written| written.timeout);
+            let left = |at: Instant| Duration::from_secs(at.since(self.now).as_secs());
+            (Element { key, data, timeout }, listed.expires.map(left))
+        };
+        listed.iter().map(one).collect()
+    }
 }
 
 /// `handles`: with what rules are deleted by.
@@ -238,7 +262,9 @@ impl Printer<'_> {
         if set.auto_merge {
             self.text.push_str("\t\tauto-merge\n");
         }
-        let elements = self.elements(table, name, set);
+        let elements = self.live.elements(table, name, set);
+        let elements: Vec<_> =
+            elements.iter().map(|(each, left)| element_words(set, each, *left)).collect();
         if !elements.is_empty() {
             let separator = ",\n\t\t\t     ";
             let lines = elements.chunks(elements_in_line(&set.key)).map(|line| line.join(", "));
@@ -246,30 +272,6 @@ impl Printer<'_> {
             let _ = writeln!(self.text, "\t\telements = {{ {} }}", lines.join(separator));
         }
         self.text.push_str("\t}\n");
-    }
-
-    /// As they are in the engine, where rules may have added some and time has taken others.
-    fn elements(&self, table: &TableKey, name: &str, set: &Set) -> Vec<String> {
-        let by_name = set.key.contains(&Type::Interface);
-        match self.live.sets.get(&set_number(table, name)).filter(|_| !by_name) {
-            Some(listed) => listed.iter().map(|element| self.listed(set, element)).collect(),
-            None => set.elements.iter().map(|element| element_words(set, element)).collect(),
-        }
-    }
-
-    fn listed(&self, set: &Set, listed: &Listed) -> String {
-        let key: Vec<_> =
-            listed.key.iter().map(|range| Value::Range(*range.start(), *range.end())).collect();
-        let written = set.elements.iter().find(|element| element.key == key);
-        let data = written.map_or(Data::Nothing, |element| element.data.clone());
-        let timeout = written.and_then(|element| element.timeout);
-        let mut text = element_words(set, &Element { key, data: Data::Nothing, timeout });
-        if let Some(at) = listed.expires {
-            // Seconds, as the rest of the listing.
-            let left = Duration::from_secs(at.since(self.live.now).as_secs());
-            let _ = write!(text, " expires {}", print_duration(left));
-        }
-        text + &data_words(set, &data)
     }
 }
 
@@ -294,16 +296,15 @@ fn elements_in_line(key: &[Type]) -> usize {
     }
 }
 
-fn element_words(set: &Set, element: &Element) -> String {
+/// `left`: until it expires.
+fn element_words(set: &Set, element: &Element, left: Option<Duration>) -> String {
     let parts: Vec<_> =
         set.key.iter().zip(&element.key).map(|(kind, value)| kind.print(value)).collect();
-    let timeout = element.timeout.map(|timeout| format!(" timeout {}", print_duration(timeout)));
-    format!(
-        "{}{}{}",
-        parts.join(" . "),
-        timeout.unwrap_or_default(),
-        data_words(set, &element.data)
-    )
+    let time = |word, time: Option<Duration>| {
+        time.map(|time| format!(" {word} {}", print_duration(time))).unwrap_or_default()
+    };
+    let (timeout, expires) = (time("timeout", element.timeout), time("expires", left));
+    format!("{}{timeout}{expires}{}", parts.join(" . "), data_words(set, &element.data))
 }
 
 fn data_words(set: &Set, data: &Data) -> String {

@@ -6,7 +6,7 @@
 
 mod sockets;
 
-pub(crate) use sockets::{arrived, begun, set};
+pub(crate) use sockets::{arrived, begun, header_len, set};
 
 use crate::{Instant, Shard, counters::DropReason};
 use core::net::Ipv4Addr;
@@ -91,7 +91,7 @@ pub(crate) fn check(options: &[u8]) -> Result<(), Refusal> {
 pub(crate) fn record(options: &mut [u8], mark: Mark, is_ours: impl Fn(Ipv4Addr) -> bool) {
     let mut places = Vec::new();
     let found = walk(options, |offset, option| {
-        if matches!(option.kind, RawOption::RECORD_ROUTE | RawOption::TIMESTAMP) {
+        if option.is_recorded() {
             places.push((offset, option.kind, option.data.len() + 2));
         }
         Ok(())
@@ -109,27 +109,12 @@ pub(crate) fn record(options: &mut [u8], mark: Mark, is_ours: impl Fn(Ipv4Addr) 
 /// The options that an echo reply sends back: a route and timestamps, to be gone on with (RFC 1122
 /// §3.2.2.6).
 pub(crate) fn echoed(options: &[u8]) -> Vec<u8> {
-    let mut echoed = Vec::new();
-    let found = walk(options, |offset, option| {
-        if matches!(option.kind, RawOption::RECORD_ROUTE | RawOption::TIMESTAMP) {
-            let end = offset + 2 + option.data.len();
-            echoed.extend_from_slice(options.get(offset..end).unwrap_or_default());
-        }
-        Ok(())
-    });
-    debug_assert_eq!(found, Ok(()), "checked before");
-    echoed
+    ipv4::selected(options, RawOption::is_recorded)
 }
 
 /// The options that later fragments carry too (RFC 791 §3.2).
 pub(crate) fn copied(options: &[u8]) -> Vec<u8> {
-    let mut copied = Vec::new();
-    for option in ipv4::options(options).map_while(Result::ok).filter(RawOption::is_copied) {
-        // Lengths were bytes when they were parsed.
-        copied.extend([option.kind, (option.data.len() + 2) as u8]);
-        copied.extend_from_slice(option.data);
-    }
-    copied
+    ipv4::selected(options, RawOption::is_copied)
 }
 
 /// Calls `visit` with each option and where it begins.

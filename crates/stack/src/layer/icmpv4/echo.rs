@@ -129,7 +129,7 @@ struct Way {
 
 impl Way {
     fn header_len(&self) -> usize {
-        ipv4::HEADER_LEN + self.options.len().next_multiple_of(4)
+        ipv4_options::header_len(&self.options)
     }
 
     /// The longest message, in however many fragments.

@@ -27,6 +27,11 @@ pub(crate) fn set(shard: &mut Shard, id: SocketId, options: &[u8]) -> Result<Rep
     }
 }
 
+/// Bytes of a packet's header with them.
+pub(crate) fn header_len(options: &[u8]) -> usize {
+    HEADER_LEN + options.len().next_multiple_of(4)
+}
+
 /// Those of a socket's next packet: a recorded route begins where the packet does (RFC 791 §3.1).
 pub(crate) fn begun(shard: &Shard, now: Instant, options: &[u8], source: Ipv4Addr) -> Vec<u8> {
     let mut options = options.to_vec();

@@ -44,7 +44,7 @@ impl Way {
         if self.header_included {
             return mtu;
         }
-        let header = HEADER_LEN + self.options.len().next_multiple_of(4);
+        let header = ipv4_options::header_len(&self.options);
         let most = MAX_PAYLOAD - (header - HEADER_LEN);
         if self.settings.path_mtu.refuses() { mtu.saturating_sub(header).min(most) } else { most }
     }
@@ -98,7 +98,7 @@ pub(crate) fn output(
         };
         ipv4_output::output_spoken(shard, now, &spoken)
     } else {
-        let header_len = HEADER_LEN + way.options.len().next_multiple_of(4);
+        let header_len = ipv4_options::header_len(&way.options);
         let fits = header_len + bytes.len() <= usize::from(way.path.mtu);
         let ttl = match way.destination.is_multicast() {
             true => way.settings.multicast_ttl,

@@ -60,7 +60,7 @@ impl Way {
     }
 
     fn header_len(&self) -> usize {
-        ipv4::HEADER_LEN + self.options.len().next_multiple_of(4)
+        ipv4_options::header_len(&self.options)
     }
 
     /// What a packet has room for.
