@@ -9,6 +9,10 @@
 use crate::pool::{MIN_BUFFER, Pool, buffer_size};
 use std::io::{IoSlice, IoSliceMut};
 
+/// The most that a ring holds: of a buffer of this length every offset is a `u32`, which keeps small
+/// what every idle connection has two of.
+pub const MAX_LIMIT: usize = 1 << 31;
+
 /// A queue of bytes with a limit. Its buffer belongs to the [`Pool`] that every call is given,
 /// which must always be the same one.
 #[derive(Debug)]
@@ -16,16 +20,16 @@ pub struct ByteRing {
     /// Empty, or a power of two long.
     buffer: Box<[u8]>,
     /// Where the oldest byte is in the buffer.
-    head: usize,
+    head: u32,
     /// Readable bytes.
-    len: usize,
+    len: u32,
     /// The end of the last byte held, readable or placed: `len <= extent <= buffer.len()`.
-    extent: usize,
-    limit: usize,
+    extent: u32,
+    limit: u32,
     /// How much the next write of unknown length may bring.
-    expected: usize,
+    expected: u32,
     /// The greatest extent since the buffer came.
-    peak: usize,
+    peak: u32,
 }
 
 impl Default for ByteRing {
@@ -36,27 +40,27 @@ impl Default for ByteRing {
 }
 
 impl ByteRing {
-    /// An empty ring that may hold up to `limit` bytes.
+    /// An empty ring that may hold up to `limit` bytes, [`MAX_LIMIT`] at most.
     pub fn new(limit: usize) -> Self {
         Self {
             buffer: Box::default(),
             head: 0,
             len: 0,
             extent: 0,
-            limit,
-            expected: MIN_BUFFER,
+            limit: limit.min(MAX_LIMIT) as u32,
+            expected: MIN_BUFFER as u32,
             peak: 0,
         }
     }
 
     /// The most bytes that it may hold.
     pub fn limit(&self) -> usize {
-        self.limit
+        self.limit as usize
     }
 
     /// Raises or lowers the limit; bytes held past a lowered limit stay.
     pub fn set_limit(&mut self, limit: usize) {
-        self.limit = limit;
+        self.limit = limit.min(MAX_LIMIT) as u32;
     }
 
     /// Bytes of the buffer that it has at the moment.
@@ -66,7 +70,7 @@ impl ByteRing {
 
     /// Readable bytes.
     pub fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     /// Is nothing readable? Bytes may have been placed all the same.
@@ -76,7 +80,7 @@ impl ByteRing {
 
     /// Bytes that still fit: the limit less the readable ones.
     pub fn free(&self) -> usize {
-        self.limit.saturating_sub(self.len)
+        self.limit.saturating_sub(self.len) as usize
     }
 
     /// Offers free space (at most `max` bytes, as two slices since a ring wraps) to `fill`, which
@@ -89,12 +93,13 @@ impl ByteRing {
         fill: impl FnOnce(&mut [IoSliceMut<'_>; 2]) -> usize,
     ) -> usize {
         let most = max.min(self.free());
-        let offered = most.min(self.expected.max(self.buffer.len().saturating_sub(self.len)));
+        let room = self.buffer.len().saturating_sub(self.len());
+        let offered = most.min(room.max(self.expected as usize));
         if offered == 0 {
             return 0;
         }
-        self.reserve(pool, self.len + offered);
-        let [first, second] = self.space(self.len, offered);
+        self.reserve(pool, self.len() + offered);
+        let [first, second] = self.space(self.len(), offered);
         let written = fill(&mut [IoSliceMut::new(first), IoSliceMut::new(second)]).min(offered);
         self.advance(written);
         if written == offered && offered < most {
@@ -113,7 +118,7 @@ impl ByteRing {
 
     /// Readable bytes from `offset`, at most `len`, as two slices; shorter where fewer are held.
     pub fn peek(&self, offset: usize, len: usize) -> [&[u8]; 2] {
-        let len = len.min(self.len.saturating_sub(offset));
+        let len = len.min(self.len().saturating_sub(offset));
         if len == 0 {
             return [&[], &[]];
         }
@@ -131,7 +136,7 @@ impl ByteRing {
         max: usize,
         drain: impl FnOnce(&[IoSlice<'_>; 2]) -> usize,
     ) -> usize {
-        let offered = max.min(self.len);
+        let offered = max.min(self.len());
         if offered == 0 {
             return 0;
         }
@@ -142,10 +147,10 @@ impl ByteRing {
 
     /// Forgets the oldest `count` bytes (all readable ones, if there are fewer).
     pub fn consume(&mut self, pool: &mut Pool, count: usize) {
-        let count = count.min(self.len);
-        self.head = self.index(count);
-        self.len -= count;
-        self.extent -= count;
+        let count = count.min(self.len());
+        self.head = self.index(count) as u32;
+        self.len -= count as u32;
+        self.extent -= count as u32;
         self.release_if_empty(pool);
     }
 
@@ -156,7 +161,7 @@ impl ByteRing {
         if count == 0 {
             return 0;
         }
-        let offset = self.len + position;
+        let offset = self.len() + position;
         self.reserve(pool, offset + count);
         let [first, second] = self.space(offset, count);
         let (straight, wrapped) = bytes[..count].split_at(first.len());
@@ -168,7 +173,7 @@ impl ByteRing {
 
     /// Makes the next `count` placed bytes readable (as many as there are, if fewer).
     pub fn commit(&mut self, count: usize) {
-        self.len = self.len.saturating_add(count).min(self.extent);
+        self.len = self.len().saturating_add(count).min(self.extent as usize) as u32;
     }
 
     /// Gives the buffer back, whatever it holds: for a connection that ends.
@@ -180,7 +185,7 @@ impl ByteRing {
 
     /// Where the byte at `offset` from the oldest is in the buffer.
     fn index(&self, offset: usize) -> usize {
-        (self.head + offset) & self.buffer.len().wrapping_sub(1)
+        (self.head as usize + offset) & self.buffer.len().wrapping_sub(1)
     }
 
     /// The part of the buffer from `offset`, which wraps; it must have been reserved.
@@ -193,12 +198,12 @@ impl ByteRing {
 
     /// `count` bytes were written right after the readable ones.
     fn advance(&mut self, count: usize) {
-        self.len += count;
-        self.extend(self.len);
+        self.len += count as u32;
+        self.extend(self.len());
     }
 
     fn extend(&mut self, end: usize) {
-        self.extent = self.extent.max(end);
+        self.extent = self.extent.max(end as u32);
         self.peak = self.peak.max(self.extent);
     }
 
@@ -207,12 +212,13 @@ impl ByteRing {
         if size <= self.buffer.len() {
             return;
         }
-        let expected = self.expected.min(self.limit);
+        let expected = self.expected.min(self.limit) as usize;
         let mut larger = pool.take(size.max(expected));
-        let straight = self.extent.min(self.buffer.len() - self.head);
-        let wrapped = self.extent - straight;
-        larger[..straight].copy_from_slice(&self.buffer[self.head..self.head + straight]);
-        larger[straight..self.extent].copy_from_slice(&self.buffer[..wrapped]);
+        let (head, extent) = (self.head as usize, self.extent as usize);
+        let straight = extent.min(self.buffer.len() - head);
+        let wrapped = extent - straight;
+        larger[..straight].copy_from_slice(&self.buffer[head..head + straight]);
+        larger[straight..extent].copy_from_slice(&self.buffer[..wrapped]);
         self.head = 0;
         let smaller = std::mem::replace(&mut self.buffer, larger);
         if !smaller.is_empty() {
@@ -229,9 +235,9 @@ impl ByteRing {
         match std::mem::take(&mut self.peak) {
             0 => {}
             peak if peak < self.expected / 4 => {
-                self.expected = MIN_BUFFER.max(self.expected / 2);
+                self.expected = (self.expected / 2).max(MIN_BUFFER as u32);
             }
-            peak => self.expected = self.expected.max(buffer_size(peak)),
+            peak => self.expected = self.expected.max(buffer_size(peak as usize) as u32),
         }
     }
 }

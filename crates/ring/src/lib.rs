@@ -13,5 +13,5 @@
 mod byte_ring;
 mod pool;
 
-pub use byte_ring::ByteRing;
+pub use byte_ring::{ByteRing, MAX_LIMIT};
 pub use pool::{MIN_BUFFER, Pool};

@@ -152,8 +152,8 @@ fn agrees(ring: &ByteRing, pool: &Pool, model: &Model) {
     assert_eq!(ring.len(), model.readable.len());
     assert_eq!(ring.is_empty(), model.readable.is_empty());
     assert_eq!(ring.free(), model.free());
-    assert!(ring.extent >= model.held());
-    assert!(ring.extent <= ring.buffer.len());
+    assert!(ring.extent as usize >= model.held());
+    assert!(ring.extent as usize <= ring.buffer.len());
     assert_eq!(pool.in_use(), ring.buffer.len());
     if model.held() == 0 {
         assert_eq!(pool.in_use(), 0, "an empty ring keeps a buffer");

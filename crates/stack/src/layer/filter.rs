@@ -317,7 +317,7 @@ fn owner(shard: &Shard, arrival: &Arrival<'_>) -> Option<Principal> {
         Protocol::UDP => {
             let hears = |id| shard.hears(id, flow.local.ip());
             let id = shard.datagrams.one(SocketKind::Udp, &flow, arrival.interface, hears)?;
-            shard.sockets.get(id)?.remote.map(|_| id)?
+            shard.sockets.get(id)?.remote().map(|_| id)?
         }
         _ => return None,
     };

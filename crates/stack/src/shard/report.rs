@@ -107,7 +107,8 @@ impl Shard {
             remnant(entry.flow, principal, State::SynReceived)
         });
         let time_wait = self.remnants.time_wait.iter().map(|(_, entry)| {
-            let principal = entry.binding.map_or(Principal::default(), |held| held.principal);
+            let principal =
+                entry.binding.as_ref().map_or(Principal::default(), |held| held.principal);
             remnant(entry.flow, principal, State::TimeWait)
         });
         sockets.chain(half_open).chain(time_wait)
@@ -145,7 +146,7 @@ fn describe(now: Instant, id: SocketId, socket: &Socket) -> SocketInfo {
         }
         SocketBody::Datagram(datagram) => {
             // As Linux numbers them: what has a peer is established.
-            let state = if socket.remote.is_some() { State::Established } else { State::Closed };
+            let state = if socket.remote().is_some() { State::Established } else { State::Closed };
             (state, None, datagram.queue.payload_bytes(), 0)
         }
         SocketBody::Packet(packet) => (State::Closed, None, packet.queue.bytes(), 0),
@@ -159,8 +160,8 @@ fn describe(now: Instant, id: SocketId, socket: &Socket) -> SocketInfo {
         principal: socket.principal,
         kind: socket.kind(),
         orphan: socket.orphan,
-        local: socket.local,
-        remote: socket.remote,
+        local: socket.local(),
+        remote: socket.remote(),
         state,
         tcp,
         receive_queue,

@@ -263,9 +263,9 @@ impl Shard {
         if binding.kind == SocketKind::Tcp {
             self.take_port(id, binding);
         } else {
-            self.ports.take(binding);
+            let binding = self.ports.take(binding);
             layer::udp::relocate(self, id, |socket| {
-                socket.local = binding.local;
+                socket.set_local(binding.local);
                 socket.binding = Some(binding);
                 socket.port_chosen = port_chosen;
             })?;
@@ -294,9 +294,9 @@ impl Shard {
 
     /// Gives the socket its port; the caller has asked if it may have it.
     fn take_port(&mut self, id: SocketId, binding: Binding) {
-        self.ports.take(binding);
+        let binding = self.ports.take(binding);
         if let Some(socket) = self.sockets.get_mut(id) {
-            socket.local = binding.local;
+            socket.set_local(binding.local);
             socket.binding = Some(binding);
         }
     }
@@ -355,7 +355,7 @@ impl Shard {
 
     fn path_mtu(&self, id: SocketId) -> Result<Reply, Error> {
         let socket = self.sockets.get(id).ok_or(Error::NoSuchSocket)?;
-        let remote = socket.remote.ok_or(Error::NotConnected)?;
+        let remote = socket.remote().ok_or(Error::NotConnected)?;
         let bound = layer::udp::bound_address(self, id, &Envelope::default())?;
         let destination = ipv4_output::v4(remote.ip())?;
         let query = Query {
@@ -411,16 +411,16 @@ impl Shard {
             self.bind(id, ANY)?;
         }
         let socket = self.sockets.get(id).ok_or(Error::NoSuchSocket)?;
-        let bound = socket.binding.ok_or(Error::InvalidState)?;
+        let bound = socket.binding.clone().ok_or(Error::InvalidState)?;
         let binding = Binding {
             role: Role::Listener,
             reuse_address: socket.reuse_address,
             reuse_port: socket.reuse_port,
-            ..bound
+            ..*bound
         };
         self.ports.release(&bound);
         if !self.port_is_free(&binding) {
-            self.ports.take(bound);
+            self.ports.take(*bound);
             return Err(Error::AddressInUse);
         }
         self.take_port(id, binding);
@@ -445,7 +445,7 @@ impl Shard {
             self.notify(id, Readiness::ACCEPTABLE);
         }
         let socket = self.sockets.get_mut(accepted).ok_or(Error::ConnectionAborted)?;
-        let (local, remote) = (socket.local, socket.remote.ok_or(Error::ConnectionAborted)?);
+        let (local, remote) = (socket.local(), socket.remote().ok_or(Error::ConnectionAborted)?);
         socket.unaccepted = false;
         let ready = socket.connection().map(|connection| layer::tcp::readiness(connection));
         self.notify(accepted, ready.unwrap_or_default());

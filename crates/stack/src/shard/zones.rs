@@ -151,7 +151,7 @@ impl Shard {
             .sockets
             .iter()
             .filter(|(_, socket)| {
-                let address = socket.local.ip();
+                let address = socket.local().ip();
                 self.interfaces.owner(address).is_some() && !self.covers(socket.principal, address)
             })
             .map(|(id, _)| id)

@@ -18,13 +18,10 @@ pub struct Flow {
 impl Hash for Flow {
     /// Three words for IPv4: the derived hash would feed tags, scopes and lengths too.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        match (self.local.ip(), self.remote.ip()) {
-            (IpAddr::V4(local), IpAddr::V4(remote)) => {
-                state.write_u64(u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits()));
-            }
-            (local, remote) => (local, remote).hash(state),
+        match FlowKey::of(self) {
+            Some(key) => key.hash(state),
+            None => (self.local, self.remote).hash(state),
         }
-        state.write_u32(u32::from(self.local.port()) << 16 | u32::from(self.remote.port()));
     }
 }
 
@@ -36,10 +33,41 @@ pub enum FlowOwner {
     TimeWait(u32),
 }
 
+/// A flow of IPv4 as the table keeps it: a million connections are a million of these, and half of
+/// the table may be empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FlowKey {
+    /// Local, remote.
+    addresses: [u32; 2],
+    ports: [u16; 2],
+}
+
+impl FlowKey {
+    /// `None` of IPv6, which the stack does not speak.
+    fn of(flow: &Flow) -> Option<Self> {
+        let (SocketAddr::V4(local), SocketAddr::V4(remote)) = (flow.local, flow.remote) else {
+            return None;
+        };
+        Some(Self {
+            addresses: [local.ip().to_bits(), remote.ip().to_bits()],
+            ports: [local.port(), remote.port()],
+        })
+    }
+}
+
+impl Hash for FlowKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [local, remote] = self.addresses.map(u64::from);
+        state.write_u64(local << 32 | remote);
+        let [local, remote] = self.ports.map(u32::from);
+        state.write_u32(local << 16 | remote);
+    }
+}
+
 #[derive(Debug)]
 pub struct Demux {
     key: Key,
-    flows: HashMap<Flow, FlowOwner, Key>,
+    flows: HashMap<FlowKey, FlowOwner, Key>,
     /// TCP listeners by bound address; several share one with SO_REUSEPORT.
     listeners: HashMap<SocketAddr, Vec<SocketId>, Key>,
 }
@@ -63,18 +91,21 @@ impl Demux {
     }
 
     pub fn flow(&self, flow: &Flow) -> Option<FlowOwner> {
-        self.flows.get(flow).copied()
+        self.flows.get(&FlowKey::of(flow)?).copied()
     }
 
     /// Replaces what the flow meant before.
     pub fn insert_flow(&mut self, flow: Flow, owner: FlowOwner) {
-        self.flows.insert(flow, owner);
+        if let Some(key) = FlowKey::of(&flow) {
+            self.flows.insert(key, owner);
+        }
     }
 
     /// Forgets the flow if it still means `owner`.
     pub fn remove_flow(&mut self, flow: &Flow, owner: FlowOwner) {
-        if self.flows.get(flow) == Some(&owner) {
-            self.flows.remove(flow);
+        let Some(key) = FlowKey::of(flow) else { return };
+        if self.flows.get(&key) == Some(&owner) {
+            self.flows.remove(&key);
         }
     }
 

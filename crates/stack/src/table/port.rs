@@ -7,7 +7,7 @@ use crate::{
     table::demux::Flow,
 };
 use core::net::{IpAddr, SocketAddr};
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 /// How a socket holds its port. Holders that are alike share an entry and a count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +31,12 @@ pub enum Role {
     TimeWait,
 }
 
+/// With how many sockets hold the port so.
+type Holders = Vec<(Arc<Binding>, u32)>;
+
 #[derive(Debug)]
 pub struct PortTable {
-    ports: HashMap<(SocketKind, u16), Vec<(Binding, u32)>, Key>,
+    ports: HashMap<(SocketKind, u16), Holders, Key>,
     range: (u16, u16),
     /// RFC 6056 §3.3.4: the double-hash port selection algorithm and its table of counters.
     key: Key,
@@ -74,19 +77,23 @@ impl PortTable {
         })
     }
 
-    /// Takes the port; the caller has asked `allows`, or inherits from one who had.
-    pub fn take(&mut self, binding: Binding) {
+    /// Takes the port; the caller has asked `allows`, or inherits from one who had. Holders that are
+    /// alike get the same one: so many are the connections of a listener.
+    pub fn take(&mut self, binding: Binding) -> Arc<Binding> {
         let holders = self.ports.entry((binding.kind, binding.local.port())).or_default();
-        match holders.iter_mut().find(|(holder, _)| *holder == binding) {
-            Some((_, count)) => *count += 1,
-            None => holders.push((binding, 1)),
+        if let Some((holder, count)) = holders.iter_mut().find(|(holder, _)| **holder == binding) {
+            *count += 1;
+            return Arc::clone(holder);
         }
+        let binding = Arc::new(binding);
+        holders.push((Arc::clone(&binding), 1));
+        binding
     }
 
     pub fn release(&mut self, binding: &Binding) {
         let key = (binding.kind, binding.local.port());
         let Some(holders) = self.ports.get_mut(&key) else { return };
-        if let Some(at) = holders.iter().position(|(holder, _)| holder == binding) {
+        if let Some(at) = holders.iter().position(|(holder, _)| **holder == *binding) {
             holders[at].1 -= 1;
             if holders[at].1 == 0 {
                 holders.swap_remove(at);

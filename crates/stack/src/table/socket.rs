@@ -19,23 +19,41 @@ use crate::{
     tcp::{self, Connection, fast_open::Completion, listen::HalfOpen, time_wait::TimeWait},
     time::{Duration, Instant},
 };
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use slab::Slab;
 use std::{collections::VecDeque, sync::Arc};
+
+/// A socket address in 20 bytes instead of 32: without what only IPv6 has besides address and port.
+#[derive(Clone, Copy, Debug)]
+struct Endpoint {
+    address: IpAddr,
+    port: u16,
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self { address: address.ip(), port: address.port() }
+    }
+}
+
+impl From<Endpoint> for SocketAddr {
+    fn from(endpoint: Endpoint) -> Self {
+        Self::new(endpoint.address, endpoint.port)
+    }
+}
 
 #[derive(Debug)]
 pub struct Socket {
     pub principal: Principal,
-    /// Port 0: not bound.
-    pub local: SocketAddr,
-    pub remote: Option<SocketAddr>,
+    local: Endpoint,
+    remote: Option<Endpoint>,
     /// Shared with its connection, and with what else was accepted by the same listener.
     pub settings: Arc<tcp::Settings>,
     pub ip: IpSettings,
     pub reuse_address: bool,
     pub reuse_port: bool,
     /// The port it holds.
-    pub binding: Option<Binding>,
+    pub binding: Option<Arc<Binding>>,
     /// The program asked for that port, rather than for any.
     pub port_chosen: bool,
     /// A listener has it in its accept queue: nobody to tell anything yet.
@@ -156,7 +174,7 @@ impl Socket {
     ) -> Self {
         Self {
             principal,
-            local,
+            local: local.into(),
             remote: None,
             settings,
             ip: IpSettings::default(),
@@ -182,8 +200,25 @@ impl Socket {
         }
     }
 
+    /// Port 0: not bound.
+    pub fn local(&self) -> SocketAddr {
+        self.local.into()
+    }
+
+    pub fn set_local(&mut self, local: SocketAddr) {
+        self.local = local.into();
+    }
+
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.remote.map(SocketAddr::from)
+    }
+
+    pub fn set_remote(&mut self, remote: Option<SocketAddr>) {
+        self.remote = remote.map(Endpoint::from);
+    }
+
     pub fn flow(&self) -> Option<Flow> {
-        self.remote.map(|remote| Flow { local: self.local, remote })
+        self.remote().map(|remote| Flow { local: self.local(), remote })
     }
 
     pub fn connection(&mut self) -> Option<&mut Connection> {
@@ -302,7 +337,7 @@ pub struct HalfOpenEntry {
 #[derive(Debug)]
 pub struct TimeWaitEntry {
     pub flow: Flow,
-    pub binding: Option<Binding>,
+    pub binding: Option<Arc<Binding>>,
     pub since: Instant,
     pub expires: Instant,
     pub state: TimeWait,

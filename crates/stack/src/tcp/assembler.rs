@@ -12,8 +12,12 @@ pub(super) const MAX_RANGES: usize = 512;
 /// How many ranges the peer is told of, the latest first (RFC 2018 §4).
 const REPORTED: usize = 4;
 
+/// Empty, it is no larger than a pointer: most connections never miss anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Assembler {
+pub(super) struct Assembler(Option<Box<Held>>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Held {
     ranges: Vec<(Seq, Seq)>,
     /// The first octets of the segments that came last, the latest first.
     latest: [Seq; REPORTED],
@@ -24,24 +28,28 @@ pub(super) struct Assembler {
 pub(super) struct Full;
 
 impl Assembler {
+    fn ranges(&self) -> &[(Seq, Seq)] {
+        self.0.as_deref().map_or(&[], |held| &held.ranges)
+    }
+
     pub fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
+        self.ranges().is_empty()
     }
 
     /// Could a segment be taken that touches none of the ranges? One that does is always taken.
     pub fn accepts(&self, start: Seq, end: Seq) -> bool {
-        self.ranges.len() < MAX_RANGES
-            || self.ranges.get(self.first_reaching(start)).is_some_and(|r| r.0.at_or_before(end))
+        self.ranges().len() < MAX_RANGES
+            || self.ranges().get(self.first_reaching(start)).is_some_and(|r| r.0.at_or_before(end))
     }
 
     /// The first range that ends at `start` or later.
     fn first_reaching(&self, start: Seq) -> usize {
-        self.ranges.partition_point(|(_, end)| end.before(start))
+        self.ranges().partition_point(|(_, end)| end.before(start))
     }
 
     /// Is all of `start..end` here already?
     pub fn contains(&self, start: Seq, end: Seq) -> bool {
-        self.ranges
+        self.ranges()
             .get(self.first_reaching(start))
             .is_some_and(|range| range.0.at_or_before(start) && end.at_or_before(range.1))
     }
@@ -52,35 +60,37 @@ impl Assembler {
             return Err(Full);
         }
         let first = self.first_reaching(start);
-        let touched = self.ranges.iter().skip(first).take_while(|r| r.0.at_or_before(end)).count();
-        match self.ranges.get_mut(first) {
+        let held = self.0.get_or_insert_default();
+        let touched = held.ranges.iter().skip(first).take_while(|r| r.0.at_or_before(end)).count();
+        match held.ranges.get_mut(first) {
             Some(range) if touched > 0 => {
                 range.0 = range.0.min(start);
                 range.1 = range.1.max(end);
                 let mut merged = *range;
-                for absorbed in self.ranges.drain(first + 1..first + touched) {
+                for absorbed in held.ranges.drain(first + 1..first + touched) {
                     merged.1 = merged.1.max(absorbed.1);
                 }
-                if let Some(range) = self.ranges.get_mut(first) {
+                if let Some(range) = held.ranges.get_mut(first) {
                     *range = merged;
                 }
             }
-            _ => self.ranges.insert(first, (start, end)),
+            _ => held.ranges.insert(first, (start, end)),
         }
-        self.latest.rotate_right(1);
-        self.latest[0] = start;
+        held.latest.rotate_right(1);
+        held.latest[0] = start;
         Ok(())
     }
 
     /// The octets before `next` have become readable: forgets them, and returns where the stream
     /// really goes on (later than `next`, if a range begins there or before).
     pub fn advance(&mut self, next: Seq) -> Seq {
-        let reached = self.ranges.iter().take_while(|range| range.0.at_or_before(next)).count();
+        let Some(held) = &mut self.0 else { return next };
+        let reached = held.ranges.iter().take_while(|range| range.0.at_or_before(next)).count();
         let mut next = next;
-        for (_, end) in self.ranges.drain(..reached) {
+        for (_, end) in held.ranges.drain(..reached) {
             next = next.max(end);
         }
-        if self.ranges.is_empty() {
+        if held.ranges.is_empty() {
             self.clear();
         }
         next
@@ -88,26 +98,27 @@ impl Assembler {
 
     /// Forgets everything, and gives the memory back.
     pub fn clear(&mut self) {
-        self.ranges = Vec::new();
+        self.0 = None;
     }
 
     /// Adds up to `room` blocks to a SACK option: first the range with the latest segment, then
     /// those with earlier ones, then others.
     pub fn report(&self, blocks: &mut SackBlocks, room: usize) {
+        let Some(held) = &self.0 else { return };
         let mut told = [usize::MAX; REPORTED];
-        let latest = self.latest.iter().filter_map(|at| {
-            let index = self.ranges.partition_point(|(_, end)| end.at_or_before(*at));
-            self.ranges.get(index).filter(|range| range.0.at_or_before(*at)).map(|_| index)
+        let latest = held.latest.iter().filter_map(|at| {
+            let index = held.ranges.partition_point(|(_, end)| end.at_or_before(*at));
+            held.ranges.get(index).filter(|range| range.0.at_or_before(*at)).map(|_| index)
         });
         let mut count = 0;
-        for index in latest.chain(0..self.ranges.len().min(2 * REPORTED)) {
+        for index in latest.chain(0..held.ranges.len().min(2 * REPORTED)) {
             if count >= room.min(REPORTED) {
                 return;
             }
             if told.contains(&index) {
                 continue;
             }
-            if let (Some(range), Some(slot)) = (self.ranges.get(index), told.get_mut(count)) {
+            if let (Some(range), Some(slot)) = (held.ranges.get(index), told.get_mut(count)) {
                 blocks.push(range.0.0, range.1.0);
                 *slot = index;
                 count += 1;
@@ -117,7 +128,7 @@ impl Assembler {
 
     /// How many blocks `report` would add at most.
     pub fn len(&self) -> usize {
-        self.ranges.len()
+        self.ranges().len()
     }
 }
 
@@ -134,7 +145,7 @@ mod tests {
     }
 
     fn ranges(assembler: &Assembler) -> Vec<(u32, u32)> {
-        assembler.ranges.iter().map(|(start, end)| (start.0, end.0)).collect()
+        assembler.ranges().iter().map(|(start, end)| (start.0, end.0)).collect()
     }
 
     #[test]

@@ -13,9 +13,6 @@ use std::collections::VecDeque;
 /// and the retransmission timeout has to do), and sends join the range before them.
 pub(super) const MAX_RANGES: usize = 1024;
 
-/// Memory for this many ranges is kept by a connection with nothing in flight.
-const KEPT_CAPACITY: usize = 4;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
     /// In flight, as far as is known.
@@ -312,9 +309,8 @@ impl Scoreboard {
         }
         if self.ranges.is_empty() {
             self.retransmitted = false;
-            if self.ranges.capacity() > KEPT_CAPACITY {
-                self.ranges = VecDeque::new();
-            }
+            // A connection that waits holds none.
+            self.ranges = VecDeque::new();
         }
     }
 

@@ -71,7 +71,7 @@ pub(crate) fn note_error(
         Problem::TooBig { mtu } => (Error::MessageTooLong, true, mtu),
     };
     // Raw sockets have no ports.
-    let peer = socket.remote.map(|peer| match socket.raw() {
+    let peer = socket.remote().map(|peer| match socket.raw() {
         Some(_) => SocketAddr::new(peer.ip(), 0),
         None => peer,
     });

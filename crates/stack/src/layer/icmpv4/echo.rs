@@ -188,7 +188,7 @@ fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope, len: usize) -> Resu
     if socket.kind() != SocketKind::Ping {
         return Err(Error::InvalidState);
     }
-    let (remote, settings) = (envelope.remote.or(socket.remote), socket.ip.clone());
+    let (remote, settings) = (envelope.remote.or(socket.remote()), socket.ip.clone());
     let (principal, mark) = (socket.principal, settings.mark);
     let destination = match v4(remote.ok_or(Error::NoDestination)?.ip())? {
         Ipv4Addr::UNSPECIFIED => Ipv4Addr::LOCALHOST,

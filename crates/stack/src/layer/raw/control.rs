@@ -51,10 +51,10 @@ pub(crate) fn forget(shard: &mut Shard, id: SocketId) {
 /// Hears of what is for that address alone, and sends from it. As often as the program likes.
 pub(crate) fn bind(shard: &mut Shard, id: SocketId, address: IpAddr) -> Result<Reply, Error> {
     let socket = shard.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
-    if socket.remote.is_some() {
+    if socket.remote().is_some() {
         return Err(Error::InvalidArgument);
     }
-    socket.local.set_ip(address);
+    socket.set_local(SocketAddr::new(address, socket.local().port()));
     Ok(Reply::Done)
 }
 
@@ -75,9 +75,10 @@ pub(crate) fn connect(shard: &mut Shard, id: SocketId, remote: SocketAddr) -> Re
     if path.broadcast && !socket.ip.broadcast {
         return Err(Error::BroadcastDenied);
     }
-    socket.remote = Some(remote);
-    if socket.local.ip().is_unspecified() {
-        socket.local.set_ip(bound.unwrap_or(path.source).into());
+    socket.set_remote(Some(remote));
+    if socket.local().ip().is_unspecified() {
+        socket
+            .set_local(SocketAddr::new(bound.unwrap_or(path.source).into(), socket.local().port()));
     }
     Ok(Reply::Done)
 }
@@ -85,8 +86,8 @@ pub(crate) fn connect(shard: &mut Shard, id: SocketId, remote: SocketAddr) -> Re
 /// As on Linux, the address that it was bound to goes too.
 pub(crate) fn disconnect(shard: &mut Shard, id: SocketId) -> Result<Reply, Error> {
     let socket = shard.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
-    socket.remote = None;
-    socket.local.set_ip(Ipv4Addr::UNSPECIFIED.into());
+    socket.set_remote(None);
+    socket.set_local(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), socket.local().port()));
     Ok(Reply::Done)
 }
 

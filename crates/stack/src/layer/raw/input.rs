@@ -67,9 +67,9 @@ fn hears(shard: &Shard, id: SocketId, arrival: &Arrival<'_>) -> bool {
 
 /// Is a packet from `remote` to `local` what the socket is bound, connected and held to?
 fn is_of(socket: &Socket, local: Ipv4Addr, remote: Ipv4Addr, interface: InterfaceId) -> bool {
-    let bound = socket.local.ip();
+    let bound = socket.local().ip();
     (bound.is_unspecified() || bound == IpAddr::V4(local))
-        && socket.remote.is_none_or(|peer| peer.ip() == IpAddr::V4(remote))
+        && socket.remote().is_none_or(|peer| peer.ip() == IpAddr::V4(remote))
         && socket.ip.device.is_none_or(|device| device == interface)
 }
 

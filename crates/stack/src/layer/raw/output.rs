@@ -127,7 +127,7 @@ fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope) -> Result<Way, Erro
     if socket.kind() != SocketKind::Raw {
         return Err(Error::InvalidState);
     }
-    let remote = envelope.remote.or(socket.remote).ok_or(Error::NoDestination)?;
+    let remote = envelope.remote.or(socket.remote()).ok_or(Error::NoDestination)?;
     let destination = match v4(remote.ip())? {
         Ipv4Addr::UNSPECIFIED => Ipv4Addr::LOCALHOST,
         destination => destination,

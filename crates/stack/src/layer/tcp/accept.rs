@@ -24,16 +24,18 @@ pub(super) fn enqueue(
     let body = SocketBody::Connection(Box::new(connection));
     let mut accepted = Socket::new(socket.principal, flow.local, socket.settings.clone(), body);
     // The port stays taken as long as a connection on it lives, shared with its listener's kind.
-    let binding = socket.binding;
-    let binding = binding.map(|held| Binding { local: flow.local, role: Role::Bound, ..held });
-    accepted.remote = Some(flow.remote);
+    let binding = socket.binding.as_deref();
+    let binding = binding.map(|held| Binding { local: flow.local, role: Role::Bound, ..*held });
+    accepted.set_remote(Some(flow.remote));
     accepted.ip = socket.ip.clone();
-    accepted.binding = binding;
     accepted.unaccepted = true;
     let limit = shard.config.limits.sockets;
     let id = shard.sockets.insert(accepted, limit).ok_or(DropReason::AcceptQueueFull)?;
     if let Some(binding) = binding {
-        shard.ports.take(binding);
+        let binding = shard.ports.take(binding);
+        if let Some(accepted) = shard.sockets.get_mut(id) {
+            accepted.binding = Some(binding);
+        }
     }
     shard.demux.insert_flow(flow, FlowOwner::Connection(id));
     if let Some(state) = shard.sockets.get_mut(listener).and_then(|socket| socket.listener()) {

@@ -63,7 +63,7 @@ pub(crate) fn expel(shard: &mut Shard, now: Instant, id: SocketId) {
         return;
     }
     let (kind, place, local, flow) =
-        (socket.kind(), udp::place(socket), socket.local, socket.flow());
+        (socket.kind(), udp::place(socket), socket.local(), socket.flow());
     let Some(socket) = shard.sockets.get_mut(id) else { return };
     match (&mut socket.body, flow, place) {
         (SocketBody::Connection(connection), Some(flow), _) => {
@@ -85,7 +85,7 @@ pub(crate) fn expel(shard: &mut Shard, now: Instant, id: SocketId) {
 /// Connections that nobody accepted and handshakes under way go to others that share the port; what they
 /// have no room for is reset, or forgotten.
 fn close_listener(shard: &mut Shard, now: Instant, id: SocketId) {
-    if let Some(local) = shard.sockets.get(id).map(|socket| socket.local) {
+    if let Some(local) = shard.sockets.get(id).map(|socket| socket.local()) {
         shard.demux.remove_listener(local, id);
     }
     let waiting = shard.sockets.get_mut(id).and_then(|socket| socket.listener());
@@ -103,7 +103,7 @@ fn close_listener(shard: &mut Shard, now: Instant, id: SocketId) {
 /// Takes a socket that is no connection out of every table.
 fn forget(shard: &mut Shard, id: SocketId) {
     let Some(socket) = shard.sockets.get(id) else { return };
-    let (kind, flow, binding) = (socket.kind(), socket.flow(), socket.binding);
+    let (kind, flow, binding) = (socket.kind(), socket.flow(), socket.binding.clone());
     if let Some(place) = udp::place(socket).filter(|_| kind != SocketKind::Tcp) {
         shard.datagrams.remove(kind, place, id);
     }

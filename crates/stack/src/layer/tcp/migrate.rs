@@ -28,7 +28,7 @@ fn heir(
     if !old.reuse_port {
         return None;
     }
-    shard.demux.member(old.local, flow, |id| {
+    shard.demux.member(old.local(), flow, |id| {
         let is_alike = |other: &Socket| {
             other.reuse_port && other.principal.uid == old.principal.uid && has_room(other)
         };
@@ -89,11 +89,9 @@ fn belong_to(shard: &mut Shard, id: SocketId, listener: SocketId) {
     let Some(socket) = shard.sockets.get_mut(id) else { return };
     socket.principal = owner;
     if let Some(held) = &mut socket.binding {
-        let old = *held;
-        let new = Binding { principal: owner, ..old };
-        *held = new;
+        let new = shard.ports.take(Binding { principal: owner, ..**held });
+        let old = core::mem::replace(held, new);
         shard.ports.release(&old);
-        shard.ports.take(new);
     }
 }
 

@@ -49,6 +49,7 @@ use crate::{
 };
 use core::net::Ipv4Addr;
 use narrows_wire::ipv4::Protocol;
+use std::sync::Arc;
 
 /// What is true of a connection now, for a program that has just got it.
 pub(crate) fn readiness(connection: &Connection) -> Readiness {
@@ -173,7 +174,7 @@ fn conclude(shard: &mut Shard, now: Instant, id: SocketId, flow: Flow, outcome: 
 }
 
 /// Takes a connection's socket out of every table; its port is the caller's to release.
-fn remove(shard: &mut Shard, id: SocketId, flow: Flow) -> Option<Binding> {
+fn remove(shard: &mut Shard, id: SocketId, flow: Flow) -> Option<Arc<Binding>> {
     shard.demux.remove_flow(&flow, FlowOwner::Connection(id));
     shard.timers.cancel(TimerKey::Socket(id.slot));
     shard.sockets.remove(id).and_then(|socket| socket.binding)
@@ -183,7 +184,7 @@ fn enter_time_wait(
     shard: &mut Shard,
     now: Instant,
     flow: Flow,
-    binding: Option<Binding>,
+    binding: Option<Arc<Binding>>,
     state: TimeWait,
 ) {
     if shard.remnants.time_wait.len() >= shard.config.limits.time_wait {
@@ -198,9 +199,7 @@ fn enter_time_wait(
         Role::Ephemeral => held,
         _ => {
             shard.ports.release(&held);
-            let held = Binding { role: Role::TimeWait, ..held };
-            shard.ports.take(held);
-            held
+            shard.ports.take(Binding { role: Role::TimeWait, ..*held })
         }
     });
     let expires = now + shard.config.limits.time_wait_duration;

@@ -115,10 +115,11 @@ pub(crate) fn disconnect(shard: &mut Shard, now: Instant, id: SocketId) -> Resul
     let passive = connection.is_passive();
     let reset = connection.abort(now, &mut shard.buffers);
     socket.body = SocketBody::Closed;
-    (socket.remote, socket.error, socket.path) = (None, None, None);
+    socket.set_remote(None);
+    (socket.error, socket.path) = (None, None);
     let given = |held: &Binding| passive || held.role == Role::Ephemeral;
     if let Some(binding) = socket.binding.take_if(|held| given(held)) {
-        socket.local = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        socket.set_local(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
         shard.ports.release(&binding);
     }
     if let Some(flow) = flow {
@@ -145,10 +146,10 @@ fn begin(
         return Err(Error::NetworkUnreachable);
     }
     let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
-    let flow = Flow { local: socket.local, remote };
+    let flow = Flow { local: socket.local(), remote };
     let query = query(&flow, socket.principal, socket.ip.mark)?;
     let mut query = Query { begins: true, ..query };
-    if socket.local.port() == 0 {
+    if socket.local().port() == 0 {
         // The port follows from the address, and that from the way: of several ways, any.
         query.transport.1 = shard.random.next_u32() as u16;
     }
@@ -157,12 +158,12 @@ fn begin(
         return Err(Error::NetworkUnreachable);
     }
     let socket = shard.sockets.get(id).ok_or(Error::NoSuchSocket)?;
-    let source = match socket.local.ip() {
+    let source = match socket.local().ip() {
         any if any.is_unspecified() => path.source.into(),
         bound => bound,
     };
     let prospect = fast.then(|| fast_open::prospect(shard, id, (source, remote.ip())));
-    let flow = match socket.binding {
+    let flow = match socket.binding.as_deref() {
         Some(binding) => {
             let flow = flow_from(source, binding.local.port(), remote);
             if !usable(&shard.demux, &shard.remnants, now, &flow) {
@@ -186,7 +187,7 @@ fn begin(
             let port = shard.ports.choose_for(binding, remote, meet, free);
             let local = SocketAddr::new(source, port.ok_or(Error::AddressNotAvailable)?);
             let binding = Binding { local, ..binding };
-            shard.ports.take(binding);
+            let binding = shard.ports.take(binding);
             if let Some(socket) = shard.sockets.get_mut(id) {
                 socket.binding = Some(binding);
             }
@@ -200,7 +201,8 @@ fn begin(
         opening.iss = sequence_after(old.snd_nxt);
     }
     let socket = shard.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
-    (socket.local, socket.remote) = (flow.local, Some(flow.remote));
+    socket.set_local(flow.local);
+    socket.set_remote(Some(flow.remote));
     let mut connection = Connection::connect(now, opening, &socket.settings);
     if let Some(prospect) = prospect {
         connection.open_fast(prospect, prospect.text);

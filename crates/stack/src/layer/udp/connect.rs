@@ -16,7 +16,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Where a datagram socket is found, if it has a port.
 pub(crate) fn place(socket: &Socket) -> Option<Place> {
-    let binding = socket.binding?;
+    let binding = socket.binding.as_ref()?;
     Some(socket.flow().map_or(Place::Bound(binding.local), Place::Connected))
 }
 
@@ -41,9 +41,12 @@ pub(crate) fn connect(shard: &mut Shard, id: SocketId, remote: SocketAddr) -> Re
     relocate(shard, id, |socket| {
         // ICMP has no ports: a ping socket's own is the identifier, and its peer has none.
         let port = if socket.kind() == SocketKind::Ping { 0 } else { remote.port() };
-        socket.remote = Some(SocketAddr::new(remote.ip(), port));
-        if socket.local.ip().is_unspecified() {
-            socket.local.set_ip(bound.unwrap_or(path.source).into());
+        socket.set_remote(Some(SocketAddr::new(remote.ip(), port)));
+        if socket.local().ip().is_unspecified() {
+            socket.set_local(SocketAddr::new(
+                bound.unwrap_or(path.source).into(),
+                socket.local().port(),
+            ));
         }
     })
 }
@@ -52,20 +55,20 @@ pub(crate) fn connect(shard: &mut Shard, id: SocketId, remote: SocketAddr) -> Re
 /// connecting gave the socket, and a port that it got without asking for that one.
 pub(crate) fn disconnect(shard: &mut Shard, id: SocketId) -> Result<Reply, Error> {
     relocate(shard, id, |socket| {
-        socket.remote = None;
-        if let Some(binding) = socket.binding {
-            socket.local = binding.local;
+        socket.set_remote(None);
+        if let Some(binding) = &socket.binding {
+            socket.set_local(binding.local);
         }
     })?;
     let socket = shard.sockets.get_mut(id).ok_or(Error::NoSuchSocket)?;
     if !socket.port_chosen
-        && let Some(binding) = socket.binding
+        && let Some(binding) = socket.binding.clone()
     {
         let (kind, address) = (socket.kind(), binding.local.ip());
         shard.datagrams.remove(kind, Place::Bound(binding.local), id);
         socket.binding = None;
         // The address stays if the program gave it; with it, a port is chosen when one is needed.
-        socket.local = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        socket.set_local(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
         shard.ports.release(&binding);
         if !address.is_unspecified() {
             shard.bind(id, SocketAddr::new(address, 0))?;

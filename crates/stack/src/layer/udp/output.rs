@@ -166,7 +166,7 @@ fn way(shard: &mut Shard, id: SocketId, envelope: &Envelope) -> Result<Way, Erro
     let remote = match envelope.remote {
         Some(remote) if remote.port() == 0 => return Err(Error::InvalidArgument),
         Some(remote) => remote,
-        None => socket.remote.ok_or(Error::NoDestination)?,
+        None => socket.remote().ok_or(Error::NoDestination)?,
     };
     // As on Linux, "any" is this host.
     let destination = match v4(remote.ip())? {
@@ -222,7 +222,7 @@ pub(crate) fn bound_address(
         return Some(source).filter(is_own).map(Some).ok_or(Error::NetworkUnreachable);
     }
     // Who is bound to a broadcast address or a group receives there, and sends from an own one.
-    Ok(ipv4_output::bound(socket.local).filter(is_own))
+    Ok(ipv4_output::bound(socket.local()).filter(is_own))
 }
 
 /// The interface that a datagram has to leave by, if anybody has said.
@@ -246,7 +246,7 @@ pub(crate) fn take_port(shard: &mut Shard, id: SocketId) -> Result<SocketAddr, E
     if socket.binding.is_none() {
         shard.bind(id, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0))?;
     }
-    shard.sockets.get(id).map(|socket| socket.local).ok_or(Error::NoSuchSocket)
+    shard.sockets.get(id).map(|socket| socket.local()).ok_or(Error::NoSuchSocket)
 }
 
 fn send(

@@ -22,7 +22,7 @@ pub(super) struct Cubic {
     maximum: u32,
     /// The window just before the last loss: where Reno's growth becomes a whole segment again.
     prior: u32,
-    epoch: Option<Epoch>,
+    epoch: Option<Box<Epoch>>,
 }
 
 /// Congestion avoidance since the last loss or idle time.
@@ -44,7 +44,7 @@ impl Cubic {
             self.maximum = window;
         }
         let (maximum, prior) = (self.maximum, self.prior);
-        let epoch = self.epoch.get_or_insert_with(|| Epoch::new(ack, window, maximum));
+        let epoch = self.epoch.get_or_insert_with(|| Box::new(Epoch::new(ack, window, maximum)));
         epoch.follow_reno(window, prior, ack);
 
         // §4.2: the target is where the curve will be in a round-trip time.
