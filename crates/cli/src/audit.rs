@@ -9,10 +9,10 @@ use crate::{arguments::Audit, policy::names, report};
 use anyhow::{Context, Result, ensure};
 use narrows_client::{OpenError, Stack};
 use narrows_daemon::audit::Audited;
-use narrows_ipc::{message::LinkRow, zone::ZoneRow};
+use narrows_ipc::{link::LinkKind, message::LinkRow, zone::ZoneRow};
 use narrows_policy::{
     Policy, Who,
-    audit::{Ability, Admitted, Breach, Finding, Forbid, Model, Profile, Zone},
+    audit::{Ability, Admitted, Breach, Carrier, Finding, Forbid, Model, Profile, Zone},
 };
 use serde_json::{Value, json};
 use std::{io::Write, process::ExitCode};
@@ -130,10 +130,30 @@ fn zones(rows: &[ZoneRow], links: &[LinkRow]) -> Vec<Zone> {
                 .flat_map(|link| link.addresses.iter().map(|row| row.address))
                 .collect(),
             interfaces: row.interfaces.clone(),
+            carriers: carriers(row, rows, links),
             reachable_from: rows.iter().filter(leads_here).map(|from| from.name.clone()).collect(),
         }
     };
     rows.iter().map(zone).collect()
+}
+
+/// What the interfaces of a zone stand upon that is in another.
+fn carriers(row: &ZoneRow, rows: &[ZoneRow], links: &[LinkRow]) -> Vec<Carrier> {
+    let below = |name: &str| -> Vec<&str> {
+        let stands = |link: &&LinkRow| link.state.master.as_deref() == Some(name);
+        let members = links.iter().filter(stands).map(|link| link.name.as_str());
+        let link = links.iter().find(|link| link.name == name);
+        let lower = link.and_then(|link| match &link.state.kind {
+            LinkKind::Vlan { lower, .. } => Some(lower.as_str()),
+            _ => None,
+        });
+        lower.into_iter().chain(members).collect()
+    };
+    let zone_of = |name: &str| {
+        let holds = |row: &&ZoneRow| row.interfaces.iter().any(|held| held == name);
+        rows.iter().find(holds).map(|row| row.name.as_str())
+    };
+    Carrier::of(&row.name, row.interfaces.iter().map(String::as_str), below, zone_of)
 }
 
 fn rows(model: &Model) -> Vec<Row<'_>> {
@@ -200,6 +220,7 @@ mod tests {
             admitted,
             addresses: vec!["10.99.0.2".parse().unwrap()],
             interfaces: vec![name.into()],
+            carriers: Vec::new(),
             reachable_from: Vec::new(),
         };
         let member = Admitted { who, address: "10.99.0.2".parse().ok() };

@@ -5,7 +5,7 @@ use crate::config::{Configuration, PUBLIC};
 use anyhow::{Context, Result};
 use narrows_policy::{
     Policy,
-    audit::{Admitted, Forbid, Model, Zone},
+    audit::{Admitted, Carrier, Forbid, Model, Zone},
 };
 use narrows_stack::table::{autoconf::AddressSource, zone::ZoneId};
 use std::{net::Ipv4Addr, path::Path};
@@ -72,6 +72,19 @@ fn zone(configuration: &Configuration, id: ZoneId) -> Zone {
             .collect(),
         addresses: own.map(|(_, address)| address).into_iter().chain(addresses).collect(),
         interfaces: own.map(|(name, _)| name).into_iter().chain(names).map(str::to_owned).collect(),
+        carriers: carriers(configuration, id),
         reachable_from,
     }
+}
+
+/// What the interfaces of a zone stand upon that is in another.
+fn carriers(configuration: &Configuration, id: ZoneId) -> Vec<Carrier> {
+    let all = &configuration.interfaces;
+    let named = |name: &str| all.iter().find(|one| one.name == name);
+    let own = all.iter().filter(|one| one.zone == id).map(|one| one.name.as_str());
+    let below = |name: &str| -> Vec<&str> {
+        named(name).map_or(&[][..], |one| one.link.below()).iter().map(String::as_str).collect()
+    };
+    let zone_of = |name: &str| named(name).map(|one| configuration.zone_name(one.zone));
+    Carrier::of(configuration.zone_name(id), own, below, zone_of)
 }

@@ -35,8 +35,41 @@ pub struct Zone {
     pub admitted: Vec<Admitted>,
     pub addresses: Vec<IpAddr>,
     pub interfaces: Vec<String>,
+    /// What its frames pass besides.
+    pub carriers: Vec<Carrier>,
     /// Zones from which a rule lets something begin here.
     pub reachable_from: Vec<String>,
+}
+
+/// An interface of another zone, with an interface of the zone upon it: a VLAN's link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carrier {
+    pub interface: String,
+    pub zone: String,
+}
+
+impl Carrier {
+    /// Everything that a zone's interfaces stand upon, near or far, and that is in another zone: `below` says
+    /// what an interface stands upon, `zone_of` where one is.
+    pub fn of<'a>(
+        zone: &str,
+        interfaces: impl IntoIterator<Item = &'a str>,
+        below: impl Fn(&str) -> Vec<&'a str>,
+        zone_of: impl Fn(&str) -> Option<&'a str>,
+    ) -> Vec<Self> {
+        let mut upon: Vec<&str> = interfaces.into_iter().collect();
+        let mut seen: BTreeSet<&str> = upon.iter().copied().collect();
+        let mut found = Vec::new();
+        while let Some(interface) = upon.pop() {
+            for lower in below(interface).into_iter().filter(|lower| seen.insert(lower)) {
+                upon.push(lower);
+                if let Some(other) = zone_of(lower).filter(|other| *other != zone) {
+                    found.push(Self { interface: lower.to_owned(), zone: other.to_owned() });
+                }
+            }
+        }
+        found
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -131,10 +164,12 @@ impl Model {
             Ability::Bind | Ability::Receive | Ability::Reach => {
                 self.binds(&admission.own).collect()
             }
-            Ability::Observe => touches(zone, Access::Observe),
-            Ability::Inject | Ability::Impersonate => touches(zone, Access::Inject),
-            Ability::Claim => touches(zone, Access::Claim),
-            Ability::Tap => touches(zone, Access::Tap),
+            Ability::Observe => return Some(self.touch(subject, admission, Access::Observe)),
+            Ability::Inject | Ability::Impersonate => {
+                return Some(self.touch(subject, admission, Access::Inject));
+            }
+            Ability::Claim => return Some(self.touch(subject, admission, Access::Claim)),
+            Ability::Tap => return Some(self.touch(subject, admission, Access::Tap)),
             Ability::Inspect => touches(zone, Access::Inspect),
         };
         let receives = ability == Ability::Receive;
@@ -145,6 +180,25 @@ impl Model {
             _ => true,
         };
         Some(self.first_allowed(subject, &admission, acts.into_iter().filter(enough)))
+    }
+
+    /// By the zone's interfaces, or by what carries them: packet sockets there have to do with the frames of
+    /// those zones alone that admit who asks, the interface's too.
+    fn touch(&self, subject: &Subject<'_>, admission: Admission<'_>, access: Access) -> Finding {
+        let zone = admission.zone;
+        let found = self.first_allowed(subject, &admission, touches(zone, access).into_iter());
+        if found.can {
+            return found;
+        }
+        let ways = zone.carriers.iter().filter_map(|carrier| {
+            let below = self.zones.iter().find(|held| held.name == carrier.zone)?;
+            let Admission { by, own, .. } = self.admission(subject, below)?;
+            let by = format!("{}, its frames pass {}, {by}", admission.by, carrier.interface);
+            let act = Act::Packet { interface: Some(&carrier.interface), access };
+            let admission = Admission { by, own, zone: below };
+            Some(self.first_allowed(subject, &admission, std::iter::once(act)))
+        });
+        ways.into_iter().find(|way| way.can).unwrap_or(found)
     }
 
     fn admission<'a>(&self, subject: &Subject<'_>, zone: &'a Zone) -> Option<Admission<'a>> {

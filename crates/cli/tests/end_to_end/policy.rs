@@ -326,6 +326,44 @@ fn an_audit_says_who_can_do_what_in_a_zone() -> Result<()> {
 }
 
 #[test]
+fn an_audit_knows_that_a_vlan_is_seen_at_its_link() -> Result<()> {
+    as_root(|| {
+        let network = Network::new()?;
+        let configuration = "[[interface]]\nname = \"wire\"\ndevice = \"packet:nw0\"\n\
+             address = [\"10.77.0.2/24\"]\n\
+             [[interface]]\nname = \"wire.7\"\ndevice = \"vlan\"\nlink = \"wire\"\nid = 7\n\
+             zone = \"lab\"\naddress = [\"10.7.0.2/24\"]\n\
+             [[zone]]\nname = \"lab\"\nadmit = [ { user = 4711 } ]\n\
+             [[grant]]\nuser = 4711\npacket = [\"observe wire\"]\n\
+             [[grant]]\nuser = 4712\npacket = [\"observe wire\"]\n";
+        let daemon = Daemon::start_with(&network.narrows, Path::new(NARROWS), configuration)?;
+        let stage = Stage { daemon, network };
+        let file = stage.directory().join("narrows.toml");
+        let file = file.to_str().context("a path")?;
+        for (question, yes, why) in [
+            (
+                "4711 observe lab",
+                true,
+                "zone lab admits user 4711, its frames pass wire, everybody is in zone public; \
+                 packet observe wire: ",
+            ),
+            ("4711 inject lab", false, "only root and the daemon's user may"),
+            ("4711 inspect lab", false, "only root and the daemon's user may"),
+            ("4712 observe lab", false, "zone lab doesn't admit him"),
+        ] {
+            for place in [&[][..], &["--config", file]] {
+                let words = ["audit"].into_iter().chain(place.iter().copied()).chain(["--can"]);
+                let words: Vec<&str> = words.chain(question.split(' ')).collect();
+                let output = stage.ask(&words)?;
+                ensure!(output.status.success() == yes, "{words:?}: {output:?}");
+                ensure!(output.stdout.contains(why), "{words:?}: {}", output.stdout);
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn an_audit_fails_on_what_the_file_forbids() -> Result<()> {
     as_root(|| {
         let network = Network::new()?;

@@ -186,8 +186,16 @@ impl Model {
         let privileged = [0, self.policy.owner()];
         let privileged = privileged.map(|user| Who { user: Some(user), ..Who::default() });
         let mut tried = BTreeSet::from([Profile::from(&forbid.who)]);
-        let lists: [Vec<&Who>; 3] = [
+        let carriers: BTreeSet<&str> = self
+            .zones
+            .iter()
+            .flat_map(|zone| &zone.carriers)
+            .map(|carrier| carrier.zone.as_str())
+            .collect();
+        let carrying = self.zones.iter().filter(|zone| carriers.contains(zone.name.as_str()));
+        let lists: [Vec<&Who>; 4] = [
             admitted.collect(),
+            carrying.flat_map(|zone| &zone.admitted).map(|held| &held.who).collect(),
             privileged.iter().chain(self.granted(acts)).collect(),
             self.granted(besides).collect(),
         ];

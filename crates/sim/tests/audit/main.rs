@@ -5,7 +5,7 @@
 use narrows_policy::{
     Access, Act, ActKind, Default, Defaults, Effect, Origin, Permit, Policy, Protocol, Rule,
     Subject, Who,
-    audit::{Ability, Admitted, Model, Zone},
+    audit::{Ability, Admitted, Carrier, Model, Zone},
 };
 use narrows_stack::{
     Config, Instant, InterfaceId, Reply, Request, Shard, SocketId,
@@ -62,7 +62,7 @@ fn rule(random: &mut Random) -> Rule {
             // Deciding about packets is for packet sockets' rules.
             let known = if kind == ActKind::Packet { all.len() } else { all.len() - 1 };
             let access = pick(random, &all[..known]);
-            format!("{access}{}", pick(random, &["*", "lan", "lab0", "vault"]))
+            format!("{access}{}", pick(random, &["*", "lan", "lab0", "lan.7", "vault"]))
         }
         _ => {
             let protocol = match kind {
@@ -110,6 +110,7 @@ fn model(random: &mut Random) -> Model {
         admitted: Vec::new(),
         addresses: addresses.iter().copied().map(IpAddr::V4).collect(),
         interfaces: vec![interface.to_owned()],
+        carriers: Vec::new(),
         reachable_from: Vec::new(),
     };
     let mut zones = vec![

@@ -45,6 +45,7 @@ fn model(admitted: &[&str], rules: &[(Effect, &str, ActKind, &str)]) -> Model {
             .collect(),
         addresses: vec!["10.0.0.2".parse().expect("an address")],
         interfaces: vec![name.into()],
+        carriers: Vec::new(),
         reachable_from: Vec::new(),
     };
     Model { policy, zones: vec![zone("public", &[]), zone("vault", admitted)] }
