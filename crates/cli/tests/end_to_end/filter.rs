@@ -6,6 +6,8 @@ use narrows_testbed::{Daemon, Namespace, as_root, join};
 use serde_json::Value;
 use std::{fmt::Write, path::Path, process::Command};
 
+mod sent;
+
 /// Where a sender's packets go: to Narrows by one wire, to a host of the kernel's by another.
 struct Fork {
     sender: Namespace,

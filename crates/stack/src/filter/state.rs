@@ -114,8 +114,10 @@ impl State {
         self.counters.iter().copied().collect()
     }
 
+    /// As nft lists them: no more than all of a quota is used, whatever came after.
     pub fn quotas_by_name(&self) -> HashMap<Name, Quota> {
-        self.quotas.iter().copied().collect()
+        let capped = |quota: Quota| Quota { used: quota.used.min(quota.bytes), ..quota };
+        self.quotas.iter().map(|(name, quota)| (*name, capped(*quota))).collect()
     }
 
     pub(super) fn counters(&self) -> usize {
