@@ -152,6 +152,7 @@ pub(crate) fn engine_config(configuration: &Configuration) -> Config {
         time_of_day: since_epoch.ok().map(of_day),
         icmp_timestamps: configuration.icmp_timestamps,
         conntrack: configuration.conntrack.clone(),
+        ephemeral_ports: configuration.local.ip_local_port_range.into(),
         ..Config::default()
     };
     config.set_tcp_defaults(&configuration.tcp);

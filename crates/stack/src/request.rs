@@ -79,6 +79,11 @@ pub enum Request {
     SetTcpDefaults {
         defaults: TcpDefaults,
     },
+    /// The first and the last port for sockets that ask for none in particular; who has one keeps it.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument): port 0, or none at all.
+    SetEphemeralPorts {
+        range: (u16, u16),
+    },
     /// Whether, and how many, flows are tracked, and for how long.
     SetConntrack {
         config: ConntrackConfig,

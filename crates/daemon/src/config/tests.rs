@@ -309,6 +309,28 @@ fn the_congestion_control_of_new_sockets_is_known_by_name() {
 }
 
 #[test]
+fn the_ports_that_programs_are_given_are_a_range() {
+    let with = |range: &str| {
+        let text = format!(
+            "[[interface]]\nname = \"lan\"\ndevice = \"tap:t0\"\naddress = [\"10.0.0.2/24\"]\n\n[local]\n{range}\n"
+        );
+        parse(&text).map(|configuration| configuration.local.ip_local_port_range)
+    };
+    for (range, expected) in [
+        ("", (32_768, 60_999)),
+        ("ip_local_port_range = [1024, 65535]", (1024, 65_535)),
+        ("ip_local_port_range = [7, 7]", (7, 7)),
+    ] {
+        assert_eq!(with(range), Ok(local::PortRange(expected.0, expected.1)), "{range}");
+    }
+    for range in ["[0, 9]", "[9, 8]", "[1, 65536]", "[-1, 8]"] {
+        let error = with(&format!("ip_local_port_range = {range}")).unwrap_err().to_string();
+        let expected = format!("ip_local_port_range = {range}: write the first port and the last");
+        assert!(error.contains(":7") && error.contains(&expected), "{error}");
+    }
+}
+
+#[test]
 fn settings_of_tcp_are_numbered_as_on_linux() {
     let with = |line: &str| {
         let text = format!(

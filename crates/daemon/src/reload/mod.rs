@@ -190,6 +190,7 @@ impl<'a> Difference<'a> {
         steps.extend(neighbor::coming(self));
         steps.extend(route::coming(self));
         steps.extend(icmp(self));
+        steps.extend(ports(self));
         steps.extend(tcp::changed(self));
         steps.extend(conntrack::changed(self));
         steps
@@ -203,6 +204,17 @@ fn icmp(difference: &Difference<'_>) -> Option<Step> {
         let says = format!("icmp: timestamp {}", if on { "on" } else { "off" });
         Step::ask(says, move |_| Ok(vec![Request::AnswerTimestamps(on)]))
     })
+}
+
+/// What programs are given that ask for no port in particular.
+fn ports(difference: &Difference<'_>) -> Option<Step> {
+    let range: (u16, u16) = difference.new.local.ip_local_port_range.into();
+    (difference.old.local.ip_local_port_range != difference.new.local.ip_local_port_range).then(
+        || {
+            let says = format!("ports: programs are given {} to {}", range.0, range.1);
+            Step::ask(says, move |_| Ok(vec![Request::SetEphemeralPorts { range }]))
+        },
+    )
 }
 
 /// Which zones there are, and what may cross.

@@ -54,8 +54,13 @@ fn each_kind_of_thing_comes_and_goes() {
     let forwarding = format!("{lan}forward = true\n");
     let rule = "[[route]]\nto = \"default\"\ntable = 7\nnexthops = [{ via = \"10.0.0.1\" }, \
                 { via = \"10.0.0.9\" }]\n[[rule]]\npriority = 5\niif = \"lan\"\ntable = 7\n";
-    let cases: [(String, String, &[&str]); 14] = [
+    let cases: [(String, String, &[&str]); 15] = [
         (lan.clone(), format!("{lan}[icmp]\ntimestamp = true\n"), &["icmp: timestamp on"]),
+        (
+            lan.clone(),
+            format!("{lan}[local]\nip_local_port_range = [40000, 40999]\n"),
+            &["ports: programs are given 40000 to 40999"],
+        ),
         (lan.clone(), forwarding, &["lan: forwarding and host model"]),
         (
             lan.clone(),

@@ -104,6 +104,15 @@ impl Shard {
                 self.settings = Arc::new(self.config.tcp.clone());
                 Ok(Reply::Done)
             }
+            Request::SetEphemeralPorts { range } => {
+                let (first, last) = range;
+                if first == 0 || first > last {
+                    return Err(Error::InvalidArgument);
+                }
+                self.config.ephemeral_ports = range;
+                self.ports.set_range(range);
+                Ok(Reply::Done)
+            }
             Request::SetConntrack { config } => {
                 self.config.conntrack = config;
                 layer::conntrack::renew(self);

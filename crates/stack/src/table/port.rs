@@ -69,6 +69,11 @@ impl PortTable {
         Self { ports: HashMap::with_hasher(random.key()), range, key: random.key(), counters }
     }
 
+    /// From now on; who has a port keeps it.
+    pub fn set_range(&mut self, range: (u16, u16)) {
+        self.range = range;
+    }
+
     /// May `binding` take its port? `meet`: whether two have an address in common.
     pub fn allows(&self, binding: &Binding, meet: impl Fn(&Binding, &Binding) -> bool) -> bool {
         let holders = self.ports.get(&(binding.kind, binding.local.port()));
@@ -171,6 +176,26 @@ mod tests {
             reuse_port: false,
             role,
         }
+    }
+
+    #[test]
+    fn another_range_is_for_who_asks_next() {
+        let (mut table, mut random) = table();
+        let wildcard = binding("0.0.0.0:0", Role::Bound);
+        let early = table.choose(&mut random, wildcard, meet).expect("a free one");
+        let at = |port| Binding { local: ([0, 0, 0, 0], port).into(), ..wildcard };
+        table.take(at(early));
+        table.set_range((50_000, 50_001));
+        let given: BTreeSet<u16> = (0..2)
+            .map(|_| {
+                let port = table.choose(&mut random, wildcard, meet).expect("a free one");
+                table.take(at(port));
+                port
+            })
+            .collect();
+        assert_eq!(given, [50_000, 50_001].into());
+        assert_eq!(table.choose(&mut random, wildcard, meet), None);
+        assert!(!table.allows(&at(early), meet), "who has a port keeps it");
     }
 
     /// In one zone, which all are admitted to.
