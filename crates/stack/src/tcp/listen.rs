@@ -107,8 +107,8 @@ impl HalfOpen {
         let half_open = Self {
             iss: opening.iss,
             irs: syn.header.sequence,
+            window: Receiver::syn_window(settings, negotiated.receive_payload()),
             negotiated,
-            window: Receiver::syn_window(settings),
             peer_window: syn.header.window,
             sent_at: now,
             retries: 0,
@@ -182,8 +182,8 @@ impl HalfOpen {
         Some(Self {
             iss: opening.iss,
             irs: answer.header.sequence.wrapping_sub(1),
+            window: Receiver::syn_window(settings, negotiated.receive_payload()),
             negotiated,
-            window: Receiver::syn_window(settings),
             peer_window: answer.header.window,
             sent_at: now,
             retries: 0,

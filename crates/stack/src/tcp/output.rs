@@ -189,7 +189,7 @@ impl Connection {
         } else if let Some(timestamps) = &mut options.timestamps {
             timestamps.echo = 0;
         }
-        outgoing.window = Receiver::syn_window(&self.settings);
+        outgoing.window = Receiver::syn_window(&self.settings, self.negotiated.receive_mss);
         if self.is_early() {
             outgoing.window = self.rcv.promise(&self.settings);
         }

@@ -77,10 +77,12 @@ impl Receiver {
         self.ring.set_limit(self.limit + granule(scale) as usize - 1);
     }
 
-    /// The window of a SYN is never scaled (RFC 7323 §2.2).
-    pub fn syn_window(settings: &Settings) -> u16 {
-        let window = settings.receive_limit.min(settings.window_clamp as usize);
-        u16::try_from(window).unwrap_or(u16::MAX)
+    /// The window of a SYN is never scaled (RFC 7323 §2.2). As Linux's it is whole segments, where
+    /// one fits: the peer would wait for room to fill a part of one (RFC 9293 §3.8.6.2).
+    pub fn syn_window(settings: &Settings, segment: u16) -> u16 {
+        let room = settings.receive_limit.min(settings.window_clamp as usize);
+        let part = if room > usize::from(segment) { room % usize::from(segment.max(1)) } else { 0 };
+        u16::try_from(room - part).unwrap_or(u16::MAX)
     }
 
     /// The window of a SYN-ACK that acknowledges text: it begins after that.

@@ -51,7 +51,8 @@ impl Connection {
         self.negotiated.agree(&segment.options, now);
         self.agree_on_ecn(now, segment, mark);
         let scale = self.negotiated.receive_scale;
-        self.rcv.begin(Seq(header.sequence), Receiver::syn_window(&self.settings), scale);
+        let window = Receiver::syn_window(&self.settings, self.negotiated.receive_mss);
+        self.rcv.begin(Seq(header.sequence), window, scale);
         self.snd.open_window(Seq(header.sequence), u32::from(header.window));
         self.heard(now);
         if !header.flags.ack() {

@@ -14,10 +14,12 @@ use narrows_wire::{tcp::Flags, tcp_options::Options};
 
 /// Our place in the stream, as an acknowledgment tells it.
 const HERE: Seen = (1, 1, ACK, 0);
-const EDGE: u32 = 1 + 65_535;
+const EDGE: u32 = 1 + WINDOW;
+/// Whole segments, so that the SYN offers all of it.
+const WINDOW: u32 = 44 * 1460;
 
 fn small_window() -> Fixture {
-    let settings = Settings { receive_limit: 65_535, ..Settings::default() };
+    let settings = Settings { receive_limit: WINDOW as usize, ..Settings::default() };
     Fixture::established_with(&settings, plain())
 }
 

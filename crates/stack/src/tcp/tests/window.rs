@@ -116,7 +116,8 @@ fn old_segments_do_not_set_the_window() {
 }
 
 fn receiver(limit: usize) -> Fixture {
-    let settings = Settings { receive_limit: limit, ..Settings::default() };
+    let max_segment = Some(1000);
+    let settings = Settings { receive_limit: limit, max_segment, ..Settings::default() };
     Fixture::established_with(&settings, plain())
 }
 
@@ -148,16 +149,14 @@ fn the_window_opens_by_steps_that_are_worth_it() {
         fixture.sent();
     }
     assert_eq!((fixture.read(999), fixture.sent()), (Ok(999), vec![]));
-    // The least step is a segment, and MSS here is what the route takes.
-    assert_eq!((fixture.read(460), fixture.sent()), (Ok(460), vec![]));
     assert_eq!(fixture.read(1), Ok(1));
-    assert_eq!(window(&mut fixture), 1460);
-    assert_eq!((fixture.read(1400), fixture.sent()), (Ok(1400), vec![]));
-    assert_eq!(fixture.read(60), Ok(60));
-    assert_eq!(window(&mut fixture), 2920, "doubled");
-    assert_eq!(fixture.read(3000), Ok(3000));
-    assert_eq!(window(&mut fixture), 5920);
-    assert_eq!((fixture.read(9999), fixture.sent()), (Ok(4080), vec![]), "more than half");
+    assert_eq!(window(&mut fixture), 1000, "the least step is a segment");
+    assert_eq!((fixture.read(999), fixture.sent()), (Ok(999), vec![]));
+    assert_eq!(fixture.read(1), Ok(1));
+    assert_eq!(window(&mut fixture), 2000, "doubled");
+    assert_eq!(fixture.read(4000), Ok(4000));
+    assert_eq!(window(&mut fixture), 6000);
+    assert_eq!((fixture.read(9999), fixture.sent()), (Ok(4000), vec![]), "more than half");
 }
 
 #[test]
@@ -243,7 +242,12 @@ fn writable_rises_once_a_third_is_free() {
 
 #[test]
 fn a_larger_limit_makes_room() {
-    let mut settings = Settings { send_limit: 5000, receive_limit: 5000, ..Settings::default() };
+    let mut settings = Settings {
+        send_limit: 5000,
+        receive_limit: 5000,
+        max_segment: Some(1000),
+        ..Settings::default()
+    };
     let mut fixture = sender(settings.clone());
     fixture.write(9000).unwrap();
     fixture.sent();
