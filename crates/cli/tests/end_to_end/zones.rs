@@ -5,6 +5,7 @@ use crate::{
     stage::{NARROWS, PATIENCE, installed},
 };
 use anyhow::{Context, Result, ensure};
+use narrows_client::{Stack, TcpListener, TcpStream};
 use narrows_testbed::{Daemon, Network, Process, as_root};
 use serde_json::{Value, json};
 use std::{
@@ -80,6 +81,26 @@ fn who_is_put_out_of_a_zone_loses_what_it_has_there() -> Result<()> {
         let state = state()?;
         // A connection that is cut through has no other end than a reset.
         ensure!(state == now("ECONNRESET", "EADDRNOTAVAIL"), "{state:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_peer_is_in_the_zone_of_its_address() -> Result<()> {
+    as_root(|| {
+        let network = Network::new()?;
+        let daemon = Daemon::start_with(&network.narrows, Path::new(NARROWS), &vault(ROOT))?;
+        let stack = Stack::connect(Some(&daemon.socket()))?;
+        for (address, zone) in [([10, 99, 0, 2], "vault"), ([10, 77, 0, 2], "public")] {
+            let listener = TcpListener::bind(&stack, (address, 0).into())?;
+            let client = TcpStream::connect(&stack, listener.local_addr()?)?;
+            let (server, _) = listener.accept()?;
+            for end in [client, server] {
+                let peer = end.peer()?.context("a program of this host")?;
+                ensure!((peer.zone.as_str(), peer.owner.uid) == (zone, 0), "{peer:?}");
+                ensure!(peer.owner.pid == std::process::id(), "{peer:?}");
+            }
+        }
         Ok(())
     })
 }
