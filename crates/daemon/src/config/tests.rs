@@ -2,7 +2,7 @@ use super::*;
 use narrows_stack::{
     config::SynCookies,
     table::{
-        arp_policy::{ArpAnnounce, ArpIgnore, ConflictDetection},
+        arp_policy::{ArpAnnounce, ArpIgnore, ArpPolicy, ConflictDetection},
         route::{RouteKind, TableId},
     },
     tcp::{accurate_ecn::CountersSent, ecn::EcnMode, mtu_probe::MtuProbing},
