@@ -1,7 +1,7 @@
 //! Packets sent through what rules keep from one packet to the next: quotas, limits, flows, translations. The same
 //! rules and packets go to the kernel, and both must count alike.
 
-use super::{Fork, SEND, TO_KERNEL, TO_NARROWS};
+use super::{Fork, TO_KERNEL, TO_NARROWS, random::SEND};
 use crate::stage::{installed, succeed};
 use anyhow::{Context, Result};
 use narrows_testbed::as_root;
