@@ -384,6 +384,6 @@ fn end(worker: &mut Worker, now: Instant, index: usize) {
 
 fn leave(worker: &mut Worker, principal: &Principal, end: OwnedFd) {
     worker.bills.close_session(principal.bill);
-    worker.closer.close(end);
+    worker.close_foreign(principal.bill, end);
     worker.descriptor_freed();
 }

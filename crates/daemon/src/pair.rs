@@ -4,7 +4,10 @@ use rustix::{
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, sockopt},
 };
-use std::{io, os::fd::OwnedFd};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
 /// A pair whose ends are not in use yet.
 #[derive(Debug)]
@@ -78,10 +81,20 @@ fn make(kind: SocketType) -> io::Result<Pair> {
     Ok(Pair { end, program_end, cookie })
 }
 
-/// No descriptor can be sent to `end`, where the kernel can refuse them.
-pub(crate) fn refuse_descriptors(end: &OwnedFd) -> io::Result<()> {
-    match narrows_sys::socket::refuse_descriptors(end) {
-        // Linux before 6.16.
+/// No descriptor can be sent to `end`, where the kernel can refuse them; nor, of a listener, to who
+/// connects to it.
+pub(crate) fn refuse_descriptors(end: &impl AsFd) -> io::Result<()> {
+    unless_old(narrows_sys::socket::refuse_descriptors(end))
+}
+
+/// They can, again.
+pub(crate) fn accept_descriptors(end: &impl AsFd) -> io::Result<()> {
+    unless_old(narrows_sys::socket::accept_descriptors(end))
+}
+
+/// Linux before 6.16 can't refuse them.
+fn unless_old(result: io::Result<()>) -> io::Result<()> {
+    match result {
         Err(error) if error.raw_os_error() == Some(Errno::NOPROTOOPT.raw_os_error()) => Ok(()),
         other => other,
     }
@@ -101,7 +114,7 @@ mod tests {
         event::{PollFd, PollFlags, poll},
         net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
     };
-    use std::{io::IoSlice, mem::MaybeUninit, os::fd::AsFd};
+    use std::{io::IoSlice, mem::MaybeUninit};
 
     fn is_writable(end: &OwnedFd) -> bool {
         let mut fds = [PollFd::new(end, PollFlags::OUT)];

@@ -54,13 +54,13 @@ pub(crate) fn answer(
             Err(error) => Outcome::Answer(Err(error)),
         },
         (Request::Socket { .. }, Some(descriptor)) => {
-            worker.closer.close(descriptor);
+            worker.close_foreign(principal.bill, descriptor);
             Outcome::Answer(Err(Error::BadMessage))
         }
         (_, None) => Outcome::Answer(Err(Error::BadMessage)),
         (request, Some(descriptor)) => {
             let Some(cookie) = sockopt::socket_cookie(&descriptor).ok() else {
-                worker.closer.close(descriptor);
+                worker.close_foreign(principal.bill, descriptor);
                 return Outcome::Answer(Err(Error::NotASocket));
             };
             if let Some(socket) = worker.cuts.by_cookie(cookie)
@@ -70,15 +70,29 @@ pub(crate) fn answer(
             }
             let anchor = worker.anchors.by_cookie(cookie);
             if let Some(socket) = anchor.or_else(|| worker.cuts.by_cookie(cookie)) {
-                if request == Request::PeerProcess {
-                    return peer_process(worker, socket);
-                }
                 let caller = Caller { session: token, principal: &principal };
-                Outcome::Answer(about_socket(worker, &caller, socket, request, descriptor))
+                let mut descriptor = Some(descriptor);
+                let outcome = match request {
+                    Request::PeerProcess => peer_process(worker, socket),
+                    request => Outcome::Answer(about_socket(
+                        worker,
+                        &caller,
+                        socket,
+                        request,
+                        &mut descriptor,
+                    )),
+                };
+                // What the other program sends into a connection cut through may carry descriptors.
+                if let (Some(descriptor), None) = (descriptor, anchor) {
+                    worker.close_foreign(principal.bill, descriptor);
+                }
+                outcome
             } else if let Some(epitaph) = worker.epitaphs.get_mut(cookie) {
-                Outcome::Answer(about_ended(epitaph, &request))
+                let answer = about_ended(epitaph, &request);
+                worker.close_foreign(principal.bill, descriptor);
+                Outcome::Answer(answer)
             } else {
-                worker.closer.close(descriptor);
+                worker.close_foreign(principal.bill, descriptor);
                 Outcome::Answer(Err(Error::NotASocket))
             }
         }
@@ -145,7 +159,7 @@ fn about_socket(
     caller: &Caller<'_>,
     socket: SocketId,
     request: Request,
-    descriptor: OwnedFd,
+    descriptor: &mut Option<OwnedFd>,
 ) -> Answer {
     if request == Request::Peer {
         let peer = identity::of_peer(worker, socket);
@@ -261,7 +275,7 @@ fn connect(
     caller: &Caller<'_>,
     socket: SocketId,
     remote: SocketAddr,
-    program_end: OwnedFd,
+    program_end: &mut Option<OwnedFd>,
 ) -> Answer {
     worker.authority.connect(&worker.shard, caller.principal, Protocol::Tcp, remote)?;
     worker.bills.allow_connection(caller.principal.bill, worker.clock.now())?;
@@ -273,6 +287,7 @@ fn connect(
         anchor.open();
         return remember_local(worker, caller, socket);
     }
+    let program_end = program_end.take().ok_or(Error::BadMessage)?;
     anchor.connecting(program_end.as_fd(), worker.pairs.filler());
     worker.handshakes.begin(socket, caller.session, program_end);
     remember_local(worker, caller, socket)

@@ -1,8 +1,8 @@
 //! Sessions: the control sockets of programs. Each is one process; who it is, the kernel says.
 
 use crate::{
-    control, inspecting, keeper::Keeper, nft, principal::Principal, quota::Bills, requests, token,
-    watching, worker::Worker, zones,
+    control, inspecting, keeper::Keeper, nft, pair, principal::Principal, quota::Bills, requests,
+    token, watching, worker::Worker, zones,
 };
 use mio::{Interest, Registry, Token, unix::SourceFd};
 use narrows_ipc::{
@@ -141,8 +141,9 @@ pub(crate) fn serve(worker: &mut Worker, token: Token, work: &mut usize) -> bool
     while *work < limit {
         *work += 1;
         let Some(session) = worker.sessions.get_mut(token) else { return false };
-        let is_full = !worker.bills.has_room(session.principal.bill);
-        let stray = |descriptor| worker.closer.close(descriptor);
+        let bill = session.principal.bill;
+        let (is_full, waited) = (!worker.bills.has_room(bill), worker.bills.waiting(bill));
+        let stray = |descriptor| worker.closer.close(&mut worker.bills, bill, descriptor);
         let step = match session.state {
             State::New => match greet(session, stray) {
                 Ok(Greeted::Attach(wish)) => {
@@ -175,7 +176,15 @@ pub(crate) fn serve(worker: &mut Worker, token: Token, work: &mut usize) -> bool
                 Err(error) => Err(error),
             },
         };
+        // It costs as much as to make one.
+        let strays = worker.bills.waiting(bill).saturating_sub(waited);
+        *work += usize::try_from(strays).unwrap_or(limit);
         match step {
+            Ok(more) if strays > 0 && !worker.bills.is_within_share(bill) => {
+                tracing::debug!(more, strays, "descriptors that nobody asked for");
+                end(worker, token, &TransportError::DescriptorLost);
+                return false;
+            }
             Ok(true) => {}
             Ok(false) => return false,
             Err(error) => {
@@ -190,15 +199,16 @@ pub(crate) fn serve(worker: &mut Worker, token: Token, work: &mut usize) -> bool
 /// Ends a session; the sockets its process made live as long as their descriptors.
 pub(crate) fn end(worker: &mut Worker, token: Token, why: &TransportError) {
     let Some(mut session) = worker.sessions.remove(token) else { return };
+    let bill = session.principal.bill;
     if let Some((_, _, Some(descriptor))) = session.held.take() {
-        worker.closer.close(descriptor);
+        worker.close_foreign(bill, descriptor);
     }
-    worker.bills.close_session(session.principal.bill);
+    worker.bills.close_session(bill);
     worker.handshakes.session_ended(token);
     worker.pings.forget(&mut worker.shard, worker.clock.now(), token);
     tracing::debug!(pid = session.principal.pid, %why, "session ended");
     // Packets it never read may carry descriptors of the program's.
-    worker.closer.close(session.endpoint.into_socket());
+    worker.close_foreign(bill, session.endpoint.into_socket());
     worker.descriptor_freed();
 }
 
@@ -240,6 +250,7 @@ fn greet(session: &mut Session, mut stray: impl FnMut(OwnedFd)) -> Result<Greete
         session.endpoint.send(&Welcome::VersionMismatch { daemon: VERSION }, None)?;
         return Err(TransportError::Closed);
     }
+    pair::accept_descriptors(&session.endpoint)?;
     session.endpoint.send(&Welcome::Ready, None)?;
     session.state = State::Ready;
     Ok(Greeted::Hello)
@@ -260,7 +271,7 @@ fn answer(
         | Request::Change(_) => about_daemon(worker, token, request, descriptor),
         Request::Watch(options) => match descriptor {
             Some(descriptor) => {
-                worker.closer.close(descriptor);
+                worker.close_stray(token, descriptor);
                 Outcome::Answer(Err(Error::BadMessage))
             }
             None => watching::open(worker, token, *options),
@@ -280,7 +291,7 @@ fn enter_zone(
 ) -> Outcome {
     let principal = worker.sessions.get_mut(token).map(|session| session.principal.clone());
     let (Some(principal), None) = (principal, &descriptor) else {
-        descriptor.into_iter().for_each(|stray| worker.closer.close(stray));
+        descriptor.into_iter().for_each(|stray| worker.close_stray(token, stray));
         return Outcome::Answer(Err(Error::BadMessage));
     };
     let entered = zones::enter(worker, &principal, zone);
@@ -338,7 +349,7 @@ fn about_daemon(
     descriptor: Option<OwnedFd>,
 ) -> Outcome {
     if let Some(descriptor) = descriptor {
-        worker.closer.close(descriptor);
+        worker.close_stray(token, descriptor);
         return Outcome::Answer(Err(Error::BadMessage));
     }
     control::answer(worker, token, request)

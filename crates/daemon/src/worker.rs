@@ -24,7 +24,7 @@ use crate::{
     ping::Pings,
     policy::Authority,
     principal::Principal,
-    quota::{Bills, fair::FairQueue, memory},
+    quota::{BillId, Bills, fair::FairQueue, memory},
     reload::Source,
     session::{self, Sessions},
     watching::{self, Watches},
@@ -129,6 +129,8 @@ impl Worker {
         closer: Closer,
     ) -> io::Result<Self> {
         let carriers = Carriers::watch(&registry)?;
+        // A session may carry them once it is known whose it is.
+        pair::refuse_descriptors(&listener)?;
         Ok(Self {
             shard,
             clock,
@@ -257,6 +259,9 @@ impl Worker {
     pub(crate) fn turn(&mut self) -> bool {
         self.metrics.turns += 1;
         let now = self.clock.now();
+        if self.closer.settle(&mut self.bills) {
+            self.descriptor_freed();
+        }
         let mut more = self.receive(now);
         let frames_wait = more;
         self.retry(now);
@@ -543,6 +548,17 @@ impl Worker {
 
     fn retry_later(&mut self) {
         self.retry_at = Some(self.clock.now() + RETRY);
+    }
+
+    /// Has a descriptor closed that a program sent, or whose unread packets may carry some.
+    pub(crate) fn close_foreign(&mut self, owner: BillId, descriptor: OwnedFd) {
+        self.closer.close(&mut self.bills, owner, descriptor);
+    }
+
+    /// The same, of one that came over a session.
+    pub(crate) fn close_stray(&mut self, session: Token, descriptor: OwnedFd) {
+        let bill = self.sessions.get_mut(session).map(|session| session.principal.bill);
+        self.close_foreign(bill.unwrap_or_default(), descriptor);
     }
 
     /// Something was closed: what waits for descriptors may try again.

@@ -8,10 +8,18 @@ use std::{
 /// SO_PASSRIGHTS (Linux 6.16), missing from libc.
 const SO_PASSRIGHTS: libc::c_int = 83;
 
-/// From now on, whoever sends descriptors to this Unix socket gets EPERM. ENOPROTOOPT where the
-/// kernel can't.
+/// From now on, whoever sends descriptors to this Unix socket gets EPERM; of a listener, whoever sends
+/// them to a socket that it accepts. ENOPROTOOPT where the kernel can't.
 pub fn refuse_descriptors(socket: &impl AsFd) -> io::Result<()> {
-    let off: libc::c_int = 0;
+    pass_rights(socket, 0)
+}
+
+/// From now on descriptors can be sent to this Unix socket, as to any new one.
+pub fn accept_descriptors(socket: &impl AsFd) -> io::Result<()> {
+    pass_rights(socket, 1)
+}
+
+fn pass_rights(socket: &impl AsFd, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the descriptor is open while it is borrowed, and the option's value is an int that
     // lives through the call.
     let result = unsafe {
@@ -19,8 +27,8 @@ pub fn refuse_descriptors(socket: &impl AsFd) -> io::Result<()> {
             socket.as_fd().as_raw_fd(),
             libc::SOL_SOCKET,
             SO_PASSRIGHTS,
-            (&raw const off).cast(),
-            size_of_val(&off) as libc::socklen_t,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

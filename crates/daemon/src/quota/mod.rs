@@ -15,7 +15,8 @@
 //!
 //! A group's quota is each member's, not one for all of them.
 //!
-//! A user who has his [share](share) of the daemon's descriptors is refused as one past `sockets` or `sessions`.
+//! A user who has his [share](share) of the daemon's descriptors is refused as one past `sockets` or `sessions`, and
+//! his session is ended if he goes on sending descriptors that nobody asked for.
 //!
 //! How work is shared out between users is [`fair`]'s.
 
@@ -32,6 +33,9 @@ use std::{collections::HashMap, time::Duration};
 /// give one user as many numbers as that.
 const MOST_BILLS: usize = 1 << 16;
 
+/// Of a user's descriptors that wait to be closed, so many are logged.
+const WORTH_A_WORD: u64 = 1024;
+
 /// Names a bill.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct BillId(usize);
@@ -44,6 +48,8 @@ struct Bill {
     quota: QuotaConfig,
     sessions: u64,
     sockets: u64,
+    /// Descriptors that came from him and are not closed yet.
+    waiting: u64,
     requests: u64,
     /// Acts beyond the quota.
     refused: u64,
@@ -153,6 +159,35 @@ impl Bills {
             bill.sessions = bill.sessions.saturating_sub(1);
             self.descriptors.gave(share::SESSION);
         }
+    }
+
+    /// Another descriptor that came from him waits to be closed.
+    pub(crate) fn descriptor_waits(&mut self, id: BillId) {
+        let Some(bill) = self.bills.get_mut(id.0) else { return };
+        bill.waiting += 1;
+        self.descriptors.took(1);
+        let Bill { user, waiting, .. } = *bill;
+        if waiting >= WORTH_A_WORD && waiting.is_power_of_two() {
+            tracing::warn!(user, waiting, "descriptors that he sent take long to be closed");
+        }
+    }
+
+    pub(crate) fn descriptors_closed(&mut self, id: BillId, count: u64) {
+        if let Some(bill) = self.bills.get_mut(id.0) {
+            bill.waiting = bill.waiting.saturating_sub(count);
+            self.descriptors.gave(count);
+        }
+    }
+
+    /// How many of his wait to be closed.
+    pub(crate) fn waiting(&self, id: BillId) -> u64 {
+        self.bills.get(id.0).map_or(0, |bill| bill.waiting)
+    }
+
+    /// Has he no more than his share of the daemon's descriptors?
+    pub(crate) fn is_within_share(&self, id: BillId) -> bool {
+        let bill = self.bills.get(id.0);
+        bill.is_none_or(|bill| self.descriptors.allows(bill.descriptors()))
     }
 
     /// May there be another socket on this bill?
@@ -273,7 +308,7 @@ impl Bills {
 impl Bill {
     /// Of the daemon's, what is his.
     fn descriptors(&self) -> u64 {
-        self.sockets + share::SESSION * self.sessions
+        self.sockets + share::SESSION * self.sessions + self.waiting
     }
 
     /// Counts it. Logged are the first, the second, the fourth and so on, so that nobody fills a disk.

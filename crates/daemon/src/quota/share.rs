@@ -1,5 +1,5 @@
-//! The daemon's descriptors, shared out: each session and each socket takes some, and when there are none
-//! left nobody gets a session or a socket.
+//! The daemon's descriptors, shared out: each session and each socket takes some, as does each that a program
+//! sent until it is closed, and when there are none left nobody gets a session or a socket.
 //!
 //! What one user may have depends on what is free: at most [`SHARE`] times as many. So one alone gets four
 //! fifths of them; two get four ninths each; and whoever comes, however many there are, finds some
@@ -16,7 +16,7 @@ pub(super) const SESSION: u64 = 2;
 pub(super) struct Descriptors {
     /// What the daemon may open.
     pub limit: u64,
-    /// What sessions and sockets have.
+    /// What sessions and sockets have, and what waits to be closed.
     pub used: u64,
 }
 
