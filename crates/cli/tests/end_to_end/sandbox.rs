@@ -68,7 +68,7 @@ fn the_daemon_has_no_more_rights_than_it_needs() -> Result<()> {
         stage.network.add_wire("nw1", "peer1")?;
         let pid = stage.daemon.process().id();
         let threads = fs::read_dir(format!("/proc/{pid}/task"))?.collect::<Result<Vec<_>, _>>()?;
-        ensure!(threads.len() == 2, "the loop, and the thread that closes: {}", threads.len());
+        ensure!(threads.len() > 1, "the event loop, and those that close descriptors");
         for thread in threads {
             let status = |name| status(&thread.path(), name);
             let root = status("Uid")?.split_whitespace().any(|id| id == "0");
