@@ -618,14 +618,17 @@ def recorded():
 
 
 def say_again(change, descriptors):
-    """Says what was recorded in sessions of its own."""
+    """Says what was recorded in sessions of its own; no descriptor passes before the first of it."""
     said = recorded()
     for _ in range(20):
         session = to_daemon()
         session.settimeout(0.1)
         for place, data in enumerate(said):
             try:
-                socket.send_fds(session, [change(data) if place else data], descriptors())
+                if place:
+                    socket.send_fds(session, [change(data)], descriptors())
+                else:
+                    session.send(data)
                 answer, theirs, _, _ = socket.recv_fds(session, 65536, 4)
             except (TimeoutError, BrokenPipeError, ConnectionResetError):
                 break
